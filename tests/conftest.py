@@ -1,0 +1,25 @@
+"""Lets tests import the core as `s2flow_core`, and keeps pytest from importing the pack itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+class PackFolderIsNoTestPackage:
+    """The repository root is a ComfyUI pack with an `__init__.py` that only ComfyUI can import."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Hooks of this file itself are not asked about folders above it; those of a plugin are.
+    config.pluginmanager.register(PackFolderIsNoTestPackage())
