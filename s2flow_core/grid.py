@@ -1,0 +1,167 @@
+"""The video as a grid of tokens, and the tiles that windows are made of.
+
+A transformer sees a video as one row of tokens in raster order (t, then h, then w). Windows are boxes of
+*tiles*: small blocks of neighbouring tokens. Snapping windows to tiles is what makes them fast (no mask
+inside a box) and cheap to write down (three integers instead of a table).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+Triple = tuple[int, int, int]
+"""One integer per axis, always in the order (T, H, W)."""
+
+_ATTENTION_LADDER: tuple[Triple, ...] = ((2, 8, 8), (1, 8, 8), (1, 4, 4), (1, 2, 2), (1, 1, 1))
+_ENOUGH_TILES: Triple = (3, 4, 4)
+_MOST_REACH_TILES = 1024
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """A video of `shape` tokens, cut into tiles of `tile` tokens; the last tile of an axis may be partial.
+
+    Shapes are (T, H, W) in tokens after patchifying. Raises ValueError for a side below 1.
+    """
+
+    shape: Triple
+    tile: Triple = (2, 8, 8)
+
+    def __post_init__(self) -> None:
+        for name, sides in (("shape", self.shape), ("tile", self.tile)):
+            if len(sides) != 3 or any(side < 1 for side in sides):
+                raise ValueError(
+                    f"A token grid's {name} is three whole numbers of at least 1 (T, H, W); got {sides}."
+                )
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def tiles(self) -> Triple:
+        """Tiles per axis, counting a partial tile at the end."""
+        t, h, w = (-(-length // side) for length, side in zip(self.shape, self.tile, strict=True))
+        return t, h, w
+
+    @property
+    def tile_count(self) -> int:
+        return math.prod(self.tiles)
+
+    @property
+    def tile_tokens(self) -> int:
+        """Token slots of one tile, whether they hold a token or padding."""
+        return math.prod(self.tile)
+
+    @property
+    def divides(self) -> bool:
+        """True if every tile is full."""
+        return all(length % side == 0 for length, side in zip(self.shape, self.tile, strict=True))
+
+    def tile_lengths(self, axis: int) -> list[int]:
+        """Real tokens of each tile along one axis: the tile's side everywhere but perhaps at the end."""
+        length, side = self.shape[axis], self.tile[axis]
+        return [min(side, length - start) for start in range(0, length, side)]
+
+    def to_tiles(self, x: Tensor) -> Tensor:
+        """Raster order to tile order: the tokens of one tile become neighbours in memory.
+
+        x: (B, heads, tokens, dim) -> (B, heads, tile_count * tile_tokens, dim); slots beyond the grid's end
+        hold zeros (`slot_valid` tells them apart).
+        """
+        t, h, w = self.shape
+        video = rearrange(x, "b m (t h w) d -> b m t h w d", t=t, h=h, w=w)
+        if not self.divides:
+            video = F.pad(video, (0, 0, *self._padding()))
+        return rearrange(
+            video,
+            "b m (nt t) (nh h) (nw w) d -> b m (nt nh nw t h w) d",
+            **self._tile_sides(),
+        )
+
+    def from_tiles(self, x: Tensor) -> Tensor:
+        """Tile order back to raster order, without the padding.
+
+        x: (B, heads, tile_count * tile_tokens, dim) -> (B, heads, tokens, dim)
+        """
+        nt, nh, nw = self.tiles
+        video = rearrange(
+            x,
+            "b m (nt nh nw t h w) d -> b m (nt t) (nh h) (nw w) d",
+            nt=nt,
+            nh=nh,
+            nw=nw,
+            **self._tile_sides(),
+        )
+        t, h, w = self.shape
+        return rearrange(video[:, :, :t, :h, :w], "b m t h w d -> b m (t h w) d")
+
+    def sum_tiles(self, x: Tensor) -> Tensor:
+        """Sum over the tokens of each tile: (B, heads, tokens, dim) -> (B, heads, tile_count, dim)."""
+        return self.to_tiles(x).unflatten(2, (self.tile_count, self.tile_tokens)).sum(dim=3)
+
+    def slot_valid(self, device: torch.device | str | None = None) -> Tensor:
+        """(tile_count, tile_tokens) bool: which slots of the tile order hold a token."""
+        ones = torch.ones(1, 1, self.tokens, 1, dtype=torch.bool, device=device)
+        return self.to_tiles(ones).view(self.tile_count, self.tile_tokens)
+
+    def tile_sizes(self, device: torch.device | str | None = None) -> Tensor:
+        """(nT, nH, nW) int64: real tokens in each tile."""
+        t, h, w = (torch.tensor(self.tile_lengths(axis), device=device) for axis in range(3))
+        return t[:, None, None] * h[None, :, None] * w[None, None, :]
+
+    def _padding(self) -> list[int]:
+        """F.pad's order: last axis first, (before, after)."""
+        missing = (
+            count * side - length
+            for count, side, length in zip(self.tiles, self.tile, self.shape, strict=True)
+        )
+        t, h, w = missing
+        return [0, w, 0, h, 0, t]
+
+    def _tile_sides(self) -> dict[str, int]:
+        return dict(zip("thw", self.tile, strict=True))
+
+
+def choose_tile(shape: Triple, preferred: Triple = (2, 8, 8)) -> Triple:
+    """The largest tile that leaves enough tiles to choose windows from.
+
+    Large tiles are fast, but a grid of 2x2 tiles has hardly any windows. Wanted are 3 tiles along T and 4
+    along H and W, or as many as there are tokens. A 30x96x160 grid keeps (2, 8, 8); 5x16x16 gets (1, 4, 4).
+    """
+    ladder = (preferred, *(tile for tile in _ATTENTION_LADDER if math.prod(tile) < math.prod(preferred)))
+    for tile in ladder:
+        axes = zip(TokenGrid(shape, tile).tiles, _ENOUGH_TILES, tile, shape, strict=True)
+        if all(n >= min(enough, length) and side <= length for n, enough, side, length in axes):
+            return tile
+    return (1, 1, 1)
+
+
+def choose_reach_tile(shape: Triple) -> Triple:
+    """The finest tile at which a low-resolution grid has at most 1024 tiles.
+
+    Reach is stored for every extent, so its resolution is its size: 5x8x8 tokens are measured token by token,
+    30x48x80 in tiles of (2, 8, 8).
+    """
+    return next(tile for tile in _reach_ladder() if TokenGrid(shape, tile).tile_count <= _MOST_REACH_TILES)
+
+
+def _reach_ladder() -> Iterator[Triple]:
+    """(1,1,1) (1,2,2) (1,4,4) (1,8,8) (2,8,8) (4,8,8) (4,16,16) (8,16,16) ... without end.
+
+    Space doubles first: video tokens are denser in space than in time.
+    """
+    yield from ((1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8), (2, 8, 8))
+    t, space = 4, 8
+    while True:
+        yield (t, space, space)
+        space *= 2
+        yield (t, space, space)
+        t *= 2

@@ -1,0 +1,79 @@
+"""`auto` takes the fastest backend that can compute a call, never one slower than dense, and asks once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from s2flow_core.attention import VisitedKeys, choose_backend, measured_choices
+from s2flow_core.backends import BACKENDS, AttentionCall, choice
+from s2flow_core.grid import TokenGrid
+
+
+def a_call(grid: TokenGrid, extent, heads: int = 2, dim: int = 128) -> AttentionCall:
+    q = torch.randn(1, heads, grid.tokens, dim)
+    return AttentionCall(q, q, q, grid, (extent,) * heads, 0, 0, None, dim**-0.5, False)
+
+
+def test_auto_counts_small_calls_and_remembers_nothing():
+    grid = TokenGrid((5, 16, 16), (1, 4, 4))
+    before = measured_choices()
+    assert choose_backend(a_call(grid, (5, 4, 2))).backend == "torch_boxes"
+    assert choose_backend(a_call(grid, (5, 4, 4))).backend == "dense"
+    tiny = TokenGrid((1, 4, 4), (1, 1, 1))
+    assert choose_backend(a_call(tiny, (1, 2, 2))).backend == "dense"
+    assert measured_choices() == before
+
+
+@pytest.mark.parametrize(
+    ("windows_take", "expected"), [(0.5, "torch_boxes"), (0.99, "dense"), (2.0, "dense")]
+)
+def test_auto_measures_large_calls_once_and_never_takes_what_is_slower_than_dense(
+    monkeypatch, windows_take, expected
+):
+    timed = []
+
+    def seconds(backend, call):
+        timed.append(backend.name)
+        return 1.0 if backend.name == "dense" else windows_take
+
+    monkeypatch.setattr(choice, "_measured", {})
+    monkeypatch.setattr(choice, "_SMALL_CPU_FLOPS", 0.0)
+    monkeypatch.setattr(choice, "_seconds", seconds)
+    grid = TokenGrid((2, 8, 8), (1, 2, 2))
+    for _ in range(3):
+        assert choose_backend(a_call(grid, (1, 2, 2))).backend == expected
+    assert sorted(timed) == ["dense", "torch_boxes"]
+    assert len(measured_choices()) == 1
+
+
+def test_a_backend_that_fails_while_it_is_measured_is_left_out(monkeypatch, caplog):
+    real = choice._seconds
+
+    def seconds(backend, call):
+        if backend.name == "torch_boxes":
+            raise RuntimeError("no such kernel")
+        return real(backend, call)
+
+    monkeypatch.setattr(choice, "_measured", {})
+    monkeypatch.setattr(choice, "_SMALL_CPU_FLOPS", 0.0)
+    monkeypatch.setattr(choice, "_seconds", seconds)
+    assert choose_backend(a_call(TokenGrid((2, 8, 8), (1, 2, 2)), (1, 2, 2))).backend == "dense"
+    assert "no such kernel" in caplog.text
+
+
+def test_measuring_takes_one_head_and_counts_nothing(monkeypatch):
+    monkeypatch.setattr(choice, "_measured", {})
+    monkeypatch.setattr(choice, "_SMALL_CPU_FLOPS", 0.0)
+    seen = []
+    monkeypatch.setattr(choice, "_seconds", lambda backend, call: seen.append(call) or 1.0)
+    grid = TokenGrid((2, 8, 8), (1, 2, 2))
+    call = a_call(grid, (1, 2, 2), heads=4)
+    choose_backend(AttentionCall(**{**call.__dict__, "stats": VisitedKeys()}))
+    assert all(c.q.shape[:2] == (1, 1) and len(c.extents) == 1 and c.stats is None for c in seen)
+
+
+def test_every_backend_that_is_listed_names_its_code():
+    assert list(BACKENDS) == ["dense", "torch_boxes", "triton_windows"]
+    for name, backend in BACKENDS.items():
+        assert backend.name == name and backend.module == f".{name}"
