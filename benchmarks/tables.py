@@ -1,0 +1,47 @@
+"""Tables of measurements: printed for people, kept as JSON for the README and for later runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Table:
+    """Rows of one experiment; the first column names the row."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Any]] = field(default_factory=list)
+    note: str = ""
+
+    def add(self, *cells: Any) -> None:
+        """Append a row."""
+        if len(cells) != len(self.columns):
+            raise ValueError(f"'{self.title}' has {len(self.columns)} columns, the row has {len(cells)}.")
+        self.rows.append(list(cells))
+
+    def text(self) -> str:
+        """Aligned plain text; numbers with three significant digits."""
+        cells = [self.columns, *([_shown(cell) for cell in row] for row in self.rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
+            for row in cells
+        ]
+        lines.insert(1, "-" * len(lines[0]))
+        return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
+
+
+def write_json(path: str | Path, tables: list[Table], problems: list[str]) -> None:
+    """Keep the tables and what fell short."""
+    content = {"tables": [vars(table) for table in tables], "fell_short": problems}
+    Path(path).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _shown(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:.2e}" if 0 < abs(cell) < 1e-3 else f"{cell:.3g}"

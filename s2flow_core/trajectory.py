@@ -1,0 +1,212 @@
+"""One low-resolution run as plain data, with what every later choice of t_i and s could need.
+
+The record holds clean estimates instead of states: they are smooth, survive half precision, and every
+other quantity of the run follows from them and the noise estimate (`flow.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .flow import check_sigmas
+from .reach import AttentionReach
+from .resample import check_finite
+
+FORMAT = "s2flow.trajectory"
+VERSION = 1
+_REACH_PREFIX = "reach."
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What must agree between the model that made a trajectory and the model that uses it."""
+
+    family: str  # e.g. "wan2.1"
+    layers: int
+    heads: int
+    channels: int  # of the latent
+    latent_format: str  # ComfyUI's class name, e.g. "Wan21"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All N steps of an LR run; CPU tensors.
+
+    `denoised` and `final` are in LATENT space (what VAE Decode takes); `noise` is in the model's space,
+    where it has unit variance. Index i is the model call at sigmas[i].
+    """
+
+    sigmas: Tensor  # (N+1,) float32, falling to 0
+    denoised: Tensor  # (N, B, C, T, H, W) guided clean estimate D_i
+    noise: Tensor  # (N, B, C, T, H, W) noise estimate (x - (1-σ)D)/σ
+    final: Tensor  # (B, C, T, H, W) result at σ = 0
+    reach: AttentionReach | None
+    token_shape: tuple[int, int, int]  # (T, H, W) tokens of one video
+    patch: tuple[int, int, int]  # latent cells per token
+    model: ModelIdentity
+    seconds: float
+
+    @property
+    def steps(self) -> int:
+        """Number of model calls N."""
+        return self.denoised.shape[0]
+
+    @property
+    def batch(self) -> int:
+        """Number of videos B."""
+        return self.denoised.shape[1]
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(B, C, T, H, W) of the LR latent."""
+        return tuple(self.denoised.shape[1:])
+
+    def check_fits(self, model: ModelIdentity) -> None:
+        """Raise a ValueError if the trajectory was made by a model of another architecture."""
+        mine = self.model
+        pairs = (
+            ("model family", mine.family, model.family),
+            ("number of layers", mine.layers, model.layers),
+            ("number of attention heads", mine.heads, model.heads),
+            ("latent channels", mine.channels, model.channels),
+            ("latent format", mine.latent_format, model.latent_format),
+        )
+        for what, made, given in pairs:
+            if made != given:
+                raise ValueError(
+                    f"The trajectory was made by another model: its {what} is {made}, the connected model "
+                    f"has {given}. Connect the same model to the Low-Res and the High-Res Sampler, or run "
+                    "the Low-Res Sampler again."
+                )
+
+
+class TrajectoryRecorder:
+    """Collects the steps of one run; the only mutable state between the first model call and the record.
+
+    dtype float16 keeps a 50-step 1280×768 record of 117 frames below 1.5 GB; a value that does not fit
+    into it is reported by `finish`.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float16):
+        self._dtype = dtype
+        self._sigmas: list[float] = []
+        self._denoised: list[Tensor] = []
+        self._noise: list[Tensor] = []
+
+    def record(self, sigma: Tensor | float, denoised: Tensor, noise: Tensor) -> None:
+        """Keep one model call: its σ, D in LATENT space and the noise estimate, each (B, C, T, H, W)."""
+        self._sigmas.append(float(sigma))
+        self._denoised.append(denoised.detach().to("cpu", self._dtype, copy=True))
+        self._noise.append(noise.detach().to("cpu", self._dtype, copy=True))
+
+    def finish(
+        self,
+        final: Tensor,
+        token_shape: tuple[int, int, int],
+        patch: tuple[int, int, int],
+        model: ModelIdentity,
+        seconds: float,
+        reach: AttentionReach | None = None,
+    ) -> Trajectory:
+        """The finished record; `final` is the run's LATENT-space result at σ = 0."""
+        sigmas = torch.tensor([*self._sigmas, 0.0], dtype=torch.float32)
+        check_sigmas(sigmas, "the recorded run")
+        denoised, noise = torch.stack(self._denoised), torch.stack(self._noise)  # (N, B, C, T, H, W)
+        final = final.detach().to("cpu", torch.float32, copy=True)
+        check_finite(denoised, "The Low-Res Sampler's clean estimate")
+        check_finite(noise, "The Low-Res Sampler's noise estimate")
+        check_finite(final, "The Low-Res Sampler's result")
+        return Trajectory(sigmas, denoised, noise, final, reach, token_shape, patch, model, seconds)
+
+
+def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
+    """Write a safetensors file; the old file stays whole until the new one is complete."""
+    path = Path(path)
+    tensors = {
+        "sigmas": trajectory.sigmas,
+        "denoised": trajectory.denoised,
+        "noise": trajectory.noise,
+        "final": trajectory.final,
+    }
+    reach_values: dict[str, Any] | None = None
+    if trajectory.reach is not None:
+        fields = {f.name: getattr(trajectory.reach, f.name) for f in dataclasses.fields(trajectory.reach)}
+        tensors |= {
+            _REACH_PREFIX + name: value for name, value in fields.items() if isinstance(value, Tensor)
+        }
+        reach_values = {name: value for name, value in fields.items() if not isinstance(value, Tensor)}
+    values = {
+        "token_shape": trajectory.token_shape,
+        "patch": trajectory.patch,
+        "model": dataclasses.asdict(trajectory.model),
+        "seconds": trajectory.seconds,
+        "reach": reach_values,
+    }
+    metadata = {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
+    # In the same folder, because only a rename within one file system is atomic.
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise
+
+
+def load_trajectory(path: str | Path) -> Trajectory:
+    """Read a file of `save_trajectory`; a ValueError says what is wrong with a broken or foreign one."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(
+            f"There is no trajectory file at {path}. Save one with S²Flow Save Trajectory first."
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"{path.name} is not an S²Flow trajectory but another safetensors file.")
+            if metadata.get("version") != str(VERSION):
+                raise ValueError(
+                    f"{path.name} has trajectory format version {metadata.get('version')}; this pack reads "
+                    f"version {VERSION}. Update the pack, or run the Low-Res Sampler again."
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        values = json.loads(metadata["values"])
+        reach = None
+        if values["reach"] is not None:
+            recorded = {
+                n.removeprefix(_REACH_PREFIX): t for n, t in tensors.items() if n.startswith(_REACH_PREFIX)
+            }
+            reach = AttentionReach(**recorded, **{n: _tuples(v) for n, v in values["reach"].items()})
+        return Trajectory(
+            sigmas=tensors["sigmas"],
+            denoised=tensors["denoised"],
+            noise=tensors["noise"],
+            final=tensors["final"],
+            reach=reach,
+            token_shape=_tuples(values["token_shape"]),
+            patch=_tuples(values["patch"]),
+            model=ModelIdentity(**values["model"]),
+            seconds=values["seconds"],
+        )
+    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
+        raise ValueError(
+            f"{path.name} is damaged or was not written completely ({problem}). Save the trajectory again."
+        ) from problem
+
+
+def _tuples(value: Any) -> Any:
+    """JSON knows lists only; the dataclasses hold tuples."""
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

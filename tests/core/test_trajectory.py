@@ -1,0 +1,133 @@
+"""A trajectory survives the disk bit for bit, and files or models that do not fit are refused in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from s2flow_core.flow import noise_estimate, shifted_sigmas
+from s2flow_core.grid import TokenGrid
+from s2flow_core.reach import AttentionReach
+from s2flow_core.trajectory import (
+    ModelIdentity,
+    Trajectory,
+    TrajectoryRecorder,
+    load_trajectory,
+    save_trajectory,
+)
+
+MODEL = ModelIdentity("wan2.1", layers=3, heads=2, channels=4, latent_format="Wan21")
+STEPS = 5
+
+
+def recorded(reach: AttentionReach | None = None, scale: float = 1.0) -> Trajectory:
+    generator = torch.Generator().manual_seed(0)
+    recorder = TrajectoryRecorder()
+    for sigma in shifted_sigmas(STEPS, 3.0)[:-1]:
+        x, denoised = torch.randn(2, 1, 4, 3, 4, 6, generator=generator)
+        recorder.record(sigma, denoised * scale, noise_estimate(x, denoised, sigma))
+    return recorder.finish(denoised, (3, 2, 3), (1, 2, 2), MODEL, 1.5, reach)
+
+
+def reach() -> AttentionReach:
+    grid = TokenGrid((3, 2, 3), (1, 1, 1))
+    return AttentionReach(torch.rand(STEPS, 3, 2, *grid.tiles).half(), grid.shape, grid.tile)
+
+
+def test_recorder_keeps_every_step():
+    trajectory = recorded()
+    assert (trajectory.steps, trajectory.batch, trajectory.latent_shape) == (STEPS, 1, (1, 4, 3, 4, 6))
+    torch.testing.assert_close(trajectory.sigmas, shifted_sigmas(STEPS, 3.0))
+    assert trajectory.denoised.dtype == trajectory.noise.dtype == torch.float16
+    assert trajectory.final.dtype == torch.float32
+
+
+def test_recorder_owns_its_tensors():
+    recorder = TrajectoryRecorder(torch.float32)
+    buffer = torch.zeros(1, 1, 1, 2, 2)
+    recorder.record(1.0, buffer, buffer)
+    buffer.fill_(7)
+    assert recorder.finish(buffer, (1, 1, 1), (1, 2, 2), MODEL, 0.0).denoised.abs().max() == 0
+
+
+def test_recorder_refuses_what_half_precision_cannot_hold():
+    with pytest.raises(ValueError, match="clean estimate holds"):
+        recorded(scale=1e6)
+
+
+@pytest.mark.parametrize("with_reach", [False, True])
+def test_save_and_load_round_trip(tmp_path: Path, with_reach: bool):
+    saved = recorded(reach() if with_reach else None)
+    save_trajectory(saved, tmp_path / "run.safetensors")
+    loaded = load_trajectory(tmp_path / "run.safetensors")
+    for field in dataclasses.fields(Trajectory):
+        before, after = getattr(saved, field.name), getattr(loaded, field.name)
+        if isinstance(before, torch.Tensor):
+            assert torch.equal(before, after) and before.dtype == after.dtype
+        elif not isinstance(before, AttentionReach):
+            assert before == after and type(before) is type(after)
+    if saved.reach is not None:
+        assert loaded.reach is not None
+        assert torch.equal(saved.reach.mass, loaded.reach.mass)
+        assert saved.reach.grid == loaded.reach.grid
+    assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "run.safetensors"
+    save_trajectory(recorded(), path)
+    before = path.read_bytes()
+
+    def full_disk(_tensors: object, unfinished: str, _metadata: object) -> None:
+        Path(unfinished).write_bytes(b"half a file")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("s2flow_core.trajectory.save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_trajectory(recorded(), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("length", [0, 5, 200, -1])
+def test_a_damaged_file_is_named(tmp_path: Path, length: int):
+    path = tmp_path / "run.safetensors"
+    save_trajectory(recorded(), path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"run\.safetensors is damaged"):
+        load_trajectory(path)
+
+
+def test_foreign_missing_and_newer_files_are_named(tmp_path: Path):
+    foreign = tmp_path / "model.safetensors"
+    save_file({"weight": torch.zeros(2)}, foreign)
+    with pytest.raises(ValueError, match=r"model\.safetensors is not an S²Flow trajectory"):
+        load_trajectory(foreign)
+    with pytest.raises(ValueError, match="no trajectory file"):
+        load_trajectory(tmp_path / "missing.safetensors")
+    save_file({"sigmas": torch.zeros(2)}, foreign, {"format": "s2flow.trajectory", "version": "99"})
+    with pytest.raises(ValueError, match="version 99"):
+        load_trajectory(foreign)
+    save_file({"sigmas": torch.zeros(2)}, foreign, {"format": "s2flow.trajectory", "version": "1"})
+    with pytest.raises(ValueError, match="damaged"):
+        load_trajectory(foreign)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"family": "hunyuan_video"}, "model family is wan2.1"),
+        ({"layers": 30}, "number of layers is 3, the connected model has 30"),
+        ({"heads": 12}, "attention heads is 2"),
+        ({"channels": 16}, "latent channels is 4"),
+        ({"latent_format": "Wan22"}, "latent format is Wan21"),
+    ],
+)
+def test_another_architecture_is_named(change: dict, words: str):
+    recorded().check_fits(MODEL)
+    with pytest.raises(ValueError, match=words):
+        recorded().check_fits(dataclasses.replace(MODEL, **change))
