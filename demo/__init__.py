@@ -1,0 +1,1 @@
+"""The small models: procedural clips, their training, and the measures they are held to."""

@@ -1,0 +1,34 @@
+"""Makes the ComfyUI that the demo runs in importable, so that training uses its own model classes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ROOT / "demo" / "models"
+WORK = ROOT / "demo" / "work"
+# Named like ComfyUI's model folders, so that each loader lists its own file only.
+VAE_FILE = MODELS / "vae" / "s2flow_demo_wan_vae.safetensors"
+DIT_FILE = MODELS / "diffusion_models" / "s2flow_demo_wan_t2v.safetensors"
+
+
+def comfyui_path() -> Path:
+    """The folder of the host: COMFYUI_PATH, or the one that ./demo.sh sets up."""
+    path = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".comfyui")
+    if not (path / "comfy" / "model_management.py").is_file():
+        raise SystemExit(f"no ComfyUI in {path}: run ./demo.sh once, or set COMFYUI_PATH to a ComfyUI folder")
+    return path
+
+
+def import_comfy() -> None:
+    """Puts the host on sys.path and selects the CPU where there is no GPU."""
+    path = str(comfyui_path())
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    import comfy.cli_args
+    import torch
+
+    if not torch.cuda.is_available():
+        comfy.cli_args.args.cpu = True

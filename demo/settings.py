@@ -1,0 +1,7 @@
+"""How the small model is sampled: one set of values for workflow, measures and benchmarks."""
+
+STEPS = 50
+STEPS_LEFT = 30  # t_i of the paper
+GUIDANCE = 4.0
+SHIFT = 3.0
+SCALE = 2.0

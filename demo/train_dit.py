@@ -1,0 +1,91 @@
+"""Trains the small Wan 2.1 text-to-video DiT on latents of procedural clips, at the LR size only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import training
+from .clips import draw_scene, render
+from .host import VAE_FILE, WORK
+from .models import load_vae, new_dit, save_dit
+from .vocabulary import Prompt, all_prompts, embed_prompt, held_out_prompts
+
+CLIPS = 1792
+BATCH = 8
+SCHEDULE = training.Schedule(steps=12000, learning_rate=1.5e-3, warmup=200, decay_share=0.35)
+# Training times are shifted toward noise, where layout and motion are decided.
+TIME_SHIFT = 3.0
+DROP_PROMPT = 0.1
+LATENTS_FILE = WORK / "latents.pt"
+ENCODE_BATCH = 20
+
+
+def trained_prompts() -> list[Prompt]:
+    held_out = set(held_out_prompts())
+    return [prompt for prompt in all_prompts() if prompt not in held_out]
+
+
+def prompt_of_clip(index: int) -> Prompt:
+    """Prompts take turns, so that every combination is seen equally often."""
+    prompts = trained_prompts()
+    return prompts[index % len(prompts)]
+
+
+def encode_clips(path: Path = LATENTS_FILE) -> Tensor:
+    """Latents of all training clips in model space -> (CLIPS, 16, 5, 16, 16); resumes from its file."""
+    latents = torch.load(path, weights_only=True) if path.is_file() else None
+    done = 0 if latents is None else latents.shape[0]
+    if done >= CLIPS:
+        return latents[:CLIPS]
+    vae, to_model_space = load_vae(VAE_FILE)
+    batches = [] if latents is None else [latents]
+    for first in tqdm(range(done, CLIPS, ENCODE_BATCH), desc="encoding clips", mininterval=5):
+        for index in range(first, min(first + ENCODE_BATCH, CLIPS)):
+            frames = render(draw_scene(index, prompt_of_clip(index)))
+            with torch.no_grad():
+                batches.append(to_model_space(vae(frames)))  # (1, 16, 5, 16, 16)
+        training.save_atomically(torch.cat(batches), path)
+    return torch.cat(batches)
+
+
+def train_dit(steps: int | None = None) -> nn.Module:
+    """Flow matching in model space: the target is noise minus clean latent."""
+    latents = encode_clips()
+    prompts = torch.cat([embed_prompt(prompt_of_clip(index)) for index in range(len(trained_prompts()))])
+    empty = embed_prompt(None)
+    torch.manual_seed(0)
+    model = new_dit()
+    parameters = list(model.parameters())
+    matrices = {
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.startswith("blocks.") and parameter.ndim == 2
+    }
+    optimizer = training.MuonWithAdamW(parameters, matrices)
+
+    def loss_of_step(step: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(step)
+        index = torch.randint(len(latents), (BATCH,), generator=generator)
+        clean = latents[index]  # (B, 16, 5, 16, 16)
+        noise = torch.randn(clean.shape, generator=generator)
+        uniform = torch.rand(BATCH, generator=generator)
+        sigma = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
+        dropped = torch.rand(BATCH, generator=generator) < DROP_PROMPT
+        context = torch.where(dropped[:, None, None], empty, prompts[index % len(prompts)])
+        mix = rearrange(sigma, "b -> b 1 1 1 1")
+        with torch.autocast(clean.device.type, torch.bfloat16):
+            velocity = model((1 - mix) * clean + mix * noise, sigma * 1000, context)
+        squared = (velocity.float() - (noise - clean)).square()
+        high = rearrange(sigma > 0.8, "b -> b 1 1 1 1").expand_as(squared)
+        return {"loss": squared.mean(), "noisy": squared.detach()[high].mean()}
+
+    schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
+    average = training.train("DiT", model, optimizer, loss_of_step, schedule, WORK / "dit.pt")
+    save_dit(average)
+    return average

@@ -1,0 +1,122 @@
+"""What both trainings share: optimizer, learning-rate schedule, averaged weights, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps of one training and its learning rate: warm-up, constant, then linear to zero."""
+
+    steps: int
+    learning_rate: float
+    warmup: int = 100
+    decay_share: float = 0.3
+    average_decay: float = 0.999
+    checkpoint_seconds: float = 120.0
+
+    def rate(self, step: int) -> float:
+        decay_start = self.steps * (1 - self.decay_share)
+        falling = (self.steps - step) / max(self.steps - decay_start, 1)
+        return self.learning_rate * min((step + 1) / self.warmup, 1.0, max(falling, 0.0))
+
+
+class MuonWithAdamW:
+    """Muon for the matrices and AdamW for the rest.
+
+    Convolution kernels take part as (out, in * taps) views of the same storage.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], matrices: set[nn.Parameter]):
+        self.kernels = [p for p in parameters if p in matrices]
+        self.views = [nn.Parameter(p.data.reshape(p.shape[0], -1)) for p in self.kernels]
+        for kernel, view in zip(self.kernels, self.views, strict=True):
+            if kernel.data_ptr() != view.data_ptr():
+                raise ValueError("a kernel must be contiguous to be trained through its matrix view")
+        rest = [p for p in parameters if p not in matrices]
+        self.muon = torch.optim.Muon(self.views, lr=1e-3, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        self.adamw = torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+
+    def step(self, rate: float) -> None:
+        for kernel, view in zip(self.kernels, self.views, strict=True):
+            view.grad = None if kernel.grad is None else kernel.grad.reshape(view.shape)
+            kernel.grad = None
+        for optimizer in (self.muon, self.adamw):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def state_dict(self) -> dict:
+        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.muon.load_state_dict(state["muon"])
+        self.adamw.load_state_dict(state["adamw"])
+
+
+def save_atomically(state: dict, path: Path) -> None:
+    """Writes beside the target and renames, so that a killed run keeps the last good file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def train(
+    name: str,
+    model: nn.Module,
+    optimizer: MuonWithAdamW,
+    loss_of_step: Callable[[int], dict[str, Tensor]],
+    schedule: Schedule,
+    checkpoint: Path,
+    validate: Callable[[nn.Module], str] | None = None,
+) -> nn.Module:
+    """Runs the loop from the last checkpoint on and returns the model with averaged weights.
+
+    loss_of_step(step) returns the named parts of the loss, of which "loss" is minimised. It must draw
+    its data from the step number alone, so that a resumed run sees what an unbroken one would have.
+    """
+    average = copy.deepcopy(model).eval()
+    first_step = 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first_step = state["step"]
+
+    def save(step: int) -> None:
+        state = {"model": model.state_dict(), "average": average.state_dict()}
+        save_atomically(state | {"optimizer": optimizer.state_dict(), "step": step}, checkpoint)
+
+    saved = time.monotonic()
+    progress = tqdm(
+        range(first_step, schedule.steps), initial=first_step, total=schedule.steps, desc=name, mininterval=5
+    )
+    for step in progress:
+        parts = loss_of_step(step)
+        parts["loss"].backward()
+        optimizer.step(schedule.rate(step))
+        blend = 1 - min(schedule.average_decay, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), model.parameters(), strict=True):
+                mean.lerp_(value, blend)
+        progress.set_postfix({key: f"{value.item():.4f}" for key, value in parts.items()}, refresh=False)
+        if time.monotonic() - saved > schedule.checkpoint_seconds:
+            save(step + 1)
+            saved = time.monotonic()
+            if validate is not None:
+                tqdm.write(f"{name} step {step + 1}: {validate(average)}")
+    save(schedule.steps)
+    return average
