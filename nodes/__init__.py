@@ -1,0 +1,1 @@
+"""The pack's nodes, one file per family."""

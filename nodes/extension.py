@@ -1,0 +1,40 @@
+"""The list of nodes that the pack gives to ComfyUI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import ComfyExtension, io
+from typing_extensions import override
+
+from .demo_prompt import S2FlowDemoPrompt
+from .high_res_sampler import S2FlowHighResSampler
+from .low_res_sampler import S2FlowLowResSampler
+from .upsample import S2FlowUpsample
+from .window_mask import S2FlowWindowMask
+
+DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
+
+
+class S2FlowExtension(ComfyExtension):
+    @override
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            S2FlowLowResSampler,
+            S2FlowUpsample,
+            S2FlowWindowMask,
+            S2FlowHighResSampler,
+            S2FlowDemoPrompt,
+        ]
+
+
+def list_demo_models() -> None:
+    """Makes the core loader nodes list the small models that ship with the pack."""
+    for kind in ("diffusion_models", "vae"):
+        folder_paths.add_model_folder_path(kind, str(DEMO_MODELS / kind))
+
+
+async def comfy_entrypoint() -> S2FlowExtension:
+    list_demo_models()
+    return S2FlowExtension()

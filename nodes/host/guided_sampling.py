@@ -1,0 +1,95 @@
+"""Runs a guider with one of our samplers the way core's SamplerCustomAdvanced does.
+
+Noise, latent format, conditioning, previews, progress and cancel all stay
+ComfyUI's. Hooks go into a copy of the guider, so the one in the graph is never touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from .attention_hook import SelfAttentionHook
+
+
+class NoiseSource(Protocol):
+    """A NOISE of ComfyUI."""
+
+    seed: int
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor: ...
+
+
+class SamplerFunction(Protocol):
+    """A sampler as k-diffusion writes it; model(x, sigma) returns the guided denoised latent."""
+
+    def __call__(
+        self,
+        model: Callable,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict,
+        callback: Callable | None,
+        disable: bool,
+    ) -> Tensor: ...
+
+
+def latent_samples(guider: Any, latent: dict[str, Any]) -> Tensor:
+    """The samples of a LATENT; an empty one takes the channels that the model wants."""
+    return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
+
+
+def guider_for_run(guider: Any, hook: SelfAttentionHook | None) -> Any:
+    """A guider of the same kind whose model options run through the hook."""
+    if hook is None:
+        return guider
+    hooked = copy.copy(guider)
+    hooked.model_options = hook.attach(guider.model_options)
+    return hooked
+
+
+def sample_guided(
+    guider: Any,
+    noise: NoiseSource,
+    sigmas: Tensor,
+    latent: dict[str, Any],
+    sampler: SamplerFunction,
+    hook: SelfAttentionHook | None = None,
+) -> Tensor:
+    """Runs the sampler from (1-σ)·latent + σ·noise to the end of sigmas -> LATENT samples."""
+    samples = latent_samples(guider, latent)
+    latent = latent | {"samples": samples}
+    callback = latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1)
+    result = guider_for_run(guider, hook).sample(
+        noise.generate_noise(latent),
+        samples,
+        comfy.samplers.KSAMPLER(sampler),
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=noise.seed,
+    )
+    return result.to(comfy.model_management.intermediate_device())
+
+
+class GuidedModel:
+    """The model as a sampler function sees it, with σ given once per step instead of once per sample."""
+
+    def __init__(self, model: Callable, x: Tensor, extra_args: dict):
+        self.model = model
+        self.extra_args = extra_args
+        self.ones = torch.ones(x.shape[0], dtype=x.dtype, device=x.device)  # (B,)
+
+    def denoised(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Guided clean estimate of the state x at σ, in model space."""
+        return self.model(x, sigma * self.ones, **self.extra_args)

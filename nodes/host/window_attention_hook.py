@@ -1,0 +1,51 @@
+"""Answers the HR run's self-attention with windows, looked up by the sigma of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from ...s2flow_core.attention import VisitedKeys, WindowsNotApplicable, window_attention
+from ...s2flow_core.policy import WindowPlan
+from .attention_hook import SelfAttentionCall, SelfAttentionHook
+from .token_layout import ModelFamily
+
+
+class WindowedAttention(SelfAttentionHook):
+    """Every condition's rows use the windows that the positive condition chose at LR."""
+
+    def __init__(self, family: ModelFamily, model: Any, plan: WindowPlan, backend: str = "auto"):
+        super().__init__(family, model)
+        self.plan = plan
+        self.backend = backend
+        self.visited = VisitedKeys()
+
+    def attend(self, call: SelfAttentionCall, dense: Callable[[], Tensor]) -> Tensor | None:
+        if call.layout.grid != self.plan.grid.shape:
+            self.fall_back(
+                f"the windows are for {self.plan.grid.shape} tokens, this pass has {call.layout.grid}"
+            )
+            return None
+        step = self.plan.step_at(call.sigma)
+        if step is None:
+            self.fall_back(f"sigma {call.sigma:.3f} lies outside the recorded steps")
+            return None
+        try:
+            return window_attention(
+                call.q,
+                call.k,
+                call.v,
+                self.plan.grid,
+                self.plan.extents_at(step, call.layer),
+                prefix=call.layout.prefix,
+                suffix=call.layout.suffix,
+                key_mask=call.mask,
+                backend=self.backend,
+                tail=self.plan.tail,
+                stats=self.visited,
+            )
+        except WindowsNotApplicable as reason:
+            self.fall_back(str(reason))
+            return None

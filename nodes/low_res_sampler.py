@@ -1,0 +1,136 @@
+"""S²Flow Low-Res Sampler: an ordinary Euler run that writes down what the HR run will need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..s2flow_core.flow import check_sigmas, noise_estimate
+from ..s2flow_core.solver import FlowSolver
+from ..s2flow_core.trajectory import TrajectoryRecorder
+from .host.attention_capture import AttentionCapture
+from .host.guided_sampling import GuidedModel, latent_samples, sample_guided
+from .host.model_facts import (
+    diffusion_model,
+    identity_of,
+    require_family,
+    require_flow_model,
+    require_video_latent,
+)
+from .host.schema import CATEGORY, TrajectoryType, advanced
+from .host.token_layout import patched_grid
+
+
+class S2FlowLowResSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowLowResSampler",
+            display_name="S²Flow Low-Res Sampler",
+            category=CATEGORY,
+            description=(
+                "Samples the video at the size the model was trained for, and records the run: every step's "
+                "estimate and how far each attention head looks. It does not depend on t_i or s, so moving "
+                "those sliders never runs it again."
+            ),
+            inputs=[
+                io.Noise.Input("noise"),
+                io.Guider.Input("guider"),
+                io.Sigmas.Input("sigmas", tooltip="The whole schedule, down to 0. The paper uses 50 steps."),
+                io.Latent.Input("latent_image", tooltip="An empty video latent at the model's own size."),
+                advanced(
+                    io.Int.Input(
+                        "capture_rows",
+                        default=256,
+                        min=0,
+                        max=4096,
+                        tooltip=(
+                            "Query tokens, spread over the whole video, whose attention is measured in every "
+                            "layer and step. More is more exact and slower. 0 records no attention, so no "
+                            "windows can be made."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Boolean.Input(
+                        "capture_error",
+                        default=False,
+                        tooltip=(
+                            "Also measures what each window would change in the output, for the policy "
+                            "'error' of S²Flow Window Mask. Roughly doubles the cost of the capture."
+                        ),
+                    )
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The low-resolution video, for a preview."),
+                TrajectoryType.Output(display_name="trajectory"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, noise, guider, sigmas, latent_image, capture_rows: int = 256, capture_error: bool = False
+    ) -> io.NodeOutput:
+        check_sigmas(sigmas, "sigmas of the Low-Res Sampler")
+        require_flow_model(guider)
+        family = require_family(guider)
+        samples = latent_samples(guider, latent_image)
+        require_video_latent(guider, samples, "latent_image")
+
+        model = diffusion_model(guider)
+        grid = patched_grid(samples, family.patch(model))
+        recorder = TrajectoryRecorder()
+        capture = None
+        if capture_rows:
+            capture = AttentionCapture(family, model, grid, capture_rows, capture_error)
+        to_latent_space = guider.model_patcher.model.process_latent_out
+
+        started = time.perf_counter()
+        sampler = recording_sampler(recorder, capture, to_latent_space)
+        result = sample_guided(guider, noise, sigmas, latent_image, sampler, capture)
+        trajectory = recorder.finish(
+            final=result,
+            token_shape=grid,
+            patch=family.patch(model),
+            model=identity_of(guider, family),
+            seconds=time.perf_counter() - started,
+            reach=capture.reach() if capture else None,
+        )
+        return io.NodeOutput(latent_image | {"samples": result}, trajectory)
+
+
+def recording_sampler(
+    recorder: TrajectoryRecorder,
+    capture: AttentionCapture | None,
+    to_latent_space: Callable[[Tensor], Tensor],
+) -> Callable[..., Tensor]:
+    """Euler that writes every step's estimates to the recorder and tells the capture which step it is."""
+
+    @torch.no_grad()
+    def sample(
+        model: Callable,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable | None = None,
+        disable: bool = False,
+    ) -> Tensor:
+        guided = GuidedModel(model, x, extra_args)
+        solver = FlowSolver(order=1, source="none", field=None)
+        for i, sigma in enumerate(sigmas[:-1]):
+            if capture is not None:
+                capture.begin_step(i)
+            denoised = guided.denoised(x, sigma)
+            recorder.record(sigma, to_latent_space(denoised), noise_estimate(x, denoised, sigma))
+            if callback is not None:
+                callback({"i": i, "denoised": denoised, "x": x})
+            x = solver.step(x, denoised, sigmas, i)
+        return x
+
+    return sample

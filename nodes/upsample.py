@@ -1,0 +1,211 @@
+"""S²Flow Upsample: from the small video to the triple (latent, sigmas, noise) at the large size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..s2flow_core.noise import lr_consistent_noise, white_noise
+from ..s2flow_core.resample import resize_latent, resize_video
+from ..s2flow_core.trajectory import Trajectory
+from ..s2flow_core.transition import (
+    SNR_MODES,
+    TargetSize,
+    check_memory,
+    clean_estimate,
+    step_noise,
+    tail_sigmas,
+    target_size,
+)
+from .host.schema import CATEGORY, TrajectoryType, advanced
+
+METHODS = ("bicubic", "bilinear", "nearest")
+NOISES = ("lr_consistent", "fresh")
+# Pixels per latent cell where no VAE is connected to ask.
+SPATIAL_RATIOS = {"Wan22": 16}
+
+
+class ReadyNoise:
+    """A NOISE that was drawn beforehand, for one size."""
+
+    def __init__(self, noise: Tensor, seed: int):
+        self.noise = noise
+        self.seed = seed
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
+        wanted = input_latent["samples"].shape
+        if self.noise.shape != wanted:
+            raise ValueError(
+                f"This noise was made for a latent of {tuple(self.noise.shape)}, not {tuple(wanted)}. "
+                "Connect noise and latent of the same S²Flow Upsample node."
+            )
+        return self.noise
+
+
+class S2FlowUpsample(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowUpsample",
+            display_name="S²Flow Upsample",
+            category=CATEGORY,
+            description=(
+                "Takes the low-resolution run at the step where t_i steps are left, enlarges its estimate of "
+                "the finished video, and gives everything that a sampler needs to go on from there."
+            ),
+            inputs=[
+                TrajectoryType.Input("trajectory"),
+                io.Int.Input(
+                    "t_i",
+                    display_name="t_i (steps left)",
+                    default=30,
+                    min=1,
+                    max=1000,
+                    display_mode=io.NumberDisplay.number,
+                    tooltip=(
+                        "How many of the recorded steps run again at high resolution. More steps, more new "
+                        "detail and more time; fewer, closer to the small video. The paper: 30 of 50."
+                    ),
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=2.0,
+                    min=1.0,
+                    max=8.0,
+                    step=0.05,
+                    tooltip="Enlargement per side; used while width and height are 0.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="bicubic",
+                    tooltip="How the estimate is enlarged.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the new, fine part of the noise.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Enlarges in pixels: decode, resize, encode. Without it the latent is resized.",
+                ),
+                advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
+                advanced(
+                    io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "noise_mode",
+                        options=list(NOISES),
+                        default="lr_consistent",
+                        tooltip=(
+                            "lr_consistent: white noise whose coarse part is the small run's own noise. "
+                            "fresh: unrelated noise."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "sigma_mode",
+                        options=list(SNR_MODES),
+                        default="literal",
+                        tooltip=(
+                            "literal: the same sigmas as the small run (the paper). snr_matched: higher "
+                            "ones, so that the coarse picture is as noisy as it was there."
+                        ),
+                    )
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The clean estimate at the large size."),
+                io.Sigmas.Output(display_name="sigmas", tooltip="The steps that are left."),
+                io.Noise.Output(display_name="noise"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        trajectory: Trajectory,
+        t_i: int,
+        scale: float,
+        method: str,
+        seed: int,
+        vae=None,
+        width: int = 0,
+        height: int = 0,
+        noise_mode: str = "lr_consistent",
+        sigma_mode: str = "literal",
+    ) -> io.NodeOutput:
+        if vae is not None:
+            require_matching_vae(vae, trajectory)
+        size = wanted_size(trajectory, vae, scale, width, height)
+        frames = pixel_frames(vae, trajectory) if vae is not None else 0
+        check_memory(trajectory, size, comfy.model_management.get_total_memory(torch.device("cpu")), frames)
+
+        sigmas = tail_sigmas(trajectory.sigmas, t_i, sigma_mode, size.scale)
+        clean = clean_estimate(trajectory, t_i)  # (B, C, T, h, w)
+        if noise_mode == "lr_consistent":
+            noise = lr_consistent_noise(step_noise(trajectory, t_i), size.latent_hw, seed)
+        else:
+            noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
+        if vae is None:
+            large = resize_latent(clean, size.latent_hw, method)
+        else:
+            large = torch.cat([enlarge_in_pixels(vae, video[None], size, method) for video in clean])
+        return io.NodeOutput({"samples": large}, sigmas, ReadyNoise(noise, seed))
+
+
+def wanted_size(trajectory: Trajectory, vae: Any, scale: float, width: int, height: int) -> TargetSize:
+    """The HR size from scale, or from width and height if both are given."""
+    ratio = SPATIAL_RATIOS.get(trajectory.model.latent_format, 8)
+    if vae is not None:
+        ratio = vae.spacial_compression_encode()
+    if bool(width) != bool(height):
+        given, missing = ("width", "height") if width else ("height", "width")
+        raise ValueError(
+            f"{given} is {width or height} but {missing} is 0. Set both, or set both to 0 to use scale."
+        )
+    if width:
+        return target_size(trajectory, ratio, width=width, height=height)
+    return target_size(trajectory, ratio, scale=scale)
+
+
+def require_matching_vae(vae: Any, trajectory: Trajectory) -> None:
+    if vae.latent_channels != trajectory.model.channels:
+        raise ValueError(
+            f"This VAE's latents have {vae.latent_channels} channels, those of the trajectory "
+            f"{trajectory.model.channels}. Load the VAE that belongs to the model."
+        )
+
+
+def pixel_frames(vae: Any, trajectory: Trajectory) -> int:
+    """Frames that the VAE decodes the trajectory's latent frames to."""
+    latent_frames = trajectory.latent_shape[2]
+    ratio = vae.upscale_ratio
+    return ratio[0](latent_frames) if isinstance(ratio, tuple) else latent_frames
+
+
+def enlarge_in_pixels(vae: Any, clean: Tensor, size: TargetSize, method: str) -> Tensor:
+    """Decode, resize, encode: the VAE knows how edges look at the large size, a resized latent does not.
+
+    clean: (1, C, T, h, w) in LATENT space -> (1, C, T, H, W).
+    """
+    pixels = vae.decode(clean)  # (1, frames, height, width, 3) in 0..1
+    pixels = resize_video(pixels[0], (size.height, size.width), method).clamp(0, 1)
+    large = vae.encode(pixels)
+    if large.shape[-3:] != (clean.shape[2], *size.latent_hw):
+        raise ValueError(
+            f"The VAE encoded {size.width}×{size.height} pixels to {tuple(large.shape[-3:])} instead of "
+            f"{(clean.shape[2], *size.latent_hw)} latent cells: it does not belong to this model."
+        )
+    return large

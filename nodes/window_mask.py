@@ -1,0 +1,79 @@
+"""S²Flow Window Mask: the sparsity slider."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..s2flow_core.grid import TokenGrid, choose_tile
+from ..s2flow_core.policy import POLICIES, plan_windows
+from ..s2flow_core.trajectory import Trajectory
+from .high_res_sampler import require_same_video
+from .host.schema import CATEGORY, TrajectoryType, WindowsType
+from .host.token_layout import patched_grid
+
+
+class S2FlowWindowMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowWindowMask",
+            display_name="S²Flow Window Mask",
+            category=CATEGORY,
+            description=(
+                "Chooses for every step, layer and attention head the 3D window that holds most of what the "
+                "head looked at in the low-resolution run."
+            ),
+            inputs=[
+                TrajectoryType.Input("trajectory"),
+                io.Latent.Input("latent", tooltip="The latent from S²Flow Upsample; only its size is used."),
+                io.Float.Input(
+                    "s",
+                    display_name="sparsity s",
+                    default=0.5,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip=(
+                        "Share of the video that each attention head looks at. 1 is everything: slowest, "
+                        "equal to ordinary attention. 0.5 is the paper's choice: about half the cost."
+                    ),
+                ),
+                io.Combo.Input(
+                    "policy",
+                    options=list(POLICIES),
+                    default="paper",
+                    tooltip=(
+                        "paper: every head gets the same volume, in the shape that covers most. budget: "
+                        "heads that look far get larger windows, at the same total cost. error: like "
+                        "budget, but for the least change in the output. fixed: one shape for all, for "
+                        "comparison only."
+                    ),
+                ),
+            ],
+            outputs=[
+                WindowsType.Output(display_name="windows"),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, trajectory: Trajectory, latent, s: float, policy: str) -> io.NodeOutput:
+        if trajectory.reach is None:
+            raise ValueError(
+                "This trajectory holds no attention record, so there is nothing to choose windows from. "
+                "Set capture_rows of the Low-Res Sampler above 0 and run it again."
+            )
+        samples = latent["samples"]
+        if samples.ndim != 5:
+            raise ValueError(
+                f"latent has the shape {tuple(samples.shape)}; connect the video latent from S²Flow Upsample."
+            )
+        require_same_video(trajectory, samples)
+        shape = patched_grid(samples, trajectory.patch)
+        grid = TokenGrid(shape, choose_tile(shape))
+        sigmas = trajectory.sigmas[: trajectory.steps].to(torch.float32)
+        plan = plan_windows(trajectory.reach, sigmas, grid, s, policy)
+        report = plan.report()
+        return io.NodeOutput(plan, report, ui=ui.PreviewText(report))

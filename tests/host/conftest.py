@@ -1,0 +1,94 @@
+"""A real ComfyUI for the tests: one that runs as a server, and one inside the test process.
+
+ComfyUI has a module `nodes`, and so has this repository. The in-process host therefore goes to the front of
+sys.path before anything imports that name, and the pack itself is loaded as ComfyUI loads it: by its path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from demo.comfy_client import ComfyClient, Run
+from demo.comfy_server import ComfyServer
+from demo.host import comfyui_path, import_comfy
+from demo.pack_link import GENERATED, PACK_NAME, link_pack
+from demo.ports import free_port
+
+
+@dataclass(frozen=True)
+class RunningComfy:
+    """A ComfyUI on loopback and on the CPU, with the pack loaded. It keeps its cache between runs."""
+
+    server: ComfyServer
+    client: ComfyClient
+    object_info: dict[str, Any]
+
+    def queue(self, prompt: dict[str, Any]) -> Run:
+        """Runs a prompt in API form to its end: events, cached and executed nodes, outputs, error."""
+        return self.client.run(prompt)
+
+    def log(self) -> str:
+        return self.server.log()
+
+    @property
+    def output(self) -> Path:
+        return self.server.output
+
+
+@pytest.fixture(scope="session")
+def comfyui_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningComfy]:
+    """Started once for all tests; COMFYUI_PATH and COMFYUI_PYTHON name another one than .comfyui."""
+    python = Path(shutil.which(os.environ.get("COMFYUI_PYTHON") or sys.executable) or sys.executable)
+    work = tmp_path_factory.mktemp("comfyui")
+    with ComfyServer(comfyui_path(), python, free_port(), work, cpu=True) as server:
+        client = ComfyClient(server.url, server.require_alive)
+        yield RunningComfy(server, client, client.object_info())
+
+
+@dataclass(frozen=True)
+class ComfyModules:
+    """ComfyUI inside this process. nodes: its module of that name, core and extra nodes registered."""
+
+    nodes: ModuleType
+    pack_name: str
+
+    def pack(self, name: str) -> ModuleType:
+        """A module of the loaded pack, e.g. `pack("s2flow_core.grid")`.
+
+        These are other copies than what `import s2flow_core.grid` gives; do not mix their classes.
+        """
+        return importlib.import_module(f"{self.pack_name}.{name}")
+
+    def node(self, node_id: str) -> Any:
+        """The class of a node, of ComfyUI's own or of the pack's."""
+        return self.nodes.NODE_CLASS_MAPPINGS[node_id]
+
+
+@pytest.fixture(scope="session")
+def comfy_modules() -> ComfyModules:
+    """Imports ComfyUI for the CPU and lets it load the pack, as it does when it starts."""
+    import_comfy()
+    importlib.import_module("comfy.cli_args").args.cpu = True
+    nodes = importlib.import_module("nodes")
+    found = Path(str(nodes.__file__)).resolve()
+    assert found == (comfyui_path() / "nodes.py").resolve(), f"'nodes' was imported from {found}"
+    link_pack(comfyui_path())
+    folder = str(GENERATED / "custom_nodes" / PACK_NAME)
+    assert asyncio.run(load_everything(nodes, folder)), "ComfyUI could not load the pack; its log says why"
+    return ComfyModules(nodes, folder.replace(".", "_x_"))
+
+
+async def load_everything(nodes: ModuleType, pack_folder: str) -> bool:
+    await nodes.init_builtin_extra_nodes()
+    return await nodes.load_custom_node(pack_folder)
