@@ -13,6 +13,7 @@ from benchmarks.exact_flow import MixtureFlow, picture_flow
 from benchmarks.exact_runs import (
     METHODS,
     REFERENCE_STEPS,
+    SCALE,
     bicubic,
     coarse,
     dpmpp_2m,
@@ -31,6 +32,7 @@ FITTED_FROM = 80  # below, a slope says more about the data than about the metho
 CONTROL_STEPS = (20, 40, 80)
 CONTROL_SHIFT = 3.0
 GAINS = (0.0, 0.5, 1.0, 1.5)
+CONTROLLED = ("low_res", "blend")
 WRONG = ("sign flipped", "time shuffled", "other prompt")
 
 Grid = Callable[[int], Tensor]
@@ -91,45 +93,40 @@ def order_table(
     return table
 
 
-def control_table(flow: MixtureFlow, low: MixtureFlow, noise: Tensor, exact: Tensor) -> Table:
-    """Errors relative to Euler (to history for `blend`) when the LR record is right, scaled or wrong."""
-    other_flow = picture_flow(seed=1)
-    other_noise = noise.flip(0)
-    columns = [
-        f"{size}{source} N={n}"
-        for size in ("", "half ")
-        for source in ("low_res", "blend")
-        for n in CONTROL_STEPS
-    ]
+def control_table(flow: MixtureFlow, low: MixtureFlow | None, noise: Tensor, exact: Tensor) -> Table:
+    """Errors when the LR record is right, scaled or wrong, relative to the same method without a record."""
     table = Table(
-        f"Negative controls, order 2, shift {CONTROL_SHIFT:g}: error / error without the record",
-        ["LR record", *columns],
-        note=(
-            "'half' columns: half-size LR. 'other prompt': the record of another mixture and another start. "
-            "blend is compared with itself without a record."
-        ),
+        f"{'half-size LR' if low else 'LR = HR'}, negative controls: order 2, shift {CONTROL_SHIFT:g}",
+        ["LR record", *(f"{source} N={n}" for source in CONTROLLED for n in CONTROL_STEPS)],
+        note="Error / error at gain 0. 'other prompt': the record of another mixture and another start.",
     )
+    other_flow, other_noise = picture_flow(seed=1), noise.flip(0)
+    if low:
+        maker, start, other, other_start = (
+            low,
+            coarse(noise),
+            other_flow.block_mean(SCALE),
+            coarse(other_noise),
+        )
+    else:
+        maker, start, other, other_start = flow, noise, other_flow, other_noise
     cells: dict[str, list[float]] = {}
-    for half in (False, True):
-        upsample = bicubic if half else same_size
-        for source in ("low_res", "blend"):
-            for n in CONTROL_STEPS:
-                sigmas = shifted(CONTROL_SHIFT)(n)
-                maker, other = (low, other_flow.block_mean(2)) if half else (flow, other_flow)
-                start, other_start = (coarse(noise), coarse(other_noise)) if half else (noise, other_noise)
-                record = euler_record(maker, start, sigmas)[1]
-                shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-                variants = {f"gain {gain:g}": gain * record for gain in GAINS} | {
-                    "sign flipped": -record,
-                    "time shuffled": record[shuffled],
-                    "other prompt": euler_record(other, other_start, sigmas)[1],
-                }
-                errors = {}
-                for name, variant in variants.items():
-                    field = LowResField(sigmas, variant, upsample)
-                    errors[name] = error(solve(flow, noise, sigmas, FlowSolver(2, source, field)), exact)
-                for name, value in errors.items():
-                    cells.setdefault(name, []).append(value / errors["gain 0"])
+    for source in CONTROLLED:
+        for n in CONTROL_STEPS:
+            sigmas = shifted(CONTROL_SHIFT)(n)
+            record = euler_record(maker, start, sigmas)[1]
+            shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+            variants = {f"gain {gain:g}": gain * record for gain in GAINS} | {
+                "sign flipped": -record,
+                "time shuffled": record[shuffled],
+                "other prompt": euler_record(other, other_start, sigmas)[1],
+            }
+            errors = {}
+            for name, variant in variants.items():
+                field = LowResField(sigmas, variant, bicubic if low else same_size)
+                errors[name] = error(solve(flow, noise, sigmas, FlowSolver(2, source, field)), exact)
+            for name, value in errors.items():
+                cells.setdefault(name, []).append(value / errors["gain 0"])
     for name, ratios in cells.items():
         table.add(name, *ratios)
     return table

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ROOT / "demo" / "models"
@@ -20,6 +22,20 @@ def comfyui_path() -> Path:
     if not (path / "comfy" / "model_management.py").is_file():
         raise SystemExit(f"no ComfyUI in {path}: run ./demo.sh once, or set COMFYUI_PATH to a ComfyUI folder")
     return path
+
+
+def load_pack() -> ModuleType:
+    """Loads the pack by its path, as ComfyUI does; a plain import would meet ComfyUI's own `nodes`."""
+    name = "s2flow_pack"
+    if name not in sys.modules:
+        import_comfy()
+        spec = importlib.util.spec_from_file_location(
+            name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def import_comfy() -> None:

@@ -50,7 +50,7 @@ def resample_clip(layer: nn.Module, x: Tensor) -> Tensor:
 
 def normalise_clip(layer: nn.Module, x: Tensor) -> Tensor:
     """ComfyUI's RMS_norm; its vector norm over channels takes most of an encoder's time on a CPU."""
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-12) * layer.gamma
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-20) * layer.gamma
 
 
 def run_layers(layers: nn.Sequential, x: Tensor) -> Tensor:

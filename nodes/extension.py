@@ -8,9 +8,11 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .apply_windows import S2FlowApplyWindows
 from .demo_prompt import S2FlowDemoPrompt
 from .high_res_sampler import S2FlowHighResSampler
 from .low_res_sampler import S2FlowLowResSampler
+from .solver import S2FlowSolver
 from .upsample import S2FlowUpsample
 from .window_mask import S2FlowWindowMask
 
@@ -25,6 +27,8 @@ class S2FlowExtension(ComfyExtension):
             S2FlowUpsample,
             S2FlowWindowMask,
             S2FlowHighResSampler,
+            S2FlowApplyWindows,
+            S2FlowSolver,
             S2FlowDemoPrompt,
         ]
 

@@ -78,18 +78,19 @@ class S2FlowLowResSampler(io.ComfyNode):
         cls, noise, guider, sigmas, latent_image, capture_rows: int = 256, capture_error: bool = False
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler")
-        require_flow_model(guider)
-        family = require_family(guider)
+        patcher = guider.model_patcher
+        require_flow_model(patcher)
+        family = require_family(patcher)
         samples = latent_samples(guider, latent_image)
-        require_video_latent(guider, samples, "latent_image")
+        require_video_latent(patcher, samples, "latent_image")
 
-        model = diffusion_model(guider)
+        model = diffusion_model(patcher)
         grid = patched_grid(samples, family.patch(model))
         recorder = TrajectoryRecorder()
         capture = None
         if capture_rows:
             capture = AttentionCapture(family, model, grid, capture_rows, capture_error)
-        to_latent_space = guider.model_patcher.model.process_latent_out
+        to_latent_space = patcher.model.process_latent_out
 
         started = time.perf_counter()
         sampler = recording_sampler(recorder, capture, to_latent_space)
@@ -98,7 +99,7 @@ class S2FlowLowResSampler(io.ComfyNode):
             final=result,
             token_shape=grid,
             patch=family.patch(model),
-            model=identity_of(guider, family),
+            model=identity_of(patcher),
             seconds=time.perf_counter() - started,
             reach=capture.reach() if capture else None,
         )

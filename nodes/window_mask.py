@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from ..s2flow_core.grid import TokenGrid, choose_tile
 from ..s2flow_core.policy import POLICIES, plan_windows
 from ..s2flow_core.trajectory import Trajectory
-from .high_res_sampler import require_same_video
+from .host.flow_sampler import require_same_video
 from .host.schema import CATEGORY, TrajectoryType, WindowsType
 from .host.token_layout import patched_grid
 
@@ -51,6 +51,14 @@ class S2FlowWindowMask(io.ComfyNode):
                         "comparison only."
                     ),
                 ),
+                io.Boolean.Input(
+                    "tail",
+                    default=False,
+                    tooltip=(
+                        "What a head does not look at still counts: every skipped tile enters as its mean. "
+                        "Keeps global context at small s, for a little more time."
+                    ),
+                ),
             ],
             outputs=[
                 WindowsType.Output(display_name="windows"),
@@ -59,7 +67,9 @@ class S2FlowWindowMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, trajectory: Trajectory, latent, s: float, policy: str) -> io.NodeOutput:
+    def execute(
+        cls, trajectory: Trajectory, latent, s: float, policy: str, tail: bool = False
+    ) -> io.NodeOutput:
         if trajectory.reach is None:
             raise ValueError(
                 "This trajectory holds no attention record, so there is nothing to choose windows from. "
@@ -74,6 +84,6 @@ class S2FlowWindowMask(io.ComfyNode):
         shape = patched_grid(samples, trajectory.patch)
         grid = TokenGrid(shape, choose_tile(shape))
         sigmas = trajectory.sigmas[: trajectory.steps].to(torch.float32)
-        plan = plan_windows(trajectory.reach, sigmas, grid, s, policy)
+        plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail)
         report = plan.report()
         return io.NodeOutput(plan, report, ui=ui.PreviewText(report))

@@ -53,10 +53,9 @@ def choose_skips(changes: Tensor, share: float) -> Tensor:
     costs = changes.double().tolist()
     allowed = [2 <= i < steps - 1 and math.isfinite(costs[i]) for i in range(steps)]
     wanted = round(share * steps)
-    # least[k]: (cost, chosen steps) for k skips among the steps seen so far; one row per step behind.
-    none = (0.0, ())
-    impossible = (math.inf, ())
-    two_behind = one_behind = [none] + [impossible] * wanted
+    # Entry k: least cost and choice of k skips among the steps seen one and two steps ago.
+    one_behind: list[tuple[float, tuple[int, ...]]] = [(0.0, ()), *[(math.inf, ())] * wanted]
+    two_behind = one_behind
     for i in range(steps):
         now = list(one_behind)
         for k in range(1, wanted + 1):

@@ -16,7 +16,7 @@ from .refusal import Refusal
 
 OLDEST, NEWEST = (3, 10), (3, 12)
 # Gigabytes that the installation takes at its peak: unpacked files, wheels before unpacking, pip's cache.
-WHOLE_INSTALLATION = 12.0
+WHOLE_INSTALLATION = 10.0
 FEW_PACKAGES = 1.0
 
 
@@ -92,7 +92,7 @@ def install_pins(python: Path, lock: int) -> None:
     require_free_space(ROOT, WHOLE_INSTALLATION if everything else FEW_PACKAGES, "installing Python packages")
     for folder in broken:
         shutil.rmtree(folder, ignore_errors=True)
-    size = "about 3 GB to download, 6 GB on disk" if everything else ", ".join(missing[:6])
+    size = "about 2 GB to download, 6 GB on disk" if everything else ", ".join(missing[:6])
     noun = "package" if len(missing) == 1 else "packages"
     print(f"Installing {len(missing)} {noun} ({size}).", file=sys.stderr, flush=True)
     with tempfile.NamedTemporaryFile("w", suffix=".txt", dir=generated_folder()) as wanted:

@@ -1,4 +1,4 @@
-"""What the nodes ask about a guider's model before anything expensive starts."""
+"""What the nodes ask about a model (a ModelPatcher) before anything expensive starts."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ...s2flow_core.trajectory import ModelIdentity
 from .token_layout import FAMILIES, ModelFamily, family_of
 
 
-def diffusion_model(guider: Any) -> Any:
-    return guider.model_patcher.get_model_object("diffusion_model")
+def diffusion_model(patcher: Any) -> Any:
+    return patcher.get_model_object("diffusion_model")
 
 
-def require_flow_model(guider: Any) -> None:
+def require_flow_model(patcher: Any) -> None:
     """Raises unless the model integrates a rectified flow, which every formula here assumes."""
-    sampling = guider.model_patcher.get_model_object("model_sampling")
+    sampling = patcher.get_model_object("model_sampling")
     if not isinstance(sampling, comfy.model_sampling.CONST):
-        model = type(guider.model_patcher.model).__name__
+        model = type(patcher.model).__name__
         raise ValueError(
             f"{model} is not a flow model. S²Flow works with video models that predict a flow, "
             "such as Wan 2.1, Wan 2.2 or HunyuanVideo: load one of those."
         )
 
 
-def require_family(guider: Any) -> ModelFamily:
+def require_family(patcher: Any) -> ModelFamily:
     """The model's family; raises with the families that are known."""
-    model = diffusion_model(guider)
+    model = diffusion_model(patcher)
     family = family_of(model)
     if family is None:
         known = ", ".join(family.name for family in FAMILIES)
@@ -41,10 +41,10 @@ def require_family(guider: Any) -> ModelFamily:
     return family
 
 
-def identity_of(guider: Any, family: ModelFamily) -> ModelIdentity:
+def identity_of(patcher: Any) -> ModelIdentity:
     """What a trajectory remembers of its model, to refuse a run with another one."""
-    model = diffusion_model(guider)
-    latent_format = guider.model_patcher.model.latent_format
+    family, model = require_family(patcher), diffusion_model(patcher)
+    latent_format = patcher.model.latent_format
     return ModelIdentity(
         family=family.name,
         layers=family.layers(model),
@@ -54,9 +54,9 @@ def identity_of(guider: Any, family: ModelFamily) -> ModelIdentity:
     )
 
 
-def require_video_latent(guider: Any, samples: Tensor, name: str) -> None:
+def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
     """Raises unless samples are a finite video latent (B, C, T, H, W) with the model's channels."""
-    channels = guider.model_patcher.model.latent_format.latent_channels
+    channels = patcher.model.latent_format.latent_channels
     if samples.ndim != 5:
         raise ValueError(
             f"{name} has the shape {tuple(samples.shape)}, but a video latent has five axes "

@@ -10,7 +10,8 @@ from torch import Tensor
 from ...s2flow_core.attention import VisitedKeys, WindowsNotApplicable, window_attention
 from ...s2flow_core.policy import WindowPlan
 from .attention_hook import SelfAttentionCall, SelfAttentionHook
-from .token_layout import ModelFamily
+from .model_facts import diffusion_model, require_family
+from .token_layout import ModelFamily, patched_grid
 
 
 class WindowedAttention(SelfAttentionHook):
@@ -21,6 +22,15 @@ class WindowedAttention(SelfAttentionHook):
         self.plan = plan
         self.backend = backend
         self.visited = VisitedKeys()
+
+    def require_grid_of(self, samples: Tensor) -> None:
+        """Raises unless a latent (B, C, T, H, W) has the tokens that the windows were made for."""
+        grid = patched_grid(samples, self.family.patch(self.model))
+        if grid != self.plan.grid.shape:
+            raise ValueError(
+                f"The windows were made for {self.plan.grid.shape} tokens (frames, height, width), but "
+                f"latent_image has {grid}. Connect the same latent to S²Flow Window Mask and to the sampler."
+            )
 
     def attend(self, call: SelfAttentionCall, dense: Callable[[], Tensor]) -> Tensor | None:
         if call.layout.grid != self.plan.grid.shape:
@@ -49,3 +59,17 @@ class WindowedAttention(SelfAttentionHook):
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
             return None
+
+
+def hook_for_windows(patcher: Any, windows: WindowPlan, backend: str) -> WindowedAttention:
+    """A hook for one ModelPatcher; raises if the windows were made for a model of another depth or width."""
+    family = require_family(patcher)
+    model = diffusion_model(patcher)
+    made_for = tuple(windows.extents.shape[1:3])
+    given = (family.layers(model), family.heads(model))
+    if made_for != given:
+        raise ValueError(
+            f"The windows were made for a model with {made_for[0]} layers of {made_for[1]} heads; this one "
+            f"has {given[0]} of {given[1]}. Make the trajectory and the windows with this model."
+        )
+    return WindowedAttention(family, model, windows, backend)

@@ -267,14 +267,7 @@ def test_a_useless_record_leaves_blend_as_it_is_without():
 
 @pytest.mark.parametrize(
     ("last_length", "length", "share"),
-    [
-        (0.1, 0.1, 1.0),
-        (0.1, 0.15, 1.0),
-        (0.01, 0.15, 1.0),
-        (0.2, 0.3, 1.0),
-        (0.2, 0.6, 0.25),
-        (0.1, 0.3, 0.25),
-    ],
+    [(0.1, 0.1, 1.0), (0.01, 0.15, 1.0), (0.2, 0.4, 1.0), (0.1, 0.4, 0.25), (0.2, 0.8, 0.25)],
 )
 def test_blend_trusts_its_history_over_a_limited_length(last_length: float, length: float, share: float):
     here, before = (Node(s, torch.full((1, 2), s)) for s in (length, length + last_length))

@@ -1,0 +1,44 @@
+"""S²Flow Apply Windows: windowed attention under any sampler."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..s2flow_core.backends import BACKENDS
+from ..s2flow_core.policy import WindowPlan
+from .host.schema import CATEGORY, WindowsType, advanced
+from .host.window_attention_hook import hook_for_windows
+
+
+class S2FlowApplyWindows(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowApplyWindows",
+            display_name="S²Flow Apply Windows",
+            category=CATEGORY,
+            description=(
+                "Puts the windows of S²Flow Window Mask into a model, for any sampler. The windows of a step "
+                "are found by its sigma; outside the recorded steps attention stays dense."
+            ),
+            inputs=[
+                io.Model.Input("model"),
+                WindowsType.Input("windows"),
+                advanced(
+                    io.Combo.Input(
+                        "backend",
+                        options=["auto", *BACKENDS],
+                        default="auto",
+                        tooltip="How windowed attention is computed; auto takes the fastest.",
+                    )
+                ),
+            ],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model, windows: WindowPlan, backend: str = "auto") -> io.NodeOutput:
+        patched = model.clone()
+        hook = hook_for_windows(patched, windows, backend)
+        patched.model_options = hook.attach(patched.model_options)
+        return io.NodeOutput(patched)

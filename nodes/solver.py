@@ -1,0 +1,44 @@
+"""S²Flow Solver: the higher-order solver as a SAMPLER for core's SamplerCustomAdvanced."""
+
+from __future__ import annotations
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
+from ..s2flow_core.trajectory import Trajectory
+from .host.flow_sampler import flow_sampler, require_record
+from .host.schema import CATEGORY, TrajectoryType
+
+
+class S2FlowSolver(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowSolver",
+            display_name="S²Flow Solver",
+            category=CATEGORY,
+            description=(
+                "The solver of the High-Res Sampler for core's SamplerCustomAdvanced, under any attention."
+            ),
+            inputs=[
+                io.Int.Input(
+                    "order", default=DEFAULT_ORDER, min=1, max=3, tooltip="1 is Euler; the paper uses 2."
+                ),
+                io.Combo.Input(
+                    "derivative",
+                    options=list(SOURCES),
+                    default=DEFAULT_SOURCE,
+                    tooltip="Where the terms above Euler come from; low_res is the paper's.",
+                ),
+                TrajectoryType.Input(
+                    "trajectory", optional=True, tooltip="Needed for the derivatives low_res and blend."
+                ),
+            ],
+            outputs=[io.Sampler.Output()],
+        )
+
+    @classmethod
+    def execute(cls, order: int, derivative: str, trajectory: Trajectory | None = None) -> io.NodeOutput:
+        require_record(order, derivative, trajectory)
+        return io.NodeOutput(comfy.samplers.KSAMPLER(flow_sampler(order, derivative, trajectory)))

@@ -1,0 +1,1 @@
+"""Triton source, and nothing else; imported only by the backends, and only when a device can run it."""

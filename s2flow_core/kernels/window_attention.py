@@ -1,0 +1,212 @@
+"""Windowed attention in one launch over all batches and heads; windows are three integers per head.
+
+One program answers BLOCK_M queries of one tile. Keys and values lie in tile order, so the box that these
+queries see is a few runs of neighbouring rows, and one flat loop over blocks of BLOCK_N rows visits it: no
+index table and no mask. A video that does not fill its last tiles gets a second loop over those partial
+tiles, which alone read a bias per slot. Text and, with a tail, the means of all tiles follow as extra keys.
+
+The softmax is the online one of FlashAttention (Dao, 2022), in powers of two with log2(e) folded into the
+scale. Offsets of heads and rows are 64-bit, because two videos of 460,800 tokens hold more than 2^31 numbers.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+GUARDS = tl.constexpr((1 << 9) | (1 << 19) | (1 << 29))
+"""One bit above each field of a packed place, see `packed_places`."""
+
+
+@triton.jit
+def _absorb(logits, v, state_max, state_sum, acc, scale):
+    """Fold one block of keys into the running softmax of every query row.
+
+    logits: (BLOCK_M, BLOCK_N) q.k, before scaling; v: (BLOCK_N, DIM); scale: with log2(e), positive.
+    """
+    new_max = tl.maximum(state_max, tl.max(logits, 1) * scale)
+    # A row that has only met hidden keys has the maximum -inf, and -inf minus -inf is no number.
+    reference = tl.where(new_max == float("-inf"), 0.0, new_max)
+    weights = tl.math.exp2(logits * scale - reference[:, None])
+    shrink = tl.math.exp2(state_max - reference)
+    state_sum = state_sum * shrink + tl.sum(weights, 1)
+    acc = tl.dot(weights.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
+    return new_max, state_sum, acc
+
+
+@triton.jit
+def _absorb_box(
+    q,
+    k,
+    v,
+    bias,
+    corner,
+    count_t,
+    count_h,
+    count_w,
+    tiles_h,
+    tiles_w,
+    state_max,
+    state_sum,
+    acc,
+    scale,
+    TILE_TOKENS: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BIASED: tl.constexpr,
+):
+    """Fold all keys of a box of count_t x count_h x count_w tiles, whose first tile is number `corner`.
+
+    k, v, bias: the first slot of this head.
+    """
+    slots = tl.arange(0, BLOCK_N)
+    numbers = slots[:, None] * DIM + tl.arange(0, DIM)[None, :]
+    blocks_per_run = count_w * (TILE_TOKENS // BLOCK_N)
+    for step in range(count_t * count_h * blocks_per_run):
+        run = step // blocks_per_run
+        tile = corner + (run // count_h * tiles_h + run % count_h) * tiles_w
+        slot = tile * TILE_TOKENS + step % blocks_per_run * BLOCK_N
+        row = slot.to(tl.int64) * DIM
+        keys = tl.load(k + row + numbers)
+        logits = tl.dot(q, tl.trans(keys), input_precision="ieee")
+        if BIASED:
+            logits += tl.load(bias + slot + slots)[None, :]
+        values = tl.load(v + row + numbers)
+        state_max, state_sum, acc = _absorb(logits, values, state_max, state_sum, acc, scale)
+    return state_max, state_sum, acc
+
+
+@triton.jit(do_not_specialize=["ranks", "tiles_t", "tiles_h", "tiles_w", "extra_slots"])
+def window_attention_kernel(
+    q,
+    k,
+    v,
+    out,
+    slot_bias,
+    extra_k,
+    extra_v,
+    extra_bias,
+    extra_place,
+    windows,
+    q_batch_stride,
+    q_head_stride,
+    q_token_stride,
+    out_batch_stride,
+    out_head_stride,
+    out_token_stride,
+    bias_batch_stride,
+    heads,
+    ranks,
+    shape_t,
+    shape_h,
+    shape_w,
+    tiles_t,
+    tiles_h,
+    tiles_w,
+    whole_t,
+    whole_h,
+    whole_w,
+    extra_slots,
+    scale,
+    TILE_T: tl.constexpr,
+    TILE_H: tl.constexpr,
+    TILE_W: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BIASED: tl.constexpr,
+    EXTRA: tl.constexpr,
+):
+    """Grid: (query blocks, batch, ranks); rank r answers head windows[r, 0] with the extent windows[r, 1:].
+
+    q, out: the video's rows in raster order, strided, channels adjacent. k, v: (B, heads, slots, DIM) dense,
+    in tile order. slot_bias: (B or 1, slots) added to the logits of all tiles but the first whole_t x
+    whole_h x whole_w, read only if BIASED. extra_k, extra_v: (B, heads, extra_count, DIM) dense, with
+    extra_bias (B, extra_count); the last tail_tiles of them are the means of all tiles; read only if EXTRA.
+    Biases are divided by the softmax scale, `scale` is multiplied by log2(e).
+    """
+    TILE_TOKENS: tl.constexpr = TILE_T * TILE_H * TILE_W
+    BLOCKS_PER_TILE: tl.constexpr = TILE_TOKENS // BLOCK_M
+    block = tl.program_id(0)
+    item = tl.program_id(1).to(tl.int64)
+    window = windows + tl.program_id(2) * 4
+    head = tl.load(window).to(tl.int64)
+    extent_t = tl.load(window + 1)
+    extent_h = tl.load(window + 2)
+    extent_w = tl.load(window + 3)
+
+    # The box of this query tile: centred on it, pushed inward at the borders.
+    tile = block // BLOCKS_PER_TILE
+    tile_t = tile // (tiles_h * tiles_w)
+    tile_h = tile // tiles_w % tiles_h
+    tile_w = tile % tiles_w
+    box_t = tl.minimum(tl.maximum(tile_t - extent_t // 2, 0), tiles_t - extent_t)
+    box_h = tl.minimum(tl.maximum(tile_h - extent_h // 2, 0), tiles_h - extent_h)
+    box_w = tl.minimum(tl.maximum(tile_w - extent_w // 2, 0), tiles_w - extent_w)
+
+    # Where this block's queries lie in the raster.
+    place = block % BLOCKS_PER_TILE * BLOCK_M + tl.arange(0, BLOCK_M)
+    t = tile_t * TILE_T + place // (TILE_H * TILE_W)
+    h = tile_h * TILE_H + place // TILE_W % TILE_H
+    w = tile_w * TILE_W + place % TILE_W
+    exists = (t < shape_t) & (h < shape_h) & (w < shape_w)
+    token = (t * shape_h + h) * shape_w + w
+    channel = tl.arange(0, DIM)[None, :]
+    q += item * q_batch_stride + head * q_head_stride
+    q_row = token.to(tl.int64)[:, None] * q_token_stride
+    queries = tl.load(q + q_row + channel, mask=exists[:, None], other=0.0)
+
+    slots = tiles_t * tiles_h * tiles_w * TILE_TOKENS
+    k += (item * heads + head) * slots * DIM
+    v += (item * heads + head) * slots * DIM
+    state_max = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    state_sum = tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, DIM], tl.float32)
+
+    corner = (box_t * tiles_h + box_h) * tiles_w + box_w
+    free_t, free_h, free_w = extent_t, extent_h, extent_w
+    if BIASED:
+        free_t = tl.minimum(tl.maximum(whole_t - box_t, 0), extent_t)
+        free_h = tl.minimum(tl.maximum(whole_h - box_h, 0), extent_h)
+        free_w = tl.minimum(tl.maximum(whole_w - box_w, 0), extent_w)
+    state_max, state_sum, acc = _absorb_box(
+        queries, k, v, slot_bias, corner, free_t, free_h, free_w, tiles_h, tiles_w,
+        state_max, state_sum, acc, scale, TILE_TOKENS, DIM, BLOCK_N, False,
+    )  # fmt: skip
+    if BIASED:
+        # What is left of the box is up to three slabs: behind the free part along T, H and W.
+        slot_bias += item * bias_batch_stride
+        for slab in range(3):
+            beyond = tl.where(slab == 1, free_h * tiles_w, free_w)
+            beyond = tl.where(slab == 0, free_t * tiles_h * tiles_w, beyond)
+            count_t = tl.where(slab == 0, extent_t - free_t, free_t)
+            count_h = tl.where(slab == 0, extent_h, tl.where(slab == 1, extent_h - free_h, free_h))
+            count_w = tl.where(slab == 2, extent_w - free_w, extent_w)
+            state_max, state_sum, acc = _absorb_box(
+                queries, k, v, slot_bias, corner + beyond, count_t, count_h, count_w, tiles_h, tiles_w,
+                state_max, state_sum, acc, scale, TILE_TOKENS, DIM, BLOCK_N, True,
+            )  # fmt: skip
+
+    if EXTRA:
+        extra_k += (item * heads + head) * extra_slots * DIM
+        extra_v += (item * heads + head) * extra_slots * DIM
+        extra_bias += item * extra_slots
+        # Means of tiles inside the box are hidden, because the box holds those tiles token by token.
+        box = (box_t << 20) + (box_h << 10) + box_w
+        box_end = box + ((extent_t - 1) << 20) + ((extent_h - 1) << 10) + extent_w - 1 + 2 * GUARDS
+        slot = tl.arange(0, BLOCK_N)
+        numbers = slot[:, None] * DIM + channel
+        for first in range(0, extra_slots, BLOCK_N):
+            keys = tl.load(extra_k + first * DIM + numbers)
+            where = tl.load(extra_place + first + slot)
+            inside = ((where - box) & (box_end - where) & GUARDS) == GUARDS
+            bias = tl.where(inside, float("-inf"), tl.load(extra_bias + first + slot))
+            logits = tl.dot(queries, tl.trans(keys), input_precision="ieee") + bias[None, :]
+            values = tl.load(extra_v + first * DIM + numbers)
+            state_max, state_sum, acc = _absorb(logits, values, state_max, state_sum, acc, scale)
+
+    # A query that sees no key at all gets zeros.
+    acc *= (1.0 / tl.where(state_sum == 0.0, 1.0, state_sum))[:, None]
+    out += item * out_batch_stride + head * out_head_stride
+    out_row = token.to(tl.int64)[:, None] * out_token_stride
+    tl.store(out + out_row + channel, acc.to(out.dtype.element_ty), exists[:, None])
