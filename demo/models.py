@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -11,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .host import DIT_FILE, VAE_FILE
-from .vae_clip import encode_clip
+from .vae_clip import HostModule, encode_clip
 
 # The smallest Wan that ComfyUI detects: it takes the head count from dim // 128.
-DIT_SETTINGS = {
+DIT_SETTINGS: dict[str, Any] = {
     "model_type": "t2v",
     "patch_size": (1, 2, 2),
     "in_dim": 16,
@@ -33,7 +34,7 @@ def wan_latent_format():
     return Wan21()
 
 
-def new_dit(**changes: object) -> nn.Module:
+def new_dit(**changes: Any) -> HostModule:
     """ComfyUI's WanModel with the initial weights of the published training code.
 
     changes: settings that differ from DIT_SETTINGS, e.g. fewer layers for a test.
@@ -43,14 +44,15 @@ def new_dit(**changes: object) -> nn.Module:
 
     settings = DIT_SETTINGS | changes
     model = WanModel(**settings, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
+    module: HostModule
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv3d):
             nn.init.xavier_uniform_(module.weight.flatten(1))
-            nn.init.zeros_(module.bias)
+            module.bias.data.zero_()
         elif getattr(module, "elementwise_affine", False):
             nn.init.ones_(module.weight)
             if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)
+                module.bias.data.zero_()
     for embedding in (model.text_embedding, model.time_embedding):
         for layer in embedding:
             if isinstance(layer, nn.Linear):
@@ -73,7 +75,7 @@ def save_dit(model: nn.Module) -> None:
     save_half(model.state_dict(), DIT_FILE, "S2Flow demo: small Wan 2.1 text-to-video")
 
 
-def fold_latent_scale(vae: nn.Module, mean: Tensor, std: Tensor) -> None:
+def fold_latent_scale(vae: HostModule, mean: Tensor, std: Tensor) -> None:
     """Gives the latents the statistics that ComfyUI's Wan latent format expects.
 
     mean, std: (16,) of the VAE's latents over training clips. Only the 1x1x1 convolutions on both sides

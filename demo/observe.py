@@ -98,7 +98,7 @@ def object_mask(frame: Image, ground: Image) -> Mask:
     mask = difference > OBJECT_DIFFERENCE
     radius = max(frame.shape[0] // 64, 1)
     disc = np.hypot(*np.ogrid[-radius : radius + 1, -radius : radius + 1]) <= radius
-    return ndimage.binary_fill_holes(ndimage.binary_opening(mask, disc))
+    return np.asarray(ndimage.binary_fill_holes(ndimage.binary_opening(mask, disc)), dtype=bool)
 
 
 def overlap_with(shape: str, mask: Mask, center: tuple[float, float], area: float) -> float:
@@ -126,7 +126,8 @@ UNIT_AREAS = {shape: _unit_area(shape) for shape in SHAPES}
 def regions_of(frame: Image) -> list[Region]:
     """The objects of one frame (H, W, 3), largest first."""
     mask = object_mask(frame, ground_color(frame))
-    labels, count = ndimage.label(mask)
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    count = int(ndimage.label(mask, output=labels))  # type: ignore[arg-type]
     size = frame.shape[0]
     regions = []
     for label in range(1, count + 1):
@@ -140,7 +141,7 @@ def regions_of(frame: Image) -> list[Region]:
             float(columns.min() + columns.max() + 1) / 2 / size,
             float(rows.min() + rows.max() + 1) / 2 / size,
         )
-        core = ndimage.binary_erosion(region, iterations=max(size // 64, 1))
+        core = np.asarray(ndimage.binary_erosion(region, iterations=max(size // 64, 1)), dtype=bool)
         color = nearest(frame[core if core.any() else region].mean(axis=0), COLORS)
         overlaps = {shape: overlap_with(shape, region, middle, area) for shape in SHAPES}
         shape = max(overlaps, key=lambda name: overlaps[name])

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from . import training
 from .clips import draw_scene, render
 from .host import VAE_FILE, WORK
 from .models import load_vae, new_dit, save_dit
+from .vae_clip import HostModule
 from .vocabulary import Prompt, all_prompts, embed_prompt, held_out_prompts
 
 CLIPS = 1792
@@ -39,22 +40,22 @@ def prompt_of_clip(index: int) -> Prompt:
 
 def encode_clips(path: Path = LATENTS_FILE) -> Tensor:
     """Latents of all training clips in model space -> (CLIPS, 16, 5, 16, 16); resumes from its file."""
-    latents = torch.load(path, weights_only=True) if path.is_file() else None
-    done = 0 if latents is None else latents.shape[0]
+    encoded = torch.load(path, weights_only=True)["latents"] if path.is_file() else torch.empty(0)
+    done = len(encoded)
     if done >= CLIPS:
-        return latents[:CLIPS]
+        return encoded[:CLIPS]
     vae, to_model_space = load_vae(VAE_FILE)
-    batches = [] if latents is None else [latents]
+    batches = [encoded] if done else []
     for first in tqdm(range(done, CLIPS, ENCODE_BATCH), desc="encoding clips", mininterval=5):
         for index in range(first, min(first + ENCODE_BATCH, CLIPS)):
             frames = render(draw_scene(index, prompt_of_clip(index)))
             with torch.no_grad():
                 batches.append(to_model_space(vae(frames)))  # (1, 16, 5, 16, 16)
-        training.save_atomically(torch.cat(batches), path)
+        training.save_atomically({"latents": torch.cat(batches)}, path)
     return torch.cat(batches)
 
 
-def train_dit(steps: int | None = None) -> nn.Module:
+def train_dit(steps: int | None = None) -> HostModule:
     """Flow matching in model space: the target is noise minus clean latent."""
     latents = encode_clips()
     prompts = torch.cat([embed_prompt(prompt_of_clip(index)) for index in range(len(trained_prompts()))])

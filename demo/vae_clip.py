@@ -7,12 +7,17 @@ gives the same numbers; it is what makes training on a CPU bearable.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+# ComfyUI's modules, whose attributes a type checker cannot know.
+HostModule = Any
 
-def build_vae(dim: int) -> nn.Module:
+
+def build_vae(dim: int) -> HostModule:
     """ComfyUI's Wan 2.1 VAE at a given width, with weights that training can start from."""
     from comfy.ldm.wan.vae import AttentionBlock, ResidualBlock, WanVAE
 
@@ -34,7 +39,7 @@ def build_vae(dim: int) -> nn.Module:
     return vae
 
 
-def resample_clip(layer: nn.Module, x: Tensor) -> Tensor:
+def resample_clip(layer: HostModule, x: Tensor) -> Tensor:
     """ComfyUI's Resample without its cache: the first frame has no partner in time."""
     if layer.mode == "upsample3d" and x.shape[2] > 1:
         first, rest = x[:, :, :1], layer.time_conv(x[:, :, 1:])
@@ -48,12 +53,12 @@ def resample_clip(layer: nn.Module, x: Tensor) -> Tensor:
     return x
 
 
-def normalise_clip(layer: nn.Module, x: Tensor) -> Tensor:
+def normalise_clip(layer: HostModule, x: Tensor) -> Tensor:
     """ComfyUI's RMS_norm; its vector norm over channels takes most of an encoder's time on a CPU."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-20) * layer.gamma
 
 
-def run_layers(layers: nn.Sequential, x: Tensor) -> Tensor:
+def run_layers(layers: HostModule, x: Tensor) -> Tensor:
     from comfy.ldm.wan.vae import AttentionBlock, Resample, ResidualBlock, RMS_norm
 
     for layer in layers:
@@ -70,7 +75,7 @@ def run_layers(layers: nn.Sequential, x: Tensor) -> Tensor:
     return x
 
 
-def encode_clip(vae: nn.Module, frames: Tensor) -> Tensor:
+def encode_clip(vae: HostModule, frames: Tensor) -> Tensor:
     """frames: (B, 3, T, H, W) in -1..1, T = 4n+1 -> mean latent (B, 16, n+1, H/8, W/8)."""
     encoder = vae.encoder
     x = run_layers(encoder.downsamples, encoder.conv1(frames))
@@ -78,7 +83,7 @@ def encode_clip(vae: nn.Module, frames: Tensor) -> Tensor:
     return vae.conv1(x).chunk(2, dim=1)[0]
 
 
-def decode_clip(vae: nn.Module, latent: Tensor) -> Tensor:
+def decode_clip(vae: HostModule, latent: Tensor) -> Tensor:
     """latent: (B, 16, n+1, h, w) -> frames (B, 3, 4n+1, 8h, 8w) around -1..1."""
     decoder = vae.decoder
     x = run_layers(decoder.middle, decoder.conv1(vae.conv2(latent)))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
-from typing_extensions import override
 
 from .apply_windows import S2FlowApplyWindows
 from .demo_prompt import S2FlowDemoPrompt
@@ -20,7 +19,6 @@ DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
 
 
 class S2FlowExtension(ComfyExtension):
-    @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             S2FlowLowResSampler,

@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 WRAPPER_KEY = "s2flow"
 
 
+def transformer_options_of(args: tuple, kwargs: dict) -> dict:
+    """The transformer options among a diffusion model's arguments; each model has its own place for them."""
+    positional = next((argument for argument in args if isinstance(argument, dict)), {})
+    return positional or kwargs.get("transformer_options") or {}
+
+
 @dataclass
 class ForwardPass:
     """One call of the diffusion model; counts its attention calls to tell the layer."""
@@ -104,10 +110,9 @@ class SelfAttentionHook:
             self.forward_pass = outer
 
     def describe_forward(self, args: tuple, kwargs: dict) -> ForwardPass | None:
-        latent, _, context = (*args[:3], None)[:3]
-        options = (
-            next((a for a in args if isinstance(a, dict)), None) or kwargs.get("transformer_options") or {}
-        )
+        latent: Tensor = args[0]
+        context = args[2] if len(args) > 2 else None
+        options = transformer_options_of(args, kwargs)
         if "sigmas" not in options or "cond_or_uncond" not in options:
             self.fall_back("the sampler does not tell which sigma it is at")
             return None
