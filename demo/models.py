@@ -47,8 +47,8 @@ def new_dit(**changes: Any) -> HostModule:
     module: HostModule
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv3d):
-            nn.init.xavier_uniform_(module.weight.flatten(1))
-            module.bias.data.zero_()
+            nn.init.xavier_uniform_(module.weight.data.flatten(1))
+            nn.init.constant_(module.get_parameter("bias"), 0)
         elif getattr(module, "elementwise_affine", False):
             nn.init.ones_(module.weight)
             if getattr(module, "bias", None) is not None:

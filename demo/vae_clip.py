@@ -25,7 +25,7 @@ def build_vae(dim: int) -> HostModule:
     for module in vae.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_uniform_(module.weight, a=5**0.5)
-            nn.init.zeros_(module.bias)
+            nn.init.zeros_(module.get_parameter("bias"))
             if isinstance(module, nn.Conv3d) and module.kernel_size[0] == 3:
                 # Single frames train the newest tap only; the others start where they do no harm to clips.
                 module.weight.data[:, :, :2] *= 0.1

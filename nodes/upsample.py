@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..s2flow_core.noise import lr_consistent_noise, white_noise
+from ..s2flow_core.noise import lr_consistent_noise, standardised, white_noise
 from ..s2flow_core.resample import resize_latent, resize_video
 from ..s2flow_core.trajectory import Trajectory
 from ..s2flow_core.transition import (
@@ -155,7 +155,9 @@ class S2FlowUpsample(io.ComfyNode):
         sigmas = tail_sigmas(trajectory.sigmas, t_i, sigma_mode, size.scale)
         clean = clean_estimate(trajectory, t_i)  # (B, C, T, h, w)
         if noise_mode == "lr_consistent":
-            noise = lr_consistent_noise(step_noise(trajectory, t_i), size.latent_hw, seed)
+            # The estimate of a real model is only nearly white.
+            coarse = standardised(step_noise(trajectory, t_i))
+            noise = lr_consistent_noise(coarse, size.latent_hw, seed)
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
         if vae is None:

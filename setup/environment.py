@@ -25,6 +25,8 @@ def make_environment(venv: Path = VENV) -> Path:
     if venv.exists():
         keep_or_clear(venv)
     if not venv.exists():
+        # Said now, so that nobody frees space twice.
+        require_free_space(venv.parent, WHOLE_INSTALLATION, "the set-up")
         print(f"Making {venv.name} with Python {sys.version.split()[0]}.", file=sys.stderr, flush=True)
         run_quietly([sys.executable, "-m", "venv", str(venv)], venv)
     python = venv_python(venv)

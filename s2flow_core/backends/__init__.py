@@ -22,8 +22,8 @@ __all__ = ["BACKENDS", "AttentionCall", "Backend", "VisitedKeys"]
 class Backend:
     """One way to compute an `AttentionCall`.
 
-    module: where `run(call) -> Tensor` is, and optionally `missing() -> str | None`, a sentence naming what
-    this machine lacks. devices, dtypes, head_dims: what it accepts; None is anything.
+    module: where `run(call) -> Tensor` is, and optionally `refuses(call) -> str | None`, a sentence why it
+    cannot compute a call that the rest allows. devices, dtypes, head_dims: what it accepts; None is anything.
     """
 
     name: str
@@ -48,21 +48,25 @@ class Backend:
             return "it cannot add the tail of skipped tiles."
         if call.key_bias is not None and not self.key_bias:
             return "it cannot hide single keys, and this model passes a mask."
-        return _missing(self.module)
+        return _unloadable(self.module) or self._refuses(call)
 
     def run(self, call: AttentionCall) -> Tensor:
         """(B, heads, tokens, dim)"""
         return import_module(self.module, __package__).run(call)
 
+    def _refuses(self, call: AttentionCall) -> str | None:
+        refuses = getattr(import_module(self.module, __package__), "refuses", None)
+        return refuses(call) if refuses else None
+
 
 @cache
-def _missing(module: str) -> str | None:
-    """What this machine lacks for a backend's code, as a sentence."""
+def _unloadable(module: str) -> str | None:
+    """What keeps a backend's code from being imported on this machine, as a sentence."""
     try:
-        missing = getattr(import_module(module, __package__), "missing", None)
-    except ImportError as error:
+        import_module(module, __package__)
+    except Exception as error:  # a broken Triton raises anything from ImportError to OSError
         return f"it could not be loaded ({error})."
-    return missing() if missing else None
+    return None
 
 
 def _listed(values: frozenset) -> str:

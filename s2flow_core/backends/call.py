@@ -85,6 +85,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -
     return out.masked_fill(blind[..., None, None], 0.0)
 
 
+def attend_text(call: AttentionCall, out: Tensor) -> None:
+    """Fill the rows of `out` (B, heads, tokens, dim) outside the video: those queries see every key."""
+    bias = None if call.key_bias is None else call.key_bias[:, None]  # (B, 1, tokens)
+    for text in call.text:
+        out[:, :, text] = attend(call.q[:, :, text], call.k, call.v, bias, call.scale)
+
+
 def head_runs(heads: Sequence[int]) -> list[slice]:
     """Consecutive head numbers as slices, so that a tensor of heads can be viewed instead of copied."""
     runs: list[slice] = []

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..grid import TokenGrid, Triple
 from ..windows import axis_starts
-from .call import AttentionCall, attend, head_runs
+from .call import AttentionCall, attend, attend_text, head_runs
 from .extra_keys import ExtraKeys, extra_keys
 
 _MOST_KEY_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}
@@ -75,9 +75,7 @@ def run(call: AttentionCall) -> Tensor:
             for boxes in boxes_of(call.grid, extent):
                 for some_boxes, some_heads in _affordable(call, boxes, chosen):
                     _attend_boxes(call, some_boxes, some_heads, extra, out)
-    bias = None if call.key_bias is None else call.key_bias[:, None]  # (B, 1, tokens)
-    for text in call.text:
-        out[:, :, text] = attend(call.q[:, :, text], call.k, call.v, bias, call.scale)
+    attend_text(call, out)
     if call.stats is not None:
         call.stats.possible += batch * heads * call.grid.tokens**2
     return out

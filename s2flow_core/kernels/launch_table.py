@@ -1,7 +1,8 @@
-"""How the kernels are launched on each GPU generation: data, so that no artist waits for autotuning.
+"""How the kernels are launched on each GPU generation: data, so that nobody waits for autotuning.
 
-Every entry is compiled by the tests for its architecture: no register spills, shared memory within the
-chip's limit.
+The tests compile every entry for its architecture: no register is spilled, shared memory fits the chip. That
+is all these entries were chosen by so far; none has been timed on a GPU yet. `benchmarks.attention --tune`
+times the alternatives.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Launch:
-    """Queries and keys per step of a program, its warps, and how many steps ahead keys are fetched."""
+    """Queries and keys per step of a program, its warps, and the steps whose keys are on their way at once."""
 
     block_m: int
     block_n: int
@@ -19,6 +20,50 @@ class Launch:
     stages: int
 
     def for_tile(self, tile_tokens: int) -> Launch:
-        """Blocks that divide a tile; tile_tokens must be a multiple of 16."""
-        even = tile_tokens & -tile_tokens  # the largest power of two in it
+        """The same with blocks that divide a tile, whose tokens must be a multiple of 16."""
+        even = tile_tokens & -tile_tokens  # the largest power of two that divides it
         return Launch(min(self.block_m, even), min(self.block_n, even), self.warps, self.stages)
+
+
+SHARED_MEMORY = {
+    "sm_80": 166_912,
+    "sm_86": 101_376,
+    "sm_89": 101_376,
+    "sm_90": 232_448,
+    "sm_100": 232_448,
+    "sm_120": 101_376,
+    "gfx942": 65_536,
+}
+"""Bytes that one program may use."""
+
+SAME_GENERATION = {
+    "sm_87": "sm_86",
+    "sm_103": "sm_100",
+    "sm_121": "sm_120",
+    "gfx90a": "gfx942",
+    "gfx950": "gfx942",
+}
+"""Chips that run another one's configurations."""
+
+WINDOW_LAUNCHES = {
+    ("sm_80", 64): Launch(128, 64, 8, 3),
+    ("sm_80", 128): Launch(128, 64, 8, 3),
+    ("sm_86", 64): Launch(128, 64, 8, 3),
+    ("sm_86", 128): Launch(128, 64, 8, 2),
+    ("sm_89", 64): Launch(128, 64, 8, 3),
+    ("sm_89", 128): Launch(128, 64, 8, 2),
+    ("sm_90", 64): Launch(128, 128, 8, 3),
+    ("sm_90", 128): Launch(128, 128, 8, 2),
+    ("sm_100", 64): Launch(128, 64, 8, 3),
+    ("sm_100", 128): Launch(128, 64, 8, 3),
+    ("sm_120", 64): Launch(128, 64, 8, 3),
+    ("sm_120", 128): Launch(128, 64, 8, 2),
+    ("gfx942", 64): Launch(128, 64, 4, 2),
+    ("gfx942", 128): Launch(128, 64, 4, 2),
+}
+"""(architecture, channels of a head) -> how `window_attention_kernel` is launched."""
+
+
+def window_launch(architecture: str, dim: int) -> Launch | None:
+    """The configuration for a chip, or None for one that is not known."""
+    return WINDOW_LAUNCHES.get((SAME_GENERATION.get(architecture, architecture), dim))

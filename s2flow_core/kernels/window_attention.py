@@ -15,7 +15,9 @@ import triton
 import triton.language as tl
 
 GUARDS = tl.constexpr((1 << 9) | (1 << 19) | (1 << 29))
-"""One bit above each field of a packed place, see `packed_places`."""
+"""The bit above each of the three numbers of a packed place. It is set, and a subtraction clears it where the
+number is too small; so two subtractions tell whether a tile lies in a box, which must not cost more, because on
+some chips one thread looks at all keys of a block."""
 
 
 @triton.jit
@@ -76,7 +78,23 @@ def _absorb_box(
     return state_max, state_sum, acc
 
 
-@triton.jit(do_not_specialize=["ranks", "tiles_t", "tiles_h", "tiles_w", "extra_slots"])
+# Compiled once for all videos: what changes with their size is no constant of the code.
+@triton.jit(
+    do_not_specialize=[
+        "bias_batch_stride",
+        "heads",
+        "shape_t",
+        "shape_h",
+        "shape_w",
+        "tiles_t",
+        "tiles_h",
+        "tiles_w",
+        "whole_t",
+        "whole_h",
+        "whole_w",
+        "extra_slots",
+    ]
+)
 def window_attention_kernel(
     q,
     k,
@@ -86,7 +104,7 @@ def window_attention_kernel(
     extra_k,
     extra_v,
     extra_bias,
-    extra_place,
+    extra_places,
     windows,
     q_batch_stride,
     q_head_stride,
@@ -96,7 +114,6 @@ def window_attention_kernel(
     out_token_stride,
     bias_batch_stride,
     heads,
-    ranks,
     shape_t,
     shape_h,
     shape_w,
@@ -119,11 +136,14 @@ def window_attention_kernel(
 ):
     """Grid: (query blocks, batch, ranks); rank r answers head windows[r, 0] with the extent windows[r, 1:].
 
-    q, out: the video's rows in raster order, strided, channels adjacent. k, v: (B, heads, slots, DIM) dense,
-    in tile order. slot_bias: (B or 1, slots) added to the logits of all tiles but the first whole_t x
-    whole_h x whole_w, read only if BIASED. extra_k, extra_v: (B, heads, extra_count, DIM) dense, with
-    extra_bias (B, extra_count); the last tail_tiles of them are the means of all tiles; read only if EXTRA.
-    Biases are divided by the softmax scale, `scale` is multiplied by log2(e).
+    q, out: the video's rows in raster order, strided, channels adjacent. k, v: (B, heads, slots, DIM), dense,
+    in tile order. shape, tiles: the video in tokens and in tiles. scale: softmax scale times log2(e).
+
+    BIASED: slot_bias (B or 1, slots), divided by the softmax scale, is added to the logits of all tiles but
+    the first whole_t x whole_h x whole_w.
+    EXTRA: every query also sees extra_k and extra_v (B, heads, extra_slots, DIM), in whole blocks, with
+    extra_bias (B, extra_slots), divided likewise; and a key whose packed place (extra_slots,) lies in the box
+    is hidden. A place is a tile's T, H and W in nine bits each, and GUARDS.
     """
     TILE_TOKENS: tl.constexpr = TILE_T * TILE_H * TILE_W
     BLOCKS_PER_TILE: tl.constexpr = TILE_TOKENS // BLOCK_M
@@ -198,7 +218,7 @@ def window_attention_kernel(
         numbers = slot[:, None] * DIM + channel
         for first in range(0, extra_slots, BLOCK_N):
             keys = tl.load(extra_k + first * DIM + numbers)
-            where = tl.load(extra_place + first + slot)
+            where = tl.load(extra_places + first + slot)
             inside = ((where - box) & (box_end - where) & GUARDS) == GUARDS
             bias = tl.where(inside, float("-inf"), tl.load(extra_bias + first + slot))
             logits = tl.dot(queries, tl.trans(keys), input_precision="ieee") + bias[None, :]
