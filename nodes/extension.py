@@ -12,6 +12,7 @@ from .demo_prompt import S2FlowDemoPrompt
 from .high_res_sampler import S2FlowHighResSampler
 from .low_res_sampler import S2FlowLowResSampler
 from .solver import S2FlowSolver
+from .trajectory_files import S2FlowLoadTrajectory, S2FlowSaveTrajectory
 from .upsample import S2FlowUpsample
 from .window_mask import S2FlowWindowMask
 
@@ -27,6 +28,8 @@ class S2FlowExtension(ComfyExtension):
             S2FlowHighResSampler,
             S2FlowApplyWindows,
             S2FlowSolver,
+            S2FlowSaveTrajectory,
+            S2FlowLoadTrajectory,
             S2FlowDemoPrompt,
         ]
 

@@ -11,7 +11,7 @@ from ..s2flow_core.flow import check_sigmas
 from ..s2flow_core.policy import WindowPlan
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
-from .host.flow_sampler import flow_sampler, require_record, require_same_video
+from .host.flow_sampler import FlowSettings, flow_sampler, require_same_video
 from .host.guided_sampling import latent_samples, sample_guided
 from .host.model_facts import identity_of, require_flow_model, require_video_latent
 from .host.schema import CATEGORY, TrajectoryType, WindowsType, advanced
@@ -72,6 +72,32 @@ class S2FlowHighResSampler(io.ComfyNode):
                         ),
                     )
                 ),
+                advanced(
+                    io.Float.Input(
+                        "skip_share",
+                        default=0.0,
+                        min=0.0,
+                        max=0.5,
+                        step=0.05,
+                        tooltip=(
+                            "Share of the steps that are forecast instead of computed: those in which the "
+                            "small run changed least. 0 is off; 0.33 saves a third of the time."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Float.Input(
+                        "alignment",
+                        default=0.0,
+                        min=0.0,
+                        max=1.0,
+                        step=0.05,
+                        tooltip=(
+                            "Holds the coarse picture to the small video, most at the first step and ever "
+                            "less. For objects that drift or double; 0 is off."
+                        ),
+                    )
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent")],
         )
@@ -88,6 +114,8 @@ class S2FlowHighResSampler(io.ComfyNode):
         order: int = DEFAULT_ORDER,
         derivative: str = DEFAULT_SOURCE,
         backend: str = "auto",
+        skip_share: float = 0.0,
+        alignment: float = 0.0,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
         require_flow_model(guider.model_patcher)
@@ -97,13 +125,14 @@ class S2FlowHighResSampler(io.ComfyNode):
             trajectory.check_fits(identity_of(guider.model_patcher))
             require_same_video(trajectory, samples)
 
-        require_record(order, derivative, trajectory)
+        settings = FlowSettings(order, derivative, skip_share, alignment)
+        settings.require_record(trajectory)
 
         hook = None
         if windows is not None:
             hook = hook_for_windows(guider.model_patcher, windows, backend)
             hook.require_grid_of(samples)
-        sampler = flow_sampler(order, derivative, trajectory)
+        sampler = flow_sampler(settings, trajectory)
         result = sample_guided(guider, noise, sigmas, latent_image, sampler, hook)
         if hook is not None:
             log.info("S²Flow windows: attention density %.3f achieved", hook.visited.density)

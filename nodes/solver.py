@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
-from .host.flow_sampler import flow_sampler, require_record
+from .host.flow_sampler import FlowSettings, flow_sampler
 from .host.schema import CATEGORY, TrajectoryType
 
 
@@ -40,5 +40,6 @@ class S2FlowSolver(io.ComfyNode):
 
     @classmethod
     def execute(cls, order: int, derivative: str, trajectory: Trajectory | None = None) -> io.NodeOutput:
-        require_record(order, derivative, trajectory)
-        return io.NodeOutput(comfy.samplers.KSAMPLER(flow_sampler(order, derivative, trajectory)))
+        settings = FlowSettings(order, derivative)
+        settings.require_record(trajectory)
+        return io.NodeOutput(comfy.samplers.KSAMPLER(flow_sampler(settings, trajectory)))

@@ -82,6 +82,24 @@ def recorded_scale(sigmas: Tensor, record: Tensor, scale: float) -> float:
     return scale if matched else 1.0
 
 
+def require_recorded_steps(sigmas: Tensor, record: Tensor, scale: float) -> None:
+    """Raise a ValueError unless every HR step answers to one LR step.
+
+    sigmas: (n+1,) of the HR run, which must be the last n steps of the LR run's record (N+1,), as they
+    are or matched to `scale`.
+    """
+    steps_left = len(sigmas) - 1
+    for snr in SNR_MODES if steps_left < len(record) else ():
+        recorded = tail_sigmas(record.float().cpu(), steps_left, snr, scale)
+        if (recorded - sigmas.float().cpu()).abs().max() < _SAME_SIGMA:
+            return
+    raise ValueError(
+        f"The {steps_left} steps of the High-Res Sampler are not the last steps of the trajectory, so it "
+        "cannot say what happens in them. Connect the sigmas of S²Flow Upsample, or set skip_share and "
+        "alignment to 0."
+    )
+
+
 def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step") -> Tensor:
     """LATENT-space clean estimate (B, C, T, H, W), float32, from which HR starts.
 

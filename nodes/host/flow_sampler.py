@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...s2flow_core.alignment import align_low_frequencies, decaying_strength
+from ...s2flow_core.flow import velocity
 from ...s2flow_core.resample import resize_latent
-from ...s2flow_core.solver import FlowSolver, LowResField
+from ...s2flow_core.skipping import choose_skips, forecast_velocity, step_changes
+from ...s2flow_core.solver import FlowSolver, LowResField, Node
 from ...s2flow_core.trajectory import Trajectory
-from ...s2flow_core.transition import recorded_scale
+from ...s2flow_core.transition import recorded_scale, require_recorded_steps
 from .guided_sampling import GuidedModel, SamplerFunction
+
+log = logging.getLogger(__name__)
 
 # The sources that look into the LR record.
 RECORD_SOURCES = ("low_res", "blend")
 
 
-def flow_sampler(order: int, source: str, trajectory: Trajectory | None) -> SamplerFunction:
+@dataclass(frozen=True)
+class FlowSettings:
+    """What an HR run does beyond Euler.
+
+    order, source: of the solver. skip_share: share of the model calls to forecast instead, 0 to 0.5.
+    alignment: how strongly the coarse part is held to the LR video at the first step, 0 to 1.
+    """
+
+    order: int
+    source: str
+    skip_share: float = 0.0
+    alignment: float = 0.0
+
+    @property
+    def follows_record(self) -> bool:
+        """Whether every HR step must answer to a recorded one."""
+        return self.skip_share > 0 or self.alignment > 0
+
+    def require_record(self, trajectory: Trajectory | None) -> None:
+        """Raises if something here needs the LR record and there is none."""
+        if trajectory is not None:
+            return
+        if self.order > 1 and self.source == "low_res":
+            raise ValueError(
+                f"Order {self.order} with the derivative 'low_res' needs the trajectory of the Low-Res "
+                "Sampler. Connect it, choose the derivative 'history', or set the order to 1."
+            )
+        for name, value in (("skip_share", self.skip_share), ("alignment", self.alignment)):
+            if value > 0:
+                raise ValueError(
+                    f"{name} is {value:g}, which needs the trajectory of the Low-Res Sampler. Connect it, or "
+                    f"set {name} to 0."
+                )
+
+
+def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> SamplerFunction:
     """A sampler function; the solver's history lives for one call of it."""
 
     @torch.no_grad()
@@ -31,30 +73,86 @@ def flow_sampler(order: int, source: str, trajectory: Trajectory | None) -> Samp
         callback: Callable | None = None,
         disable: bool = False,
     ) -> Tensor:
-        field = None
-        if trajectory is not None and source in RECORD_SOURCES and order > 1:
-            require_same_video(trajectory, x)
+        record = None
+        if trajectory is not None:
             # KSampler hands down the inpainting wrapper around the guider around the model.
-            field = low_res_field(model.inner_model.inner_model.process_latent_in, trajectory, x, sigmas)
+            record = RecordAtHighRes(trajectory, model.inner_model.inner_model.process_latent_in, x, sigmas)
+        if record is not None and settings.follows_record:
+            record.require_its_steps()
         guided = GuidedModel(model, x, extra_args)
-        solver = FlowSolver(order=order, source=source, field=field)
+        field = None if record is None else record.field
+        needs_field = settings.order > 1 and settings.source in RECORD_SOURCES
+        solver = FlowSolver(settings.order, settings.source, field if needs_field else None)
+        skipped = steps_to_skip(settings, record)
+        past: list[Node] = []
         for i, sigma in enumerate(sigmas[:-1]):
-            denoised = guided.denoised(x, sigma)
+            if i in skipped:
+                denoised = x - sigma * forecast_velocity(past, float(sigma), field)
+            else:
+                denoised = guided.denoised(x, sigma)
+                past = [Node(float(sigma), velocity(x, denoised, sigma)), *past[:1]]
+            if record is not None and settings.alignment > 0:
+                strength = decaying_strength(settings.alignment, i, len(sigmas) - 1)
+                denoised = align_low_frequencies(denoised, record.denoised(i), strength)
             if callback is not None:
                 callback({"i": i, "denoised": denoised, "x": x})
             x = solver.step(x, denoised, sigmas, i)
+        if skipped:
+            log.info("S²Flow forecast %d of %d model calls", len(skipped), len(sigmas) - 1)
         return x
 
     return sample
 
 
-def require_record(order: int, source: str, trajectory: Trajectory | None) -> None:
-    """Raises if the derivative needs the LR record and there is none."""
-    if order > 1 and source in RECORD_SOURCES and trajectory is None:
-        raise ValueError(
-            f"Order {order} with the derivative '{source}' needs the trajectory of the Low-Res Sampler. "
-            "Connect it, choose the derivative 'history', or set the order to 1."
-        )
+class RecordAtHighRes:
+    """The LR record as an HR run sees it: enlarged and in model space.
+
+    process_in: LATENT space to model space, affine per channel. x: the HR state (B, C, T, H, W).
+    """
+
+    def __init__(
+        self, trajectory: Trajectory, process_in: Callable[[Tensor], Tensor], x: Tensor, sigmas: Tensor
+    ):
+        require_same_video(trajectory, x)
+        self.trajectory = trajectory
+        self.process_in = process_in
+        self.sigmas = sigmas
+        self.size = (x.shape[-2], x.shape[-1])
+        self.device = x.device
+        small = trajectory.latent_shape
+        self.scale = math.sqrt(x.shape[-2] / small[-2] * x.shape[-1] / small[-1])
+        snr_scale = recorded_scale(sigmas, trajectory.sigmas, self.scale)
+        self.field = LowResField(trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale)
+
+    def enlarge(self, latent: Tensor) -> Tensor:
+        return resize_latent(latent.to(self.device, torch.float32), self.size)
+
+    def enlarge_difference(self, difference: Tensor) -> Tensor:
+        """Differences take only the linear part of the latent format."""
+        enlarged = self.enlarge(difference)
+        return self.process_in(enlarged) - self.process_in(torch.zeros_like(enlarged))
+
+    def require_its_steps(self) -> None:
+        """Raises unless the HR sigmas are the record's last ones."""
+        require_recorded_steps(self.sigmas, self.trajectory.sigmas, self.scale)
+
+    @property
+    def start(self) -> int:
+        """The LR step that the first HR step answers to."""
+        return self.trajectory.steps - (len(self.sigmas) - 1)
+
+    def denoised(self, step: int) -> Tensor:
+        """The LR clean estimate at an HR step -> (B, C, T, H, W) in model space."""
+        return self.process_in(self.enlarge(self.trajectory.denoised[self.start + step]))
+
+
+def steps_to_skip(settings: FlowSettings, record: RecordAtHighRes | None) -> set[int]:
+    """The HR steps whose velocity is forecast: those at which the LR run changed least."""
+    if record is None or settings.skip_share == 0:
+        return set()
+    trajectory = record.trajectory
+    changes = step_changes(trajectory.sigmas, trajectory.denoised)[record.start :]
+    return set(choose_skips(changes, settings.skip_share).nonzero().flatten().tolist())
 
 
 def require_same_video(trajectory: Trajectory, samples: Tensor) -> None:
@@ -71,22 +169,3 @@ def require_same_video(trajectory: Trajectory, samples: Tensor) -> None:
             f"latent_image is {large[4]}×{large[3]} cells, smaller than the low-resolution run's "
             f"{small[4]}×{small[3]}. Choose a larger size in S²Flow Upsample."
         )
-
-
-def low_res_field(
-    process_in: Callable[[Tensor], Tensor], trajectory: Trajectory, x: Tensor, sigmas: Tensor
-) -> LowResField:
-    """The LR record as the solver sees it: differences of clean estimates, enlarged, in model space.
-
-    process_in: LATENT space to model space, affine per channel. x: the HR state (B, C, T, H, W).
-    """
-    small, large = trajectory.latent_shape, x.shape
-
-    def upsample(difference: Tensor) -> Tensor:
-        enlarged = resize_latent(difference.to(x.device, torch.float32), (large[-2], large[-1]))
-        # Differences take only the linear part of the latent format.
-        return process_in(enlarged) - process_in(torch.zeros_like(enlarged))
-
-    scale = math.sqrt(large[-2] / small[-2] * large[-1] / small[-1])
-    snr_scale = recorded_scale(sigmas, trajectory.sigmas, scale)
-    return LowResField(trajectory.sigmas, trajectory.denoised, upsample, snr_scale)

@@ -74,7 +74,7 @@ def test_solver_finds_the_record_behind_matched_sigmas(graph, record):
 
 def test_solver_without_a_record_says_what_to_connect(graph):
     with pytest.raises(ValueError, match="needs the trajectory of the Low-Res Sampler"):
-        graph.run("S2FlowSolver", order=2, derivative="blend")
+        graph.run("S2FlowSolver", order=2, derivative="low_res")
 
 
 def test_core_takes_over_after_the_transition(graph, record):

@@ -139,3 +139,49 @@ def test_a_batch_of_two_videos_gives_what_single_runs_give(graph, low_res):
     latent, _ = graph.low_res(latent_image={"samples": torch.zeros(2, *LATENT[1:])})
     assert latent["samples"].shape[0] == 2
     assert torch.allclose(latent["samples"][:1], low_res[0]["samples"], atol=1e-4)
+
+
+def model_calls(graph, monkeypatch):
+    calls = []
+    predict = type(graph.guider).predict_noise
+
+    def counted(self, *given, **named):
+        calls.append(1)
+        return predict(self, *given, **named)
+
+    monkeypatch.setattr(type(graph.guider), "predict_noise", counted)
+    return calls
+
+
+def test_skipping_a_third_saves_that_many_model_calls(comfy_modules, monkeypatch):
+    graph = wan_graph(comfy_modules)
+    _, trajectory = graph.low_res()
+    triple = graph.upsample(trajectory, t_i=STEPS)
+    full = graph.high_res(triple, trajectory=trajectory, order=2)
+    calls = model_calls(graph, monkeypatch)
+    skipped = graph.high_res(triple, trajectory=trajectory, order=2, skip_share=0.34)
+    assert len(calls) == STEPS - 2
+    assert torch.isfinite(skipped).all()
+    assert 0 < (skipped - full).norm() / full.norm() < 0.2
+
+
+def test_alignment_draws_the_coarse_picture_to_the_small_video(graph, low_res, triple):
+    trajectory = low_res[1]
+    resize = graph.modules.pack("s2flow_core.resample").resize_latent
+    small = trajectory.final
+
+    def distance(latent):
+        return (resize(latent, small.shape[-2:], "area") - small).norm()
+
+    free = graph.high_res(triple, trajectory=trajectory)
+    held = graph.high_res(triple, trajectory=trajectory, alignment=1.0)
+    assert distance(held) < distance(free)
+
+
+def test_skipping_and_alignment_need_the_steps_of_the_record(graph, low_res, triple):
+    other = (triple[0], torch.tensor([0.7, 0.4, 0.0]), triple[2])
+    for setting in ({"skip_share": 0.3}, {"alignment": 0.5}):
+        with pytest.raises(ValueError, match="are not the last steps of the trajectory"):
+            graph.high_res(other, trajectory=low_res[1], **setting)
+        with pytest.raises(ValueError, match=f"{next(iter(setting))} is .* needs the trajectory"):
+            graph.high_res(triple, **setting)

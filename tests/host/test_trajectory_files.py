@@ -1,0 +1,53 @@
+"""A saved run gives the same high-resolution video as the run itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_wan import wan_graph
+
+
+@pytest.fixture(scope="module")
+def graph(comfy_modules):
+    return wan_graph(comfy_modules)
+
+
+@pytest.fixture
+def output_folder(tmp_path, monkeypatch):
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(tmp_path))
+    return tmp_path
+
+
+def test_saved_and_loaded_runs_give_the_same_video(graph, output_folder):
+    latent, trajectory = graph.low_res()
+    save = graph.modules.node("S2FlowSaveTrajectory")
+    shown = save.execute(trajectory, "trajectories/day").ui.as_dict()["text"][0]
+    again = save.execute(trajectory, "trajectories/day").ui.as_dict()["text"][0]
+    assert shown == "output/trajectories/day_00001.s2flow.safetensors"
+    assert again == "output/trajectories/day_00002.s2flow.safetensors"
+    files = graph.modules.pack("nodes.trajectory_files")
+    assert set(files.listed_files()) >= {shown, again}
+
+    loaded_latent, loaded = graph.run("S2FlowLoadTrajectory", file=shown)
+    assert torch.equal(loaded_latent["samples"], latent["samples"])
+    triple, loaded_triple = graph.upsample(trajectory), graph.upsample(loaded)
+    windows = graph.windows(trajectory, triple[0], s=0.5)
+    loaded_windows = graph.windows(loaded, loaded_triple[0], s=0.5)
+    settings = {"order": 2, "derivative": "low_res"}
+    expected = graph.high_res(triple, trajectory=trajectory, windows=windows, **settings)
+    result = graph.high_res(loaded_triple, trajectory=loaded, windows=loaded_windows, **settings)
+    assert torch.equal(result, expected)
+
+
+def test_a_path_out_of_the_folders_is_refused(graph, output_folder):
+    files = graph.modules.pack("nodes.trajectory_files")
+    for file in ("output/../../secret", "elsewhere/run", "output//etc/hosts"):
+        with pytest.raises(ValueError, match="choose a file from the list"):
+            files.path_of(file)
+
+
+def test_a_file_that_is_gone_is_told_before_the_run(graph, output_folder):
+    node = graph.modules.node("S2FlowLoadTrajectory")
+    assert "is gone" in node.validate_inputs(file="output/trajectories/none.s2flow.safetensors")
