@@ -2,7 +2,7 @@
 # Checks format, lint and types, then runs every test. With arguments only pytest runs, with these arguments.
 # COMFYUI_PATH names another ComfyUI to test against.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup/enter.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/setup/enter.sh" test
 test_python="$("$python" -m setup test)"
 if [[ $# -gt 0 ]]; then
   echo "Format, lint and type checks run only without arguments; now: pytest $*"

@@ -19,7 +19,7 @@ from .vocabulary import Prompt, all_prompts, embed_prompt, held_out_prompts
 
 CLIPS = 1024
 BATCH = 8
-SCHEDULE = training.Schedule(steps=8000, learning_rate=1.5e-3, warmup=200, decay_share=0.25)
+SCHEDULE = training.Schedule(steps=8900, learning_rate=1.5e-3, warmup=200, decay_share=0.12)
 # Training times are shifted toward noise, where layout and motion are decided.
 TIME_SHIFT = 3.0
 DROP_PROMPT = 0.1

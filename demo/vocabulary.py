@@ -66,9 +66,13 @@ TEXT_WIDTH = 4096
 
 
 def embed_word(word: str) -> Tensor:
-    """The fixed random vector that stands for a word in place of a text encoder's token -> (TEXT_WIDTH,)."""
+    """The fixed random vector that stands for a word in place of a text encoder's token -> (TEXT_WIDTH,).
+
+    Its length is about 1: with unit entries one Adam step would move a neuron's input by several units, and
+    whole words die in the first layer.
+    """
     generator = torch.Generator().manual_seed(zlib.crc32(word.encode()))
-    return torch.randn(TEXT_WIDTH, generator=generator)
+    return torch.randn(TEXT_WIDTH, generator=generator) / TEXT_WIDTH**0.5
 
 
 def embed_prompt(prompt: Prompt | None) -> Tensor:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from .grid import TokenGrid, Triple
 from .key_mask import key_bias
+from .tile_mass import choose_tile_mass
 from .windows import axis_covers, axis_shares
 
 _MOST_LOGITS = 2**26
-"""Rows x tokens held at once, in float32: 256 MB."""
+"""Rows x keys (or what else is held per row) at once, in float32: 256 MB."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,13 @@ def measure_reach(
     factor = q.shape[-1] ** -0.5 if scale is None else scale
     rows = rows.to(q.device)
     total = torch.zeros(heads, *grid.tiles, device=q.device)
-    for item, some_heads, some_rows in pieces(q.shape[0], heads, len(rows), grid.tokens):
+    tile_mass, held = choose_tile_mass(q, grid)
+    for item, some_heads, some_rows in pieces(q.shape[0], heads, len(rows), held):
         asked = rows[some_rows]
-        queries = q[item, some_heads, video][:, asked].float() * factor  # (heads, rows, dim)
-        logits = queries @ k[item, some_heads, video].float().transpose(1, 2)  # (heads, rows, tokens)
-        if bias is not None:
-            logits += bias[item, video]
-        mass = grid.sum_tiles(logits.softmax(dim=-1)[..., None])  # (heads, rows, tiles, 1)
-        total[some_heads] += sum_in_boxes(mass, grid, asked).sum(dim=1)[..., 0]
+        queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
+        item_bias = None if bias is None else bias[item, video]
+        mass = tile_mass(queries, k[item, some_heads, video], item_bias, grid, factor)  # (heads, rows, tiles)
+        total[some_heads] += sum_in_boxes(mass[..., None], grid, asked).sum(dim=1)[..., 0]
     return total / (q.shape[0] * len(rows))
 
 
@@ -156,10 +156,10 @@ def sum_in_boxes(per_tile: Tensor, grid: TokenGrid, rows: Tensor) -> Tensor:
     return torch.einsum("mrtbcd,rat->mrabcd", x, t)
 
 
-def pieces(batch: int, heads: int, rows: int, tokens: int) -> list[tuple[int, slice, slice]]:
-    """(batch item, heads, rows) cut so that the logits of one piece fit a fixed memory."""
-    row_step = max(1, min(rows, _MOST_LOGITS // tokens))
-    head_step = max(1, _MOST_LOGITS // (tokens * row_step))
+def pieces(batch: int, heads: int, rows: int, held: int) -> list[tuple[int, slice, slice]]:
+    """(batch item, heads, rows) cut so that a piece, holding so many numbers per row, fits a fixed memory."""
+    row_step = max(1, min(rows, _MOST_LOGITS // held))
+    head_step = max(1, _MOST_LOGITS // (held * row_step))
     return [
         (item, slice(head, min(head + head_step, heads)), slice(row, min(row + row_step, rows)))
         for item in range(batch)

@@ -1,4 +1,4 @@
-# Sourced by demo.sh and test.sh: enters the repository and sets $python to one that can run the set-up.
+# Sourced as `enter.sh demo|test`: enters the repository and sets $python to one that can run the set-up.
 
 # Paths that the caller gave must survive the change of folder; a bare command name is left as it is.
 for name in COMFYUI_PATH COMFYUI_PYTHON; do
@@ -12,15 +12,17 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=""
 near_miss=""
 fits='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'
+makes_environments='import ensurepip, venv'
 candidates=(python3.12 python3.11 python3.10 python3 python .venv/bin/python)
-if [[ -n "${COMFYUI_PATH:-}" ]]; then
-  # An existing ComfyUI brings its own packages, so that nothing here depends on pinned ones.
+if [[ "$1" == demo && -n "${COMFYUI_PATH:-}" ]]; then
+  # An existing ComfyUI brings its own packages, so nothing is installed and newer versions will do.
   fits='import sys; sys.exit(sys.version_info < (3, 10))'
+  makes_environments=''
   candidates+=(python3.14 python3.13 "${COMFYUI_PYTHON:-python3}")
 fi
 for candidate in "${candidates[@]}"; do
   if "$candidate" -c "$fits" >/dev/null 2>&1; then
-    if "$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    if "$candidate" -c "$makes_environments" >/dev/null 2>&1; then
       python="$candidate"
       break
     fi

@@ -6,7 +6,7 @@ import torch
 
 
 def architecture_of(device: torch.device) -> str:
-    """ "sm_90" for a Hopper chip, "gfx942" for an MI300; the device's type where it is no GPU of either kind."""
+    """A Hopper chip is "sm_90", an MI300 "gfx942"; what is no such GPU goes by its device's type."""
     if device.type != "cuda":
         return device.type
     if torch.version.hip:

@@ -7,12 +7,12 @@ times the alternatives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Queries and keys per step of a program, its warps, and the steps whose keys are on their way at once."""
+    """Queries and keys per step of a program, its warps, and how many steps' keys are fetched at once."""
 
     block_m: int
     block_n: int
@@ -21,8 +21,13 @@ class Launch:
 
     def for_tile(self, tile_tokens: int) -> Launch:
         """The same with blocks that divide a tile, whose tokens must be a multiple of 16."""
-        even = tile_tokens & -tile_tokens  # the largest power of two that divides it
-        return Launch(min(self.block_m, even), min(self.block_n, even), self.warps, self.stages)
+        block_m = min(self.block_m, tile_tokens & -tile_tokens)  # the largest power of two that divides it
+        warps = max(1, self.warps * block_m // self.block_m)
+        return replace(self.for_keys(tile_tokens), block_m=block_m, warps=warps)
+
+    def for_keys(self, tile_tokens: int) -> Launch:
+        """The same with key blocks that divide a tile."""
+        return replace(self, block_n=min(self.block_n, tile_tokens & -tile_tokens))
 
 
 SHARED_MEMORY = {
@@ -46,24 +51,47 @@ SAME_GENERATION = {
 """Chips that run another one's configurations."""
 
 WINDOW_LAUNCHES = {
-    ("sm_80", 64): Launch(128, 64, 8, 3),
+    ("sm_80", 64): Launch(128, 64, 4, 3),
     ("sm_80", 128): Launch(128, 64, 8, 3),
-    ("sm_86", 64): Launch(128, 64, 8, 3),
-    ("sm_86", 128): Launch(128, 64, 8, 2),
-    ("sm_89", 64): Launch(128, 64, 8, 3),
-    ("sm_89", 128): Launch(128, 64, 8, 2),
+    ("sm_86", 64): Launch(128, 64, 4, 3),
+    ("sm_86", 128): Launch(128, 64, 8, 3),
+    ("sm_89", 64): Launch(128, 64, 4, 3),
+    ("sm_89", 128): Launch(128, 64, 8, 3),
     ("sm_90", 64): Launch(128, 128, 8, 3),
     ("sm_90", 128): Launch(128, 128, 8, 2),
     ("sm_100", 64): Launch(128, 64, 8, 3),
     ("sm_100", 128): Launch(128, 64, 8, 3),
-    ("sm_120", 64): Launch(128, 64, 8, 3),
-    ("sm_120", 128): Launch(128, 64, 8, 2),
-    ("gfx942", 64): Launch(128, 64, 4, 2),
+    ("sm_120", 64): Launch(128, 64, 4, 3),
+    ("sm_120", 128): Launch(128, 64, 8, 3),
+    ("gfx942", 64): Launch(128, 32, 4, 2),
     ("gfx942", 128): Launch(128, 64, 4, 2),
 }
 """(architecture, channels of a head) -> how `window_attention_kernel` is launched."""
 
+REACH_LAUNCHES = {
+    ("sm_80", 64): Launch(128, 64, 4, 2),
+    ("sm_80", 128): Launch(128, 64, 8, 2),
+    ("sm_86", 64): Launch(128, 64, 4, 2),
+    ("sm_86", 128): Launch(128, 64, 8, 2),
+    ("sm_89", 64): Launch(128, 64, 4, 2),
+    ("sm_89", 128): Launch(128, 64, 8, 2),
+    ("sm_90", 64): Launch(128, 128, 8, 1),
+    ("sm_90", 128): Launch(128, 128, 8, 1),
+    ("sm_100", 64): Launch(128, 64, 8, 2),
+    ("sm_100", 128): Launch(128, 64, 8, 2),
+    ("sm_120", 64): Launch(128, 64, 4, 2),
+    ("sm_120", 128): Launch(128, 64, 8, 2),
+    ("gfx942", 64): Launch(128, 64, 4, 1),
+    ("gfx942", 128): Launch(128, 64, 4, 1),
+}
+"""The same for `tile_lse_kernel`."""
+
 
 def window_launch(architecture: str, dim: int) -> Launch | None:
-    """The configuration for a chip, or None for one that is not known."""
+    """How windowed attention is launched on a chip; None if the chip or the head size is not known."""
     return WINDOW_LAUNCHES.get((SAME_GENERATION.get(architecture, architecture), dim))
+
+
+def reach_launch(architecture: str, dim: int) -> Launch | None:
+    """How tile masses are measured on a chip; None if the chip or the head size is not known."""
+    return REACH_LAUNCHES.get((SAME_GENERATION.get(architecture, architecture), dim))

@@ -15,9 +15,10 @@ import triton
 import triton.language as tl
 
 GUARDS = tl.constexpr((1 << 9) | (1 << 19) | (1 << 29))
-"""The bit above each of the three numbers of a packed place. It is set, and a subtraction clears it where the
-number is too small; so two subtractions tell whether a tile lies in a box, which must not cost more, because on
-some chips one thread looks at all keys of a block."""
+"""The bit above each of the three numbers of a packed place; it is set. Subtracting clears it where the
+number is too small, so two subtractions tell whether a tile lies in a box. It must not cost more: on
+Blackwell every thread looks at all keys of a block.
+"""
 
 
 @triton.jit
@@ -170,11 +171,12 @@ def window_attention_kernel(
     h = tile_h * TILE_H + place // TILE_W % TILE_H
     w = tile_w * TILE_W + place % TILE_W
     exists = (t < shape_t) & (h < shape_h) & (w < shape_w)
-    token = (t * shape_h + h) * shape_w + w
+    token = tl.where(exists, (t * shape_h + h) * shape_w + w, -1)
     channel = tl.arange(0, DIM)[None, :]
     q += item * q_batch_stride + head * q_head_stride
-    q_row = token.to(tl.int64)[:, None] * q_token_stride
-    queries = tl.load(q + q_row + channel, mask=exists[:, None], other=0.0)
+    # A place beyond the video's end asks as its first token does, and the answer is not stored.
+    q_row = tl.maximum(token, 0).to(tl.int64)[:, None] * q_token_stride
+    queries = tl.load(q + q_row + channel)
 
     slots = tiles_t * tiles_h * tiles_w * TILE_TOKENS
     k += (item * heads + head) * slots * DIM
@@ -229,4 +231,4 @@ def window_attention_kernel(
     acc *= (1.0 / tl.where(state_sum == 0.0, 1.0, state_sum))[:, None]
     out += item * out_batch_stride + head * out_head_stride
     out_row = token.to(tl.int64)[:, None] * out_token_stride
-    tl.store(out + out_row + channel, acc.to(out.dtype.element_ty), exists[:, None])
+    tl.store(out + out_row + channel, acc.to(out.dtype.element_ty), token[:, None] >= 0)

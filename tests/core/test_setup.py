@@ -299,8 +299,8 @@ def test_wrong_paths_are_refused(tmp_path, variables, words):
 
 
 def run_script(
-    tmp_path: Path, pythons: dict[str, str], script: str = "demo.sh"
-) -> subprocess.CompletedProcess:
+    tmp_path: Path, pythons: dict[str, str], script: str = "demo.sh", **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Runs a copy of the shell scripts with only these programs on PATH, beside a few basic ones."""
     (tmp_path / "setup").mkdir()
     shutil.copy(ROOT / script, tmp_path)
@@ -312,8 +312,9 @@ def run_script(
     for name, body in pythons.items():
         (programs / name).write_text(f"#!{shutil.which('bash')}\n{body}\n")
         (programs / name).chmod(0o755)
+    environment = {"PATH": str(programs), **variables}
     return subprocess.run(
-        [str(tmp_path / script)], env={"PATH": str(programs)}, capture_output=True, text=True, timeout=30
+        [str(tmp_path / script)], env=environment, capture_output=True, text=True, timeout=30
     )
 
 
@@ -343,3 +344,11 @@ def test_scripts_prefer_a_version_that_is_supported(tmp_path):
     result = run_script(tmp_path, {"python3": "exit 1", "python3.10": fits})
     assert result.returncode == 7
     assert "called -m setup demo" in result.stderr
+
+
+@pytest.mark.parametrize(("script", "accepted"), [("demo.sh", True), ("test.sh", False)])
+def test_a_newer_python_will_do_where_nothing_is_installed(tmp_path, script, accepted):
+    body = 'case "$2" in *"3, 12"*) exit 1;; setup) echo "called $PWD $COMFYUI_PATH" >&2; exit 7;; esac'
+    result = run_script(tmp_path, {"python3": body}, script, COMFYUI_PATH="somewhere/ComfyUI")
+    assert result.returncode == (7 if accepted else 1)
+    assert (f"called {tmp_path} {Path.cwd()}/somewhere/ComfyUI" in result.stderr) == accepted

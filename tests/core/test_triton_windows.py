@@ -162,28 +162,35 @@ def test_queries_that_see_no_key_get_zeros():
 def test_addresses_beyond_two_to_the_31_are_right():
     """As with two videos of 460,800 tokens; memory that is never touched is never allocated.
 
-    Of 2^31/64 numbers' worth of heads the last one is computed, with rows, heads and videos far apart.
+    Of a million heads the last one is computed, with rows far apart.
     """
-    from s2flow_core.backends.triton_windows import WindowLaunch, longest_first, start
+    from s2flow_core.backends.triton_windows import WindowLaunch, start
 
-    grid = TokenGrid((1, 4, 8), (1, 4, 4))
-    heads = 2**31 // (grid.tokens * 64) + 2
-    video = torch.empty(1, heads, grid.tokens, 64, dtype=torch.float16)  # more than 2^31 numbers
-    step = 2**27 // 2
-    rows = torch.empty(2**31 + grid.tokens * step, dtype=torch.float16)
+    grid = TokenGrid((1, 4, 5), (1, 4, 4))
+    heads = 2**31 // (2 * 16 * 64) + 2
+    tiles = torch.empty(1, heads, 2 * 16, 64, dtype=torch.float16)  # more than 2^31 numbers
+    head_step, row_step = 128, 2**27
+    rows = torch.empty(heads * head_step + grid.tokens * row_step, dtype=torch.float16)
     q, out = (
-        rows.as_strided((1, heads, grid.tokens, 64), (0, 2**31 // (heads - 1), step, 1), place)
-        for place in (0, 64)
+        rows.as_strided((1, heads, grid.tokens, 64), (0, head_step, row_step, 1), place) for place in (0, 64)
     )
     last = slice(heads - 1, heads)
-    for x in (q, video):
-        x[:, last] = torch.randn(1, 1, grid.tokens, 64).half()
+    for x in (q, tiles):
+        x[:, last] = torch.randn(x[:, last].shape).half()
     windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32)
-    nothing = ExtraKeys(None, None, None, 0, None)
-    start(WindowLaunch(q, video, video, out, grid, windows, None, nothing, 0.125), LAUNCHES[0])
-    expected = naive.attention(q[:, last], video[:, last], video[:, last], grid.shape, grid.tile, [(1, 1, 1)])
+    no_extra = ExtraKeys(None, None, None, 0, None)
+    start(WindowLaunch(q, tiles, tiles, out, grid, windows, None, no_extra, 0.125), LAUNCHES[0])
+    video = grid.from_tiles(tiles[:, last])
+    expected = naive.attention(q[:, last], video, video, grid.shape, grid.tile, [(1, 1, 1)])
     assert relative_error(out[:, last], expected) <= TOLERANCE[torch.float16]
-    assert longest_first(((1, 1, 1), (2, 1, 3), (1, 2, 1)), torch.device("cpu"))[:, 0].tolist() == [1, 2, 0]
+
+
+@needs_triton
+def test_heads_with_most_work_start_first():
+    from s2flow_core.backends.triton_windows import longest_first
+
+    windows = longest_first(((1, 1, 1), (2, 1, 3), (1, 2, 1)), torch.device("cpu"))
+    assert windows.tolist() == [[1, 2, 1, 3], [2, 1, 2, 1], [0, 1, 1, 1]]
 
 
 @needs_triton
