@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from benchmarks.attention_exact import relative_error
 from benchmarks.attention_inputs import HR_STEPS, QKV, CapturedRun
@@ -62,11 +64,12 @@ def policy_table(run: CapturedRun, densities: tuple[float, ...]) -> tuple[Table,
         ["policy", "s", "density", "coverage", "error to dense", "error with tail"],
         note="Errors are relative L2 of the attention output, over all layers of the HR steps asked.",
     )
+    dense = [F.scaled_dot_product_attention(*qkv) for layers in run.high.values() for qkv in layers]
     problems = []
     for density in densities:
         plans = {name: plan_windows(reach, run.sigmas, grid, density, name) for name in POLICIES}
         for name, plan in plans.items():
-            plain, tailed = (output_error(run, plan, tail) for tail in (False, True))
+            plain, tailed = (output_error(run, dense, plan, tail) for tail in (False, True))
             table.add(name, density, plan.density, plan.coverage.mean().item(), plain, tailed)
         paper, budget = (plans[name].coverage.flatten(1).mean(dim=1) for name in ("paper", "budget"))
         worse = int((budget < paper - _ROUNDING).sum())
@@ -90,16 +93,13 @@ def reach_of(run: CapturedRun) -> AttentionReach:
     return AttentionReach(torch.stack(mass).half(), grid.shape, grid.tile, torch.stack(error).half())
 
 
-def output_error(run: CapturedRun, plan: WindowPlan, tail: bool) -> float:
+def output_error(run: CapturedRun, dense: list[Tensor], plan: WindowPlan, tail: bool) -> float:
     """Relative L2 error of windowed to dense attention, over all captured HR calls."""
-    full = tuple(plan.grid.tiles)
-    windowed, dense = [], []
-    for step, layers in run.high.items():
-        for layer, (q, k, v) in enumerate(layers):
-            extents = plan.extents_at(step, layer)
-            windowed.append(window_attention(q, k, v, plan.grid, extents, tail=tail, backend="torch_boxes"))
-            everything = torch.tensor([full] * len(extents))
-            dense.append(window_attention(q, k, v, plan.grid, everything, backend="dense"))
+    windowed = [
+        window_attention(q, k, v, plan.grid, plan.extents_at(step, layer), tail=tail, backend="torch_boxes")
+        for step, layers in run.high.items()
+        for layer, (q, k, v) in enumerate(layers)
+    ]
     return relative_error(torch.stack(windowed), torch.stack(dense))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +101,7 @@ def flex_rival(inputs: Inputs, extents: Tensor) -> Rival:
     count = tiles.sum(-1, dtype=torch.int32)[None]
     indices = tiles.to(torch.int8).argsort(dim=-1, descending=True, stable=True).int()[None]
     mask = BlockMask.from_kv_blocks(torch.zeros_like(count), indices, count, indices, BLOCK_SIZE=_FLEX_BLOCK)
-    compiled = torch.compile(flex_attention)
+    compiled: Any = torch.compile(flex_attention)
 
     def run() -> Tensor:
         q, k, v = (grid.to_tiles(x) for x in (inputs.q, inputs.k, inputs.v))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
 
-def median_seconds(runs: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
+def median_seconds(runs: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
     """Median wall time of each function over alternating rounds. They must have run once before."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,8 @@ def tile_lse(
     out = torch.empty(heads, grid.tile_count, rows, device=q.device)
     programs = (-(-rows // blocks.block_m) * grid.tile_count, heads)
     with torch.cuda.device_of(q):
-        tile_lse_kernel[programs](
+        kernel: Any = tile_lse_kernel[programs]
+        kernel(
             q.contiguous(),
             k,
             None if bias is None else (bias / scale).contiguous(),

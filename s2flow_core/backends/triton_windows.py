@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +104,8 @@ def start(work: WindowLaunch, launch: Launch) -> None:
     )
     programs = (grid.tile_count * grid.tile_tokens // blocks.block_m, batch, len(work.windows))
     with torch.cuda.device_of(work.q):
-        window_attention_kernel[programs](
+        kernel: Any = window_attention_kernel[programs]
+        kernel(
             work.q,
             work.k,
             work.v,

@@ -64,15 +64,17 @@ def _read_nvidia(asm: dict[str, Any]) -> tuple[int, int]:
         file.flush()
         command = [NVIDIA_TOOLS / "cuobjdump", "--dump-resource-usage", file.name]
         report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    registers, stack, local = re.search(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", report).groups()
-    return int(registers), int(stack) + int(local)
+    (resources,) = re.findall(r"REG:(\d+) STACK:(\d+) SHARED:\d+ LOCAL:(\d+)", report)
+    registers, stack, local = (int(number) for number in resources)
+    return registers, stack + local
 
 
 def _read_amd(asm: dict[str, Any]) -> tuple[int, int]:
     """Four bytes per spilled register; scalar registers spill as well."""
 
     def number(name: str) -> int:
-        return int(re.search(rf"\.{name}:\s+(\d+)", asm["amdgcn"]).group(1))
+        (found,) = re.findall(rf"\.{name}:\s+(\d+)", asm["amdgcn"])
+        return int(found)
 
     spilled = number("vgpr_spill_count") + number("sgpr_spill_count")
     return number("vgpr_count"), 4 * spilled + number("private_segment_fixed_size")
