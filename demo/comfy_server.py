@@ -17,6 +17,7 @@ from types import TracebackType
 from . import ports
 from .pack_link import PACK_NAME, link_pack
 
+LOG_NAME = "comfyui.log"
 SECONDS_TO_START = 300
 SECONDS_TO_STOP = 15
 PACK_FAILURE = re.compile(
@@ -42,7 +43,7 @@ class ComfyServer:
         self.port = port
         self.work = work
         self.cpu = cpu
-        self.log_file = work / "comfyui.log"
+        self.log_file = work / LOG_NAME
         self.process: subprocess.Popen | None = None
 
     @property

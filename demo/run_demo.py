@@ -23,7 +23,7 @@ from setup.places import generated_folder
 from setup.refusal import Refusal
 
 from .comfy_client import ComfyClient, PromptRefused, Run
-from .comfy_server import ComfyServer, ServerFailed
+from .comfy_server import LOG_NAME, ComfyServer, ServerFailed
 from .host import ROOT, comfyui_path
 from .run_progress import RunProgress, titles_of
 from .run_report import report_lines
@@ -102,6 +102,7 @@ def make_video(workflow_file: Path, output: Path) -> None:
     require_free_space(ROOT, GIGABYTES_OF_OUTPUT, "the demo")
     workflow = json.loads(workflow_file.read_text(encoding="utf-8"))
     remove_abandoned_runs()
+    (output / LOG_NAME).unlink(missing_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=generated_folder()))
     cpu = not has_gpu()
     print(f"Starting ComfyUI on {'the CPU' if cpu else 'the GPU'}, port {port}.", flush=True)
@@ -126,11 +127,11 @@ def remove_abandoned_runs() -> None:
 
 
 def keep_log(work: Path, output: Path) -> None:
-    log = work / "comfyui.log"
+    log = work / LOG_NAME
     if log.exists():
         output.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(log, output / "comfyui.log")
-        print(f"\nComfyUI's log is kept in {output / 'comfyui.log'}.", file=sys.stderr)
+        shutil.copyfile(log, output / LOG_NAME)
+        print(f"\nComfyUI's log is kept in {output / LOG_NAME}.", file=sys.stderr)
 
 
 def stop_on_termination(number: int, frame: FrameType | None) -> None:

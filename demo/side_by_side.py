@@ -19,9 +19,10 @@ def write_side_by_side(preview: Path, result: Path, target: Path) -> None:
     small, large = read_facts(preview), read_facts(result)
     width = even(small.width * large.height / small.height)
     band = even(max(20, large.height / 14))
+    # Plain letters only: Pillow's own font has neither × nor ².
     labels = (
-        (GAP, f"preview {small.width}×{small.height}, enlarged"),
-        (width + 2 * GAP, f"S²Flow {large.width}×{large.height}"),
+        (GAP, f"preview {small.width}x{small.height}, enlarged"),
+        (width + 2 * GAP, f"high resolution {large.width}x{large.height}"),
     )
     sheet = Image.new("RGB", (even(width + GAP + large.width), band + large.height), PAPER)
     pen = ImageDraw.Draw(sheet)
