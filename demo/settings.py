@@ -1,7 +1,7 @@
 """How the small model is sampled: one set of values for workflow, measures and benchmarks."""
 
 STEPS = 50
-# The paper leaves 30 (sigma .91 at its shift); from there this small model draws a new object at the large size.
+# The paper leaves 30; from there this small model draws a new object instead of refining the small video's.
 STEPS_LEFT = 12
 GUIDANCE = 4.0
 SHIFT = 3.0
