@@ -108,7 +108,7 @@ def test_a_trajectory_of_another_model(graph, trajectory, triple):
 
 def test_a_trajectory_of_another_length(graph, trajectory, triple):
     longer = {"samples": torch.zeros(1, 16, 5, 16, 16)}
-    with pytest.raises(ValueError, match=r"of 3 latent frames .* holds 1 of 5"):
+    with pytest.raises(ValueError, match=r"of 3 latent frames, .* holds 1 of 5"):
         graph.high_res((longer, *triple[1:]), trajectory=trajectory)
     with pytest.raises(ValueError, match=r"of 3 latent frames"):
         graph.windows(trajectory, longer, s=0.5)
