@@ -3,7 +3,7 @@
     python -m benchmarks.quality [--seeds N] [--share I/N] [--quick] [--check] [--json FILE]
 
 Errors are relative L2 distances in latent space, whole and in two bands, to a finer dense run from the same
-start. Every finished table of a seed is kept in demo/work/, so a stopped run goes on where it was. These are
+start. Every finished piece is kept in demo/work/, so a stopped run goes on where it was. These are
 figures of a small model on simple clips. Two processes, each with its share of the seeds, are faster than one
 with two threads.
 """
@@ -15,71 +15,90 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from benchmarks.quality_runs import Rows, Seed, call_rows, left_rows, method_rows, order_rows, window_rows
-from benchmarks.quality_tables import SeedTables, problems_of, tables_of
+from benchmarks.quality_runs import (
+    CALLS,
+    Rows,
+    Seed,
+    call_rows,
+    left_rows,
+    method_rows,
+    order_rows,
+    window_rows,
+)
+from benchmarks.quality_tables import problems_of, tables_of
 from benchmarks.small_model import SmallModel
 from benchmarks.tables import where, write_json
 from demo.host import WORK, import_comfy
-from demo.settings import STEPS
 
 SEEDS, DECODED_SEEDS = 32, 16
 
 
-def recipes(index: int) -> dict[str, Callable[[Seed], Rows]]:
-    """The tables that a seed takes part in; decoding is slow, so only the first seeds are decoded."""
-    decoded = index < DECODED_SEEDS
-    recipes: dict[str, Callable[[Seed], Rows]] = {
-        "orders": order_rows,
-        "calls": call_rows,
-        "windows": window_rows,
-        "methods": lambda seed: method_rows(seed, decoded),
-    }
-    return recipes | {"left": left_rows} if decoded else recipes
+@dataclass(frozen=True)
+class Recipe:
+    """Some rows of one table, for the first `seeds` seeds."""
+
+    name: str
+    table: str
+    seeds: int
+    rows: Callable[[Seed], Rows]
 
 
-def quick_recipes(index: int) -> dict[str, Callable[[Seed], Rows]]:
-    """One density and the fewest calls: shows that everything runs, and decides nothing."""
-    return {
-        "orders": order_rows,
-        "calls": lambda seed: call_rows(seed, (6,)),
-        "windows": lambda seed: window_rows(seed, (0.5,)),
-    }
+# What decides the defaults comes first, and decoding, which is slow, has fewer seeds.
+RECIPES = (
+    Recipe("few calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[:2])),
+    Recipe("windows", "windows", SEEDS, window_rows),
+    Recipe("methods", "methods", DECODED_SEEDS, method_rows),
+    Recipe("left", "left", DECODED_SEEDS, left_rows),
+    Recipe("orders", "orders", SEEDS, order_rows),
+    Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
+)
+# Shows that everything runs, and decides nothing.
+QUICK_RECIPES = (
+    Recipe("few calls", "calls", 1, lambda seed: call_rows(seed, CALLS[:1])),
+    Recipe("windows", "windows", 1, lambda seed: window_rows(seed, (0.5,))),
+    Recipe("orders", "orders", 1, order_rows),
+)
 
 
-def kept_tables(path: Path) -> dict[int, SeedTables]:
-    """What earlier runs finished: seed index -> table -> row -> numbers."""
-    kept: dict[int, SeedTables] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            kept.setdefault(entry["index"], {})[entry["table"]] = entry["rows"]
-    return kept
+def kept_rows(path: Path) -> dict[tuple[str, int], Rows]:
+    """What earlier runs finished: (recipe, seed index) -> row -> numbers."""
+    if not path.is_file():
+        return {}
+    entries = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {(entry["recipe"], entry["index"]): entry["rows"] for entry in entries}
 
 
-def run_seeds(
-    indices: range, path: Path, recipes: Callable[[int], dict[str, Callable[[Seed], Rows]]]
-) -> list[SeedTables]:
-    """Runs what is missing, seed by seed, and returns the tables of these seeds."""
-    kept = kept_tables(path)
+def run_recipes(recipes: tuple[Recipe, ...], indices: range, folder: Path) -> None:
+    """Runs what is missing, recipe by recipe, and keeps the rows of every seed as soon as they are there."""
+    path = folder / "rows.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = kept_rows(path)
     model = SmallModel()
-    for index in indices:
-        missing = [name for name in recipes(index) if name not in kept.get(index, {})]
-        if not missing:
-            continue
-        started = time.perf_counter()
-        seed = Seed(model.low_res(index, STEPS, capture_error=True))
-        for name in missing:
-            rows = recipes(index)[name](seed)
-            path.parent.mkdir(parents=True, exist_ok=True)
+    for recipe in recipes:
+        for index in indices:
+            if index >= recipe.seeds or (recipe.name, index) in kept:
+                continue
+            started = time.perf_counter()
+            rows = recipe.rows(Seed(model, index, folder))
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, "table": name, "rows": rows}) + "\n")
-            kept.setdefault(index, {})[name] = rows
-        print(f"seed {index} of {indices}: {time.perf_counter() - started:.0f} s", flush=True)
-    return [kept[index] for index in indices]
+                file.write(json.dumps({"recipe": recipe.name, "index": index, "rows": rows}) + "\n")
+            print(f"{recipe.name}, seed {index}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def rows_by_table(recipes: tuple[Recipe, ...], folder: Path) -> dict[str, list[Rows]]:
+    """Everything that was kept: table -> one Rows per seed."""
+    tables: dict[str, dict[int, Rows]] = {}
+    kept = kept_rows(folder / "rows.jsonl")
+    for recipe in recipes:
+        for (name, index), rows in kept.items():
+            if name == recipe.name:
+                tables.setdefault(recipe.table, {}).setdefault(index, {}).update(rows)
+    return {table: [seeds[index] for index in sorted(seeds)] for table, seeds in tables.items()}
 
 
 def main() -> int:
@@ -92,14 +111,14 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="keep the tables")
     options = parser.parse_args()
     import_comfy()
+    recipes = QUICK_RECIPES if options.quick else RECIPES
+    folder = WORK / ("quality_quick" if options.quick else "quality")
+    first, step = (int(part) for part in options.share.split("/"))
     with torch.inference_mode():
-        if options.quick:
-            seeds = run_seeds(range(1), WORK / "quality_quick.jsonl", quick_recipes)
-        else:
-            first, step = (int(part) for part in options.share.split("/"))
-            seeds = run_seeds(range(first, options.seeds, step), WORK / "quality.jsonl", recipes)
-    tables = [where(), *tables_of(seeds)]
-    problems = problems_of(seeds)
+        run_recipes(recipes, range(first, options.seeds, step), folder)
+    measured = rows_by_table(recipes, folder)
+    tables = [where(), *tables_of(measured)]
+    problems = problems_of(measured)
     print("\n\n".join(table.text() for table in tables))
     if options.json:
         write_json(options.json, tables, problems)

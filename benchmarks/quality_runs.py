@@ -6,19 +6,22 @@ with STEPS_LEFT recorded steps left, so that they differ in one thing only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.cascade_references import diffusehigh, hiflow
-from benchmarks.small_model import HighResResult, LowResRun, relative_errors
+from benchmarks.small_model import HighResResult, LowResRun, SmallModel, relative_errors
 from benchmarks.video_measures import enlarged, psnr, true_detail, video_row
 from demo.clips import TRAIN_SIZE
 from demo.generate import decode, empty_latent, schedule
-from demo.settings import SCALE, SHIFT
+from demo.settings import SCALE, SHIFT, STEPS
+from demo.training import save_atomically
 from s2flow_core.resample import resize_latent
 from s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE
 
@@ -68,16 +71,31 @@ def tail_of(start: float, steps: int) -> Tensor:
 
 
 class Seed:
-    """A recorded small video and every run that starts from it; each is made once."""
+    """A recorded small video and every run that starts from it; each is made once.
 
-    def __init__(self, run: LowResRun):
-        self.run = run
-        self.results: dict[Any, HighResResult] = {}
+    folder: keeps what many rows start from, so that another process need not make it again.
+    """
+
+    def __init__(self, model: SmallModel, index: int, folder: Path):
+        self.model, self.index, self.folder = model, index, folder
+        self.results: dict[tuple[str, int], HighResResult] = {}
         self.triples: dict[int, tuple[Any, Tensor, Any]] = {}
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, from its file if there is one."""
+        path = self.folder / f"{name}_{self.index}.pt"
+        if not path.is_file():
+            save_atomically(make(), path)
+        return torch.load(path, weights_only=False)
+
+    @cached_property
+    def run(self) -> LowResRun:
+        made = self.kept("low_res", lambda: self.model.recorded(self.index, STEPS, capture_error=True))
+        return self.model.run_of(self.index, *made)
 
     def triple(self, left: int = STEPS_LEFT) -> tuple[Any, Tensor, Any]:
         if left not in self.triples:
-            self.triples[left] = self.run.transition(left)
+            self.triples[left] = self.kept(f"triple_{left}", lambda: self.run.transition(left))
         return self.triples[left]
 
     def with_steps(self, steps: int) -> tuple[Any, Tensor, Any]:
@@ -89,9 +107,8 @@ class Seed:
     def reference(self) -> Tensor:
         import comfy.samplers
 
-        return self.run.sampled(
-            self.with_steps(REFERENCE_STEPS), comfy.samplers.sampler_object("heun")
-        ).latent
+        heun = comfy.samplers.sampler_object("heun")
+        return self.kept("reference", lambda: self.run.sampled(self.with_steps(REFERENCE_STEPS), heun).latent)
 
     def solved(self, name: str, steps: int = STEPS_LEFT) -> HighResResult:
         """A dense run by Euler, one of our orders ("order 2 blend") or a sampler of core."""
@@ -199,12 +216,10 @@ def direct_result(seed: Seed) -> HighResResult:
     return seed.run.sampled(triple, comfy.samplers.sampler_object("euler"))
 
 
-def method_rows(seed: Seed, decoded: bool) -> Rows:
-    """The methods side by side; columns of decoded pixels where asked."""
+def method_rows(seed: Seed) -> Rows:
+    """The methods side by side, in latent space and on decoded pixels."""
     results = method_results(seed)
     rows = {name: latent_row(seed, result) for name, result in results.items()}
-    if not decoded:
-        return rows
     small = seed.small_video()
     detail = true_detail(seed.run.prompt, seed.run.seed, int(TRAIN_SIZE * SCALE))
 

@@ -10,7 +10,7 @@ from benchmarks.bootstrap import mean_interval
 from benchmarks.quality_runs import CALLS, DEFAULT, DIRECT, EULER, OURS, RIVALS, Rows
 from benchmarks.tables import Table
 
-SeedTables = dict[str, Rows]
+Measured = dict[str, list[Rows]]  # table -> one Rows per seed
 ERRORS = ["whole", "low", "high"]
 SHOWN = ["prompt", "color", "shape", "direction", "single", "flicker", "motion", "detail", "LR PSNR"]
 # title, table, columns, the row that others are compared to, the column that is compared
@@ -60,33 +60,28 @@ def table_of(name: str, seeds: list[Rows]) -> Table:
             else:
                 cells += ["", ""]
         table.add(row, *cells)
-    decoded = sum(any("prompt" in row for row in rows.values()) for rows in seeds)
-    table.note = f"{len(seeds)} held-out seeds" + (f", {decoded} of them decoded." if decoded else ".")
+    fewest = min(sum(name in rows for rows in seeds) for name in names)
+    table.note = f"{len(seeds)} held-out seeds" + (
+        f", {fewest} in some rows." if fewest < len(seeds) else "."
+    )
     return table
 
 
-def tables_of(seeds: list[SeedTables]) -> list[Table]:
-    """Every table that any seed has."""
-    return [
-        table_of(name, [seed[name] for seed in seeds if name in seed])
-        for name in LAYOUTS
-        if any(name in seed for seed in seeds)
-    ]
+def tables_of(measured: Measured) -> list[Table]:
+    """Every table that has any rows."""
+    return [table_of(name, measured[name]) for name in LAYOUTS if name in measured]
 
 
-def problems_of(seeds: list[SeedTables]) -> list[str]:
+def problems_of(measured: Measured) -> list[str]:
     """A sentence for every bar that the measurements miss."""
     checks: dict[str, Callable[[list[Rows]], list[str]]] = {
         "calls": solver_problems,
         "methods": method_problems,
         "windows": window_problems,
     }
-    problems = []
-    for name, check in checks.items():
-        rows = [seed[name] for seed in seeds if name in seed]
-        if rows:
-            problems += check(rows)
-    return problems
+    return [
+        problem for name, check in checks.items() if name in measured for problem in check(measured[name])
+    ]
 
 
 def solver_problems(seeds: list[Rows]) -> list[str]:

@@ -72,19 +72,27 @@ class SmallModel:
         """A module of the loaded pack, e.g. "nodes.upsample"."""
         return importlib.import_module(f"{self.pack.__name__}.{name}")
 
-    def low_res(self, index: int, steps: int, **inputs: Any) -> LowResRun:
-        """The LR run of one held-out prompt and seed."""
+    def recorded(self, index: int, steps: int, **inputs: Any) -> tuple[Tensor, Any]:
+        """(latent, trajectory) of the Low-Res Sampler for one held-out prompt and seed."""
+        prompt, seed = held_out_cases(index + 1)[index]
+        latent, trajectory = (
+            self.module("nodes.low_res_sampler")
+            .S2FlowLowResSampler.execute(
+                random_noise(seed),
+                guider_for(self.models.model, [prompt]),
+                schedule(self.models.model, steps),
+                {"samples": empty_latent(1, TRAIN_SIZE)},
+                **inputs,
+            )
+            .args
+        )
+        return latent["samples"], trajectory
+
+    def run_of(self, index: int, latent: Tensor, trajectory: Any) -> LowResRun:
+        """A recorded run, ready for what comes after it."""
         prompt, seed = held_out_cases(index + 1)[index]
         guider = guider_for(self.models.model, [prompt])
-        node = self.module("nodes.low_res_sampler").S2FlowLowResSampler
-        latent, trajectory = node.execute(
-            random_noise(seed),
-            guider,
-            schedule(self.models.model, steps),
-            {"samples": empty_latent(1, TRAIN_SIZE)},
-            **inputs,
-        ).args
-        return LowResRun(self, prompt, guider, Calls(guider), latent["samples"], trajectory, seed)
+        return LowResRun(self, prompt, guider, Calls(guider), latent, trajectory, seed)
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ class LowResRun:
                 noise.generate_noise(latent),
                 latent["samples"],
                 sampler,
-                sigmas,
+                sigmas.clone(),  # core's uni_pc writes into it
                 disable_pbar=True,
                 seed=self.seed,
             )

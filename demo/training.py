@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class MuonWithAdamW:
         self.adamw.load_state_dict(state["adamw"])
 
 
-def save_atomically(state: dict, path: Path) -> None:
+def save_atomically(state: Any, path: Path) -> None:
     """Writes beside the target and renames, so that a killed run keeps the last good file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

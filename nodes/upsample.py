@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..s2flow_core.noise import lr_consistent_noise, standardised, white_noise
-from ..s2flow_core.resample import resize_latent, resize_video
+from ..s2flow_core.resample import resize_latent
 from ..s2flow_core.trajectory import Trajectory
 from ..s2flow_core.transition import (
     SNR_MODES,
@@ -21,6 +21,7 @@ from ..s2flow_core.transition import (
     tail_sigmas,
     target_size,
 )
+from .host.pixel_enlargement import enlarge_in_pixels
 from .host.schema import CATEGORY, TrajectoryType, advanced
 
 METHODS = ("bicubic", "bilinear", "nearest")
@@ -98,6 +99,15 @@ class S2FlowUpsample(io.ComfyNode):
                     optional=True,
                     tooltip="Enlarges in pixels: decode, resize, encode. Without it the latent is resized.",
                 ),
+                io.UpscaleModel.Input(
+                    "upscale_model",
+                    optional=True,
+                    tooltip=(
+                        "Enlarges the decoded frames before they are resized to the target. Sharper edges to "
+                        "start from; what it invents is only a start, the steps that are left redraw it. "
+                        "Needs a VAE."
+                    ),
+                ),
                 advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
                 advanced(
                     io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
@@ -141,6 +151,7 @@ class S2FlowUpsample(io.ComfyNode):
         method: str,
         seed: int,
         vae=None,
+        upscale_model=None,
         width: int = 0,
         height: int = 0,
         noise_mode: str = "lr_consistent",
@@ -148,6 +159,11 @@ class S2FlowUpsample(io.ComfyNode):
     ) -> io.NodeOutput:
         if vae is not None:
             require_matching_vae(vae, trajectory)
+        elif upscale_model is not None:
+            raise ValueError(
+                "An upscale model works on pixels, and without a VAE there are none. Connect the model's VAE "
+                "to S²Flow Upsample, or remove the upscale model."
+            )
         size = wanted_size(trajectory, vae, scale, width, height)
         frames = pixel_frames(vae, trajectory) if vae is not None else 0
         check_memory(trajectory, size, comfy.model_management.get_total_memory(torch.device("cpu")), frames)
@@ -163,7 +179,9 @@ class S2FlowUpsample(io.ComfyNode):
         if vae is None:
             large = resize_latent(clean, size.latent_hw, method)
         else:
-            large = torch.cat([enlarge_in_pixels(vae, video[None], size, method) for video in clean])
+            large = torch.cat(
+                [enlarge_in_pixels(vae, video[None], size, method, upscale_model) for video in clean]
+            )
         return io.NodeOutput({"samples": large}, sigmas, ReadyNoise(noise, seed))
 
 
@@ -195,19 +213,3 @@ def pixel_frames(vae: Any, trajectory: Trajectory) -> int:
     latent_frames = trajectory.latent_shape[2]
     ratio = vae.upscale_ratio
     return ratio[0](latent_frames) if isinstance(ratio, tuple) else latent_frames
-
-
-def enlarge_in_pixels(vae: Any, clean: Tensor, size: TargetSize, method: str) -> Tensor:
-    """Decode, resize, encode: the VAE knows how edges look at the large size, a resized latent does not.
-
-    clean: (1, C, T, h, w) in LATENT space -> (1, C, T, H, W).
-    """
-    pixels = vae.decode(clean)  # (1, frames, height, width, 3) in 0..1
-    pixels = resize_video(pixels[0], (size.height, size.width), method).clamp(0, 1)
-    large = vae.encode(pixels)
-    if large.shape[-3:] != (clean.shape[2], *size.latent_hw):
-        raise ValueError(
-            f"The VAE encoded {size.width}×{size.height} pixels to {tuple(large.shape[-3:])} instead of "
-            f"{(clean.shape[2], *size.latent_hw)} latent cells: it does not belong to this model."
-        )
-    return large
