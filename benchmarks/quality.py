@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.fast_host import import_fast_comfy
 from benchmarks.quality_runs import (
     CALLS,
     Rows,
@@ -33,7 +34,7 @@ from benchmarks.quality_runs import (
 from benchmarks.quality_tables import problems_of, tables_of
 from benchmarks.small_model import SmallModel
 from benchmarks.tables import where, write_json
-from demo.host import WORK, import_comfy
+from demo.host import WORK
 
 SEEDS, DECODED_SEEDS = 32, 16
 
@@ -110,7 +111,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
     parser.add_argument("--json", metavar="FILE", help="keep the tables")
     options = parser.parse_args()
-    import_comfy()
+    import_fast_comfy()
     recipes = QUICK_RECIPES if options.quick else RECIPES
     folder = WORK / ("quality_quick" if options.quick else "quality")
     first, step = (int(part) for part in options.share.split("/"))
