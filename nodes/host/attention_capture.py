@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,8 +35,9 @@ class AttentionCapture(SelfAttentionHook):
             self.steps.append({})
             self.errors.append({})
 
-    def attend(self, call: SelfAttentionCall, dense: Callable[[], Tensor]) -> Tensor | None:
-        rows = call.positive_rows()
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
+        rows = call.positive
+        # The first pass of a step is the one that matters: others probe the model for further guidance.
         if rows is not None and self.steps and call.layer not in self.steps[-1]:
             if call.layout.grid != self.grid.shape:
                 self.fall_back(f"this pass has {call.layout.grid} tokens instead of {self.grid.shape}")

@@ -52,9 +52,16 @@ def guider_for_run(guider: Any, hook: SelfAttentionHook | None) -> Any:
     """A guider of the same kind whose model options run through the hook."""
     if hook is None:
         return guider
+    hook.positive = positive_conditions(guider)
     hooked = copy.copy(guider)
     hooked.model_options = hook.attach(guider.model_options)
     return hooked
+
+
+def positive_conditions(guider: Any) -> frozenset:
+    """Ids of the guider's positive conditions, as they come back in the transformer options."""
+    conditions = getattr(guider, "original_conds", {}).get("positive") or ()
+    return frozenset(condition["uuid"] for condition in conditions if "uuid" in condition)
 
 
 def sample_guided(
