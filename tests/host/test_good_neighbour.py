@@ -83,7 +83,9 @@ def test_a_mask_that_windows_cannot_obey_falls_back_and_says_so_once(graph, reco
     hook_call = graph.modules.pack("nodes.host.attention_hook").SelfAttentionCall
     q = torch.randn(1, 2, 192, 64)
     mask = torch.zeros(192, 192).tril()
-    call = hook_call(q, q, q, mask, 0, layout.TokenLayout(0, (3, 8, 8)), float(record[2].sigmas[0]), slice(0, 1))
+    call = hook_call(
+        q, q, q, mask, 0, layout.TokenLayout(0, (3, 8, 8)), float(record[2].sigmas[0]), slice(0, 1)
+    )
     with caplog.at_level("WARNING"):
         assert hook.attend(call) is None
         assert hook.attend(call) is None
