@@ -33,8 +33,8 @@ class AttentionCapture(SelfAttentionHook):
     def begin_step(self, step: int) -> None:
         if step == 1 and not self.steps[0] and not self.reasons:
             raise ValueError(
-                f"The attention of this {self.family.name} model never reaches ComfyUI's attention function, so "
-                "S²Flow cannot measure how far it looks. Set capture_rows to 0 to go on without windows, "
+                f"The attention of this {self.family.name} model never reaches ComfyUI's attention function, "
+                "so S²Flow cannot measure how far it looks. Set capture_rows to 0 to go on without windows, "
                 "or load another version of the model."
             )
         while len(self.steps) <= step:

@@ -140,7 +140,7 @@ class SelfAttentionHook:
         tokens = q.shape[2 if skip_reshape else 1]
         if tokens != forward.layout.total or k.shape != q.shape:
             self.fall_back(
-                f"{self.family.name} attends to {tokens} tokens here, where {forward.layout.total} were expected"
+                f"{self.family.name} attends to {tokens} tokens here instead of {forward.layout.total}"
             )
             return None
         if not skip_reshape:

@@ -1,4 +1,4 @@
-"""One call of a diffusion model: whose tokens it has, and which of its attention calls belongs to which layer."""
+"""One call of a diffusion model: its tokens, and which attention call belongs to which layer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ForwardPass:
         self.block, self.last_block, self.calls = None, block, 0
 
     def layer_of_next_call(self) -> int | None:
-        """The layer of the attention call that comes now; None unless it is a self-attention over the video."""
+        """The layer of the call that comes now; None unless it is a self-attention over the video."""
         calls, self.calls = self.calls, self.calls + 1
         if self.block is not None:
             return self.block if calls == 0 else None  # every architecture begins a block with it

@@ -80,9 +80,9 @@ def require_open_attention(family: ModelFamily, model: Any) -> None:
     calls_host = home.startswith("comfy.") or "optimized_attention" in vars(sys.modules[home])
     if not calls_host:
         raise ValueError(
-            f"The attention of this {family.name} model is computed by {home}.{type(attention).__name__}, which "
-            "does not use ComfyUI's attention function, so S²Flow can neither measure nor window it. Load "
-            "the model with a core loader, or set capture_rows to 0 and leave the windows out."
+            f"The attention of this {family.name} model is computed by {home}.{type(attention).__name__}, "
+            "which does not use ComfyUI's attention function, so S²Flow can neither measure nor window it. "
+            "Load the model with a core loader, or set capture_rows to 0 and leave the windows out."
         )
 
 

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of the real architectures: ComfyUI's own classes, random weights, loaded by its own loader."""
+"""Tiny checkpoints of the real architectures: ComfyUI's own classes and loader, random weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def nothing_more(size: Size) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Variant:
-    """One published kind of model, its conditions at a given latent size, and what it adds to the video tokens.
+    """One published kind of model, its conditions at a given latent size, and the tokens it adds.
 
     weights: the checkpoint's tensors under their published names. conditions: what the loader's and core's
     conditioning nodes would put beside the text, for a latent size. size: of the LR latent; twice it is HR.

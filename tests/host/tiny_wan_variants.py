@@ -151,7 +151,7 @@ WAN_VARIANTS = [
     variant("wan22_14b_t2v", weights=wan_weights),
     variant(
         "wan22_14b_i2v",
-        weights=lambda: without_clip(wan_weights(in_dim=36)),
+        weights=lambda: wan_weights(in_dim=36),  # no CLIP branch any more
         conditions=lambda size: {
             key: value for key, value in start_image(size).items() if key != "clip_vision_output"
         },
@@ -163,9 +163,3 @@ WAN_VARIANTS = [
         channels=48,
     ),
 ]
-
-
-def without_clip(state: State) -> State:
-    """Wan 2.2's image-to-video has the wider input but no CLIP branch."""
-    assert not any(name.startswith("img_emb") for name in state)
-    return state

@@ -1,4 +1,4 @@
-"""What the hooks must know about an architecture: where its video tokens lie, and in which order its layers run.
+"""What the hooks must know about an architecture: where its video tokens are, and which layers it has.
 
 Adding a family is one small class like those beside this file, and one test.
 """

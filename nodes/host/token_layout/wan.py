@@ -48,7 +48,7 @@ class Wan(ModelFamily):
 
 
 class WanVace(Wan):
-    """VACE: a second, shallower stack over the control video, each of its blocks run after one of the first."""
+    """VACE: a second, shallower stack over the control video; its blocks run between those of the first."""
 
     name = "wan_vace"
     model_class = "VaceWanModel"
