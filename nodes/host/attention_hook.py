@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_patcher
 import comfy.patcher_extension
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -59,6 +61,7 @@ class SelfAttentionHook:
 
     def attach(self, model_options: dict) -> dict:
         """A copy of the model options that runs through this hook."""
+        self.prepare, self.answer = untraced(self.prepare), untraced(self.answer)
         options = comfy.model_patcher.create_model_options_clone(model_options)
         comfy.patcher_extension.add_wrapper_with_key(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
@@ -76,13 +79,18 @@ class SelfAttentionHook:
             log.warning("S²Flow leaves attention unchanged: %s", reason)
 
     def wrap_forward(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs = named_arguments(executor.original, args, kwargs)
+        args, kwargs = self.prepare(executor.original, args, kwargs)
+        return executor(*args, **kwargs)
+
+    def prepare(self, function: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """The arguments of a forward pass, with transformer options that run through this hook."""
+        inputs = named_arguments(function, args, kwargs)
         options = inputs.arguments.get(OPTIONS) or {}
         forward = self.describe_forward(inputs, options)
         if forward is None:
-            return executor(*args, **kwargs)
+            return args, kwargs
         inputs.arguments[OPTIONS] = self.options_for(forward, options)
-        return executor(*inputs.args, **inputs.kwargs)
+        return inputs.args, inputs.kwargs
 
     def describe_forward(self, inputs: inspect.BoundArguments, options: dict) -> ForwardPass | None:
         if "sigmas" not in options or "cond_or_uncond" not in options:
@@ -154,6 +162,11 @@ class SelfAttentionHook:
         if out is None or skip_output_reshape:
             return out
         return rearrange(out, "b heads n d -> b n (heads d)")
+
+
+def untraced(function: Callable) -> Callable:
+    """Keeps torch.compile, once anyone uses it, from tracing a function: the graph breaks around it."""
+    return torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
 
 
 def announcing(forward: ForwardPass, number: int, below: Callable | None) -> Callable:
