@@ -23,6 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .forward_pass import ForwardPass, flattened, named_arguments, positive_chunk
+from .larger_size import LargerSize
 from .token_layout import ModelFamily, TokenLayout
 
 log = logging.getLogger(__name__)
@@ -48,16 +49,20 @@ class SelfAttentionCall:
 
 @dataclass
 class SelfAttentionHook:
-    """Base of the two hooks: one instance lives for one sampler run and owns that run's state."""
+    """Lives for one sampler run and owns its state; by itself it leaves every call to the attention below.
+
+    larger: how positions and attention are adapted to a larger size.
+    """
 
     family: ModelFamily
     model: Any  # the diffusion model
+    larger: LargerSize | None = field(default=None, init=False)
     positive: frozenset = field(default=frozenset(), init=False)  # ids of the guider's positive conditions
     reasons: set[str] = field(default_factory=set, init=False)
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         """Answers a call with (B, heads, tokens, dim), or None to leave it to the attention below."""
-        raise NotImplementedError
+        return None
 
     def attach(self, model_options: dict) -> dict:
         """A copy of the model options that runs through this hook."""
@@ -80,7 +85,10 @@ class SelfAttentionHook:
 
     def wrap_forward(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = self.prepare(executor.original, args, kwargs)
-        return executor(*args, **kwargs)
+        if self.larger is None:
+            return executor(*args, **kwargs)
+        with self.larger.positions_of(self.family, self.model):
+            return executor(*args, **kwargs)
 
     def prepare(self, function: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """The arguments of a forward pass, with transformer options that run through this hook."""
@@ -118,19 +126,25 @@ class SelfAttentionHook:
         }
 
     def override_above(self, below: Callable | None, forward: ForwardPass) -> Callable:
-        def override(original: Callable, *args: Any, **kwargs: Any) -> Tensor:
-            answer = self.answer(forward, *args, **kwargs)
-            if answer is not None:
-                return answer
+        factor = 1.0 if self.larger is None else self.larger.logit_factor
+
+        def override(original: Callable, q: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            layer = forward.layer_of_next_call()
+            if layer is not None:
+                q = q if factor == 1 else q * factor
+                answer = self.answer(forward, layer, q, *args, **kwargs)
+                if answer is not None:
+                    return answer
             if below is not None:
-                return below(original, *args, **kwargs)
-            return original(*args, **kwargs)
+                return below(original, q, *args, **kwargs)
+            return original(q, *args, **kwargs)
 
         return override
 
     def answer(
         self,
         forward: ForwardPass,
+        layer: int,
         q: Tensor,
         k: Tensor,
         v: Tensor,
@@ -142,9 +156,6 @@ class SelfAttentionHook:
         **__: Any,
     ) -> Tensor | None:
         """Turns ComfyUI's argument layouts into a SelfAttentionCall and the result back."""
-        layer = forward.layer_of_next_call()
-        if layer is None:
-            return None
         tokens = q.shape[2 if skip_reshape else 1]
         if tokens != forward.layout.total or k.shape != q.shape:
             self.fall_back(
