@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from live_memory import LiveMemory
@@ -9,7 +11,7 @@ from tiny_variant import Variant, variant_graph
 from tiny_wan_variants import PATCH, wan_weights
 
 MOST_EXTRA = 0.05
-SETTINGS = {"dim": 512, "ffn_dim": 1536, "num_heads": 4, "num_layers": 2}
+SETTINGS: dict[str, Any] = {"dim": 512, "ffn_dim": 1536, "num_heads": 4, "num_layers": 2}
 MODEL = Variant(
     "wan_mid",
     weights=lambda: wan_weights(**SETTINGS),
