@@ -162,6 +162,10 @@ class SelfAttentionHook:
                 f"{self.family.name} attends to {tokens} tokens here instead of {forward.layout.total}"
             )
             return None
+        if mask is not None and not isinstance(mask, Tensor):
+            # Later versions describe the mask of LTX-Video's guide frames by an object.
+            self.fall_back(f"{self.family.name} passes a {type(mask).__name__} as mask")
+            return None
         if not skip_reshape:
             q, k, v = (rearrange(x, "b n (heads d) -> b heads n d", heads=heads) for x in (q, k, v))
         positive = None

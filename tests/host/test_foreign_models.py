@@ -152,15 +152,11 @@ def test_fused_attention_runs_without_capture_and_windows(comfy_modules):
 
 def test_attention_that_never_arrives_ends_the_run_after_one_step(comfy_modules, monkeypatch):
     """Wan S2V of 0.3.75 is such a model: it calls its blocks without the transformer options."""
-    graph = wan_graph(comfy_modules)
-    import comfy.ldm.wan.model
+    import comfy.sd
 
-    forward, steps = comfy.ldm.wan.model.WanAttentionBlock.forward, []
-
-    def without_options(self, *given, transformer_options=None, **named):
-        return forward(self, *given, **named)
-
-    monkeypatch.setattr(comfy.ldm.wan.model.WanAttentionBlock, "forward", without_options)
+    model = comfy.sd.load_diffusion_model_state_dict(wan_weights("WanModel_S2V", model_type="s2v"))
+    graph = wan_graph(comfy_modules, model=model)
+    steps = []
     predict = type(graph.guider).predict_noise
     monkeypatch.setattr(
         type(graph.guider),

@@ -87,6 +87,32 @@ def test_with_a_lora(comfy_modules, folder, name, no_fall_back):
     assert (dense - plain).abs().max() > 1e-3 * plain.abs().max()
 
 
+def test_with_a_lora_on_one_prompt_alone(comfy_modules, folder, no_fall_back):
+    """Core's LoRA hooks: the positive prompt runs with other weights, hence in a pass of its own."""
+    import comfy.hooks
+    import comfy.samplers
+    import comfy.utils
+
+    variant = BY_NAME["wan21_t2v"]
+    model = variant.load(folder)
+    lora = comfy.utils.load_torch_file(lora_file(model, folder / "hook_lora.safetensors"))
+    hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
+    graph = variant_graph(comfy_modules, variant, model)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds([[variant.text(11), {"hooks": hooks}]], [[variant.text(12), {}]])
+    guider.set_cfg(3.0)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    _, trajectory = graph.low_res(guider=guider)
+    triple = graph.upsample(trajectory)
+    whole = graph.windows(trajectory, triple[0], s=1.0)
+    dense = graph.high_res(triple, guider=guider)
+    windowed = graph.high_res(triple, guider=guider, windows=whole, backend="torch_boxes")
+    assert_close(windowed, dense, 1e-3)
+    assert (dense - graph.high_res(triple)).abs().max() > 1e-3 * dense.abs().max()
+    for name, value in model.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_with_fp8_weights(comfy_modules, folder, name, no_fall_back):
     """weight_dtype fp8_e4m3fn of core's Load Diffusion Model: stored in 8 bits, computed in more."""
