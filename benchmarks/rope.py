@@ -2,8 +2,8 @@
 
     python -m benchmarks.rope [--seeds N] [--quick] [--json FILE]
 
-Repetition: correlation of a clip with itself at the training size, of the small video merely enlarged for
-comparison. Agreement: PSNR of the shrunk clip to the small video. Detail: variance of the Laplacian. Object:
+Repetition: correlation of a clip with itself at the training size. The clips' ground is made of waves and
+repeats by nature, so the small video merely enlarged is the row to compare with. Agreement: PSNR of the shrunk clip to the small video. Detail: variance of the Laplacian. Object:
 share of seeds whose decoded pixels show the prompt's colour and shape. Small model, simple clips.
 """
 

@@ -9,7 +9,6 @@ nothing is left behind.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .forward_pass import ForwardPass, flattened, named_arguments, positive_chunk
+from .forward_pass import ForwardPass, named_arguments, positive_chunk
 from .larger_size import LargerSize
 from .token_layout import ModelFamily, TokenLayout
 
@@ -93,22 +92,24 @@ class SelfAttentionHook:
     def prepare(self, function: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """The arguments of a forward pass, with transformer options that run through this hook."""
         inputs = named_arguments(function, args, kwargs)
-        options = inputs.arguments.get(OPTIONS) or {}
-        forward = self.describe_forward(inputs, options)
+        options = inputs.get(OPTIONS) or {}
+        forward = self.describe_forward(args[0], inputs, options)
         if forward is None:
             return args, kwargs
-        inputs.arguments[OPTIONS] = self.options_for(forward, options)
-        return inputs.args, inputs.kwargs
+        # Every argument keeps its place: other packs' wrappers find theirs by counting.
+        ours = self.options_for(forward, options)
+        if OPTIONS in kwargs:
+            return args, kwargs | {OPTIONS: ours}
+        return tuple(ours if given is options else given for given in args), kwargs
 
-    def describe_forward(self, inputs: inspect.BoundArguments, options: dict) -> ForwardPass | None:
+    def describe_forward(self, latent: Tensor, inputs: dict, options: dict) -> ForwardPass | None:
         if "sigmas" not in options or "cond_or_uncond" not in options:
             self.fall_back("the sampler does not tell which sigma it is at")
             return None
-        latent = inputs.args[0]
         return ForwardPass(
             family=self.family,
             model=self.model,
-            layout=self.family.layout(self.model, latent, flattened(inputs)),
+            layout=self.family.layout(self.model, latent, inputs),
             sigma=float(options["sigmas"].flatten()[0]),
             conditions=len(options["cond_or_uncond"]),
             positive=positive_chunk(options, self.positive),

@@ -52,15 +52,11 @@ class ForwardPass:
         return None
 
 
-def named_arguments(function: Callable, args: tuple, kwargs: dict) -> inspect.BoundArguments:
+def named_arguments(function: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:
     """A diffusion model's arguments by name; every model has them in another order."""
-    return inspect.signature(function).bind(*args, **kwargs)
-
-
-def flattened(inputs: inspect.BoundArguments) -> dict[str, Any]:
-    """Arguments by name, those that the model only takes as **kwargs among them."""
-    names = dict(inputs.arguments)
-    for parameter in inputs.signature.parameters.values():
+    given = inspect.signature(function).bind(*args, **kwargs)
+    names = dict(given.arguments)
+    for parameter in given.signature.parameters.values():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             names |= names.pop(parameter.name, {})
     return names

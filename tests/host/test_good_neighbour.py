@@ -157,6 +157,28 @@ def test_an_override_set_while_the_model_runs_still_runs(graph, record):
     assert torch.equal(result, graph.high_res(record[1], windows=record[2]))
 
 
+def test_other_packs_find_the_models_arguments_where_they_were(graph, record):
+    """EasyCache, for one, looks for the transformer options by counting from the end."""
+    import comfy.patcher_extension
+
+    seen = []
+
+    def wrapper(executor, *args, **kwargs):
+        seen.append(([type(value) for value in args], {name: type(kwargs[name]) for name in sorted(kwargs)}))
+        return executor(*args, **kwargs)
+
+    neighbour = graph.guider.model_patcher.clone()
+    neighbour.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "another pack", wrapper
+    )
+    guider = wan_graph(graph.modules, model=neighbour).guider
+    graph.high_res(record[1], guider=guider)
+    without = list(seen)
+    seen.clear()
+    graph.high_res(record[1], guider=guider, windows=record[2])
+    assert seen == without != []
+
+
 def test_block_patches_of_another_pack_still_run(graph, record):
     seen = []
 
