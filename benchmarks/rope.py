@@ -3,9 +3,9 @@
     python -m benchmarks.rope [--seeds N] [--quick] [--json FILE]
 
 Repetition: correlation of a clip with itself at the training size. The clips' ground is made of waves and
-repeats by nature, so the small video merely enlarged is the row to compare with. Agreement: PSNR of the shrunk
-clip to the small video. Detail: variance of the Laplacian. Object: share of seeds whose decoded pixels show
-the prompt's colour and shape. These are figures of a small model on simple clips.
+repeats by nature, so the small video merely enlarged is the row to compare with. Agreement: PSNR of the
+shrunk clip to the small video. Detail: variance of the Laplacian. Object: share of seeds whose decoded pixels
+show the prompt's colour and shape. These are figures of a small model on simple clips.
 """
 
 from __future__ import annotations

@@ -128,6 +128,14 @@ def test_whole_windows_equal_the_graph_without_them(case):
         assert torch.allclose(windowed, case.dense, atol=1e-4 * float(case.dense.abs().max()))
 
 
+def test_a_size_in_pixels_is_that_of_the_models_vae(case):
+    """Wan 2.2 5B and HunyuanVideo 1.5 have 16 pixels per cell, LTX-Video 32, the others 8."""
+    side = {"Wan22": 16, "HunyuanVideo15": 16, "LTXV": 32}.get(case.variant.latent_format, 8)
+    _, height, width = case.variant.large
+    latent, _, _ = case.graph.upsample(case.trajectory, width=side * width, height=side * height)
+    assert tuple(latent["samples"].shape[2:]) == case.variant.large
+
+
 def test_the_solver_follows_its_record(case):
     result = case.graph.high_res(case.triple, trajectory=case.trajectory, order=2, derivative="low_res")
     assert torch.isfinite(result).all()
