@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..s2flow_core.backends import BACKENDS
 from ..s2flow_core.flow import check_sigmas
 from ..s2flow_core.policy import WindowPlan
+from ..s2flow_core.rotary import ROPE_MODES
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
-from .host.flow_sampler import FlowSettings, flow_sampler, require_same_video
-from .host.guided_sampling import latent_samples, sample_guided
-from .host.model_facts import identity_of, require_flow_model, require_video_latent
+from .host.attention_hook import SelfAttentionHook
+from .host.flow_sampler import FlowRun, FlowSettings, require_same_video, steps_above
+from .host.guided_sampling import Part, latent_samples, sample_in_parts
+from .host.larger_size import LargerSize
+from .host.model_facts import (
+    diffusion_model,
+    identity_of,
+    require_family,
+    require_flow_model,
+    require_video_latent,
+)
 from .host.schema import CATEGORY, TrajectoryType, WindowsType, advanced
-from .host.window_attention_hook import hook_for_windows
+from .host.token_layout import patched_grid
+from .host.window_attention_hook import WindowedAttention, hook_for_windows
 
 log = logging.getLogger(__name__)
+
+DEFAULT_BOUNDARY = 0.875
 
 
 class S2FlowHighResSampler(io.ComfyNode):
@@ -42,6 +56,14 @@ class S2FlowHighResSampler(io.ComfyNode):
                 TrajectoryType.Input("trajectory", optional=True, tooltip="Needed for orders above 1."),
                 WindowsType.Input(
                     "windows", optional=True, tooltip="Without windows, attention stays dense."
+                ),
+                io.Guider.Input(
+                    "guider_low_noise",
+                    optional=True,
+                    tooltip=(
+                        "For models of two experts such as Wan 2.2 14B: the guider of the low-noise model; "
+                        "'guider' is then the high-noise one."
+                    ),
                 ),
                 io.Int.Input(
                     "order",
@@ -98,6 +120,40 @@ class S2FlowHighResSampler(io.ComfyNode):
                         ),
                     )
                 ),
+                advanced(
+                    io.Float.Input(
+                        "boundary",
+                        default=DEFAULT_BOUNDARY,
+                        min=0.0,
+                        max=1.0,
+                        step=0.005,
+                        tooltip=(
+                            "With two experts, the sigma below which the low-noise one takes over. Wan 2.2: "
+                            "0.875 for text to video, 0.9 for image to video."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "rope",
+                        options=list(ROPE_MODES),
+                        default="none",
+                        tooltip=(
+                            "How positions beyond the trained size are handled: as they are; squeezed into "
+                            "the small run's range; or with slower rotations (NTK). For Wan and HunyuanVideo."
+                        ),
+                    )
+                ),
+                advanced(
+                    io.Boolean.Input(
+                        "attention_temperature",
+                        default=False,
+                        tooltip=(
+                            "Sharpens attention a little, because there are more tokens to look at than in "
+                            "the small run."
+                        ),
+                    )
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent")],
         )
@@ -111,29 +167,88 @@ class S2FlowHighResSampler(io.ComfyNode):
         latent_image,
         trajectory: Trajectory | None = None,
         windows: WindowPlan | None = None,
+        guider_low_noise=None,
         order: int = DEFAULT_ORDER,
         derivative: str = DEFAULT_SOURCE,
         backend: str = "auto",
         skip_share: float = 0.0,
         alignment: float = 0.0,
+        boundary: float = DEFAULT_BOUNDARY,
+        rope: str = "none",
+        attention_temperature: bool = False,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
-        require_flow_model(guider.model_patcher)
+        guiders = [guider] if guider_low_noise is None else [guider, guider_low_noise]
         samples = latent_samples(guider, latent_image)
-        require_video_latent(guider.model_patcher, samples, "latent_image")
+        for given in guiders:
+            check_model(given.model_patcher, samples, trajectory)
         if trajectory is not None:
-            trajectory.check_fits(identity_of(guider.model_patcher))
             require_same_video(trajectory, samples)
 
-        settings = FlowSettings(order, derivative, skip_share, alignment)
+        switch_sigma = None if guider_low_noise is None else boundary
+        settings = FlowSettings(order, derivative, skip_share, alignment, switch_sigma)
         settings.require_record(trajectory)
 
-        hook = None
-        if windows is not None:
-            hook = hook_for_windows(guider.model_patcher, windows, backend)
-            hook.require_grid_of(samples)
-        sampler = flow_sampler(settings, trajectory)
-        result = sample_guided(guider, noise, sigmas, latent_image, sampler, hook)
-        if hook is not None:
-            log.info("S²Flow windows: attention density %.3f achieved", hook.visited.density)
+        larger = None
+        if rope != "none" or attention_temperature:
+            larger = larger_size(trajectory, samples, windows, rope, attention_temperature)
+
+        run = FlowRun(settings, trajectory, sigmas)
+        parts = []
+        for given, steps in zip(guiders, steps_of_experts(sigmas, switch_sigma), strict=True):
+            hook = hook_for(given.model_patcher, samples, windows, backend, larger)
+            if steps.start < steps.stop:
+                parts.append(Part(given, steps, run.part(steps), hook))
+        result = sample_in_parts(parts, noise, sigmas, latent_image)
+        for part in parts:
+            if isinstance(part.hook, WindowedAttention):
+                log.info("S²Flow windows: attention density %.3f achieved", part.hook.visited.density)
         return io.NodeOutput(latent_image | {"samples": result})
+
+
+def check_model(patcher: Any, samples: Tensor, trajectory: Trajectory | None) -> None:
+    """Raises unless a model can sample this latent after the LR run."""
+    require_flow_model(patcher)
+    require_video_latent(patcher, samples, "latent_image")
+    if trajectory is not None:
+        trajectory.check_fits(identity_of(patcher))
+
+
+def hook_for(
+    patcher: Any, samples: Tensor, windows: WindowPlan | None, backend: str, larger: LargerSize | None
+) -> SelfAttentionHook | None:
+    """What an expert's attention runs through; None leaves it alone."""
+    if windows is None and larger is None:
+        return None
+    if windows is None:
+        hook = SelfAttentionHook(require_family(patcher), diffusion_model(patcher))
+    else:
+        hook = hook_for_windows(patcher, windows, backend)
+        hook.require_grid_of(samples)
+    if larger is not None:
+        larger.require_rotary(hook.family)
+        hook.larger = larger
+    return hook
+
+
+def larger_size(
+    trajectory: Trajectory | None, samples: Tensor, windows: WindowPlan | None, rope: str, temperature: bool
+) -> LargerSize:
+    """From the LR run's tokens to those of this latent."""
+    if trajectory is None:
+        raise ValueError(
+            "rope and attention_temperature compare this size with the small run's, so they need its "
+            "trajectory. Connect it, or set rope to none and attention_temperature to off."
+        )
+    density = 1.0 if windows is None else windows.density
+    high = patched_grid(samples, trajectory.patch)
+    return LargerSize(trajectory.token_shape, high, rope, temperature, density)
+
+
+def steps_of_experts(sigmas: Tensor, switch_sigma: float | None) -> list[slice]:
+    """The steps that each guider takes, in order; a part may be empty."""
+    steps = len(sigmas) - 1
+    if switch_sigma is None:
+        return [slice(0, steps)]
+    above = steps_above(sigmas, switch_sigma)
+    return [slice(0, above), slice(above, steps)]

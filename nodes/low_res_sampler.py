@@ -17,6 +17,7 @@ from .host.attention_capture import AttentionCapture
 from .host.guided_sampling import GuidedModel, latent_samples, sample_guided
 from .host.model_facts import (
     diffusion_model,
+    family_or_unknown,
     identity_of,
     require_family,
     require_flow_model,
@@ -80,7 +81,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler")
         patcher = guider.model_patcher
         require_flow_model(patcher)
-        family = require_family(patcher)
+        family = family_or_unknown(patcher)
         samples = latent_samples(guider, latent_image)
         require_video_latent(patcher, samples, "latent_image")
 
@@ -88,7 +89,8 @@ class S2FlowLowResSampler(io.ComfyNode):
         grid = patched_grid(samples, family.patch(model))
         recorder = TrajectoryRecorder()
         capture = None
-        if capture_rows:
+        if capture_rows and family.layers(model):
+            require_family(patcher)
             capture = AttentionCapture(family, model, grid, capture_rows, capture_error)
         to_latent_space = patcher.model.process_latent_out
 

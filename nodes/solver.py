@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
 from .host.flow_sampler import FlowSettings, flow_sampler
-from .host.schema import CATEGORY, TrajectoryType
+from .host.schema import CATEGORY, TrajectoryType, advanced
 
 
 class S2FlowSolver(io.ComfyNode):
@@ -34,12 +34,27 @@ class S2FlowSolver(io.ComfyNode):
                 TrajectoryType.Input(
                     "trajectory", optional=True, tooltip="Needed for the derivatives low_res and blend."
                 ),
+                advanced(
+                    io.Float.Input(
+                        "boundary",
+                        default=0.0,
+                        min=0.0,
+                        max=1.0,
+                        step=0.005,
+                        tooltip=(
+                            "The sigma at which the small run changed from one expert to the other (Wan 2.2: "
+                            "0.875 or 0.9); no difference is taken across it. 0: one model."
+                        ),
+                    )
+                ),
             ],
             outputs=[io.Sampler.Output()],
         )
 
     @classmethod
-    def execute(cls, order: int, derivative: str, trajectory: Trajectory | None = None) -> io.NodeOutput:
-        settings = FlowSettings(order, derivative)
+    def execute(
+        cls, order: int, derivative: str, trajectory: Trajectory | None = None, boundary: float = 0.0
+    ) -> io.NodeOutput:
+        settings = FlowSettings(order, derivative, switch_sigma=boundary or None)
         settings.require_record(trajectory)
         return io.NodeOutput(comfy.samplers.KSAMPLER(flow_sampler(settings, trajectory)))

@@ -27,7 +27,7 @@ from .host.schema import CATEGORY, TrajectoryType, advanced
 METHODS = ("bicubic", "bilinear", "nearest")
 NOISES = ("lr_consistent", "fresh")
 # Pixels per latent cell where no VAE is connected to ask.
-SPATIAL_RATIOS = {"Wan22": 16}
+SPATIAL_RATIOS = {"Wan22": 16, "HunyuanVideo15": 16, "LTXV": 32}
 
 
 class ReadyNoise:

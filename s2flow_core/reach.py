@@ -18,8 +18,10 @@ from .key_mask import key_bias
 from .tile_mass import choose_tile_mass
 from .windows import axis_covers, axis_shares
 
-_MOST_LOGITS = 2**26
-"""Rows x keys (or what else is held per row) at once, in float32: 256 MB."""
+_LEAST_LOGITS, _MOST_LOGITS = 2**18, 2**26
+"""Bounds of rows x keys (or what else is held per row) at once, in float32: 1 MB to 256 MB."""
+_SHARE_OF_QUERIES = 8
+"""Between them, this part of the queries' own size: the measurement must not show in the model's peak."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def measure_reach(
     rows = rows.to(q.device)
     total = torch.zeros(heads, *grid.tiles, device=q.device)
     tile_mass, held = choose_tile_mass(q, grid)
-    for item, some_heads, some_rows in pieces(q.shape[0], heads, len(rows), held):
+    for item, some_heads, some_rows in pieces(q, len(rows), held):
         asked = rows[some_rows]
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         item_bias = None if bias is None else bias[item, video]
@@ -156,10 +158,15 @@ def sum_in_boxes(per_tile: Tensor, grid: TokenGrid, rows: Tensor) -> Tensor:
     return torch.einsum("mrtbcd,rat->mrabcd", x, t)
 
 
-def pieces(batch: int, heads: int, rows: int, held: int) -> list[tuple[int, slice, slice]]:
-    """(batch item, heads, rows) cut so that a piece, holding so many numbers per row, fits a fixed memory."""
-    row_step = max(1, min(rows, _MOST_LOGITS // held))
-    head_step = max(1, _MOST_LOGITS // (held * row_step))
+def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:
+    """(batch item, heads, rows) of q (B, heads, tokens, dim), cut so that no piece takes much memory.
+
+    rows: sampled per head; held: numbers in memory for each of them.
+    """
+    batch, heads = q.shape[:2]
+    most = max(_LEAST_LOGITS, min(_MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES))
+    row_step = max(1, min(rows, most // held))
+    head_step = max(1, most // (held * row_step))
     return [
         (item, slice(head, min(head + head_step, heads)), slice(row, min(row + row_step, rows)))
         for item in range(batch)

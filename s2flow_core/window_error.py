@@ -49,7 +49,7 @@ def measure_window_error(
     projection = _projection(v.shape[-1]).to(q.device)
     error = torch.zeros(heads, *grid.tiles, device=q.device)
     energy = torch.zeros((), device=q.device)
-    for item, some_heads, some_rows in pieces(batch, heads, len(rows), tokens * _CHANNELS):
+    for item, some_heads, some_rows in pieces(q, len(rows), tokens * _CHANNELS):
         asked = rows[some_rows]
         queries = q[item, some_heads, video][:, asked].float() * factor  # (heads, rows, dim)
         logits = queries @ k[item, some_heads].float().transpose(1, 2)  # (heads, rows, all tokens)

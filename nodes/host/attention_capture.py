@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,12 +31,19 @@ class AttentionCapture(SelfAttentionHook):
         self.errors: list[dict[int, Tensor]] = []
 
     def begin_step(self, step: int) -> None:
+        if step == 1 and not self.steps[0] and not self.reasons:
+            raise ValueError(
+                f"The attention of this {self.family.name} model never reaches ComfyUI's attention function, "
+                "so S²Flow cannot measure how far it looks. Set capture_rows to 0 to go on without windows, "
+                "or load another version of the model."
+            )
         while len(self.steps) <= step:
             self.steps.append({})
             self.errors.append({})
 
-    def attend(self, call: SelfAttentionCall, dense: Callable[[], Tensor]) -> Tensor | None:
-        rows = call.positive_rows()
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
+        rows = call.positive
+        # The first pass of a step is the one that matters: others probe the model for further guidance.
         if rows is not None and self.steps and call.layer not in self.steps[-1]:
             if call.layout.grid != self.grid.shape:
                 self.fall_back(f"this pass has {call.layout.grid} tokens instead of {self.grid.shape}")
@@ -61,13 +67,13 @@ class AttentionCapture(SelfAttentionHook):
             self.errors[-1][call.layer] = error.to("cpu", torch.float16)
 
     def reach(self) -> AttentionReach | None:
-        """The record of the whole run; None, with the reason logged, if a step or layer is missing."""
+        """The record of the whole run; None, with the reason logged, if a layer never showed."""
         layers = self.family.layers(self.model)
-        seen = [len(step) for step in self.steps]
-        if not seen or min(seen) < layers:
+        seen = {layer for step in self.steps for layer in step}
+        if len(seen) < layers:
             self.fall_back(
-                f"attention was seen in {min(seen, default=0)} of {layers} layers, so no windows can be "
-                "made; another node may answer the model's attention before S²Flow sees it"
+                f"attention was seen in {len(seen)} of {layers} layers, so no windows can be made; another "
+                "node may answer the model's attention before S²Flow sees it"
             )
             return None
         mass = stack_layers(self.steps, layers)
@@ -76,5 +82,14 @@ class AttentionCapture(SelfAttentionHook):
 
 
 def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:
-    """Per step, layer -> (heads, nT, nH, nW)  becomes  (steps, layers, heads, nT, nH, nW)."""
-    return torch.stack([torch.stack([step[layer] for layer in range(layers)]) for step in record])
+    """Per step, layer -> (heads, nT, nH, nW)  becomes  (steps, layers, heads, nT, nH, nW).
+
+    What a step lacks, because a cache such as EasyCache left out its model call, is taken from the last step
+    that has it, or else from the first.
+    """
+    latest = {layer: values for step in reversed(record) for layer, values in step.items()}
+    steps = []
+    for step in record:
+        latest = latest | step
+        steps.append(torch.stack([latest[layer] for layer in range(layers)]))
+    return torch.stack(steps)

@@ -1,48 +1,35 @@
 """Sees every video self-attention call of one sampler run, and may answer it.
 
-Two published hooks of ComfyUI carry it: a wrapper around the diffusion model
-(which tokens, which sigma, which conditions) and
-`optimized_attention_override` (q, k and v of each call). Both are put into a
-copy of the model options, so nothing outside the run changes and nothing is
-left behind; an override that another pack installed stays in the chain below.
+Three published hooks of ComfyUI carry it: a wrapper around the diffusion model (which tokens, which sigma,
+which conditions), `patches_replace` (which block) and `optimized_attention_override` (q, k and v of each
+call). The first goes into a copy of the model options; the others are put, above those of other packs, into
+a copy of the transformer options that lives for one forward pass. So nothing outside the run changes and
+nothing is left behind.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_patcher
 import comfy.patcher_extension
+import torch
 from einops import rearrange
 from torch import Tensor
 
+from .forward_pass import ForwardPass, named_arguments, positive_chunk
+from .larger_size import LargerSize
 from .token_layout import ModelFamily, TokenLayout
 
 log = logging.getLogger(__name__)
 
 WRAPPER_KEY = "s2flow"
-
-
-def transformer_options_of(args: tuple, kwargs: dict) -> dict:
-    """The transformer options among a diffusion model's arguments; each model has its own place for them."""
-    positional = next((argument for argument in args if isinstance(argument, dict)), {})
-    return positional or kwargs.get("transformer_options") or {}
-
-
-@dataclass
-class ForwardPass:
-    """One call of the diffusion model; counts its attention calls to tell the layer."""
-
-    layout: TokenLayout
-    layers: int
-    calls_per_layer: int
-    sigma: float
-    conditions: list[int]  # one entry per chunk of the batch; 0 is the positive condition
-    calls: int = 0
-    self_attention_calls: int = 0
+OPTIONS = "transformer_options"
+OVERRIDE = "optimized_attention_override"
 
 
 @dataclass(frozen=True)
@@ -56,36 +43,30 @@ class SelfAttentionCall:
     layer: int
     layout: TokenLayout
     sigma: float
-    conditions: list[int]
-
-    def positive_rows(self) -> slice | None:
-        """The part of the batch that belongs to the positive condition, if it is in this call."""
-        if 0 not in self.conditions:
-            return None
-        size = self.q.shape[0] // len(self.conditions)
-        first = self.conditions.index(0) * size
-        return slice(first, first + size)
+    positive: slice | None  # the part of the batch that belongs to the positive condition
 
 
 @dataclass
 class SelfAttentionHook:
-    """Base of the two hooks: one instance lives for one sampler run and owns that run's state."""
+    """Lives for one sampler run and owns its state; by itself it leaves every call to the attention below.
+
+    larger: how positions and attention are adapted to a larger size.
+    """
 
     family: ModelFamily
     model: Any  # the diffusion model
-    forward_pass: ForwardPass | None = field(default=None, init=False)
+    larger: LargerSize | None = field(default=None, init=False)
+    positive: frozenset = field(default=frozenset(), init=False)  # ids of the guider's positive conditions
     reasons: set[str] = field(default_factory=set, init=False)
 
-    def attend(self, call: SelfAttentionCall, dense: Callable[[], Tensor]) -> Tensor | None:
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
         """Answers a call with (B, heads, tokens, dim), or None to leave it to the attention below."""
-        raise NotImplementedError
+        return None
 
     def attach(self, model_options: dict) -> dict:
         """A copy of the model options that runs through this hook."""
+        self.prepare, self.answer = untraced(self.prepare), untraced(self.answer)
         options = comfy.model_patcher.create_model_options_clone(model_options)
-        transformer_options = options.setdefault("transformer_options", {})
-        below = transformer_options.get("optimized_attention_override")
-        transformer_options["optimized_attention_override"] = self.override_above(below)
         comfy.patcher_extension.add_wrapper_with_key(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL,
             WRAPPER_KEY,
@@ -101,44 +82,70 @@ class SelfAttentionHook:
             self.reasons.add(reason)
             log.warning("S²Flow leaves attention unchanged: %s", reason)
 
-    def wrap_forward(self, executor: Callable, *args: Any, **kwargs: Any) -> Any:
-        outer = self.forward_pass
-        self.forward_pass = self.describe_forward(args, kwargs)
-        try:
+    def wrap_forward(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = self.prepare(executor.original, args, kwargs)
+        if self.larger is None:
             return executor(*args, **kwargs)
-        finally:
-            self.forward_pass = outer
+        with self.larger.positions_of(self.family, self.model):
+            return executor(*args, **kwargs)
 
-    def describe_forward(self, args: tuple, kwargs: dict) -> ForwardPass | None:
-        latent: Tensor = args[0]
-        context = args[2] if len(args) > 2 else None
-        options = transformer_options_of(args, kwargs)
+    def prepare(self, function: Callable, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """The arguments of a forward pass, with transformer options that run through this hook."""
+        inputs = named_arguments(function, args, kwargs)
+        options = inputs.get(OPTIONS) or {}
+        forward = self.describe_forward(args[0], inputs, options)
+        if forward is None:
+            return args, kwargs
+        # Every argument keeps its place: other packs' wrappers find theirs by counting.
+        ours = self.options_for(forward, options)
+        if OPTIONS in kwargs:
+            return args, kwargs | {OPTIONS: ours}
+        return tuple(ours if given is options else given for given in args), kwargs
+
+    def describe_forward(self, latent: Tensor, inputs: dict, options: dict) -> ForwardPass | None:
         if "sigmas" not in options or "cond_or_uncond" not in options:
             self.fall_back("the sampler does not tell which sigma it is at")
             return None
-        inputs = {"context": context} | kwargs
         return ForwardPass(
+            family=self.family,
+            model=self.model,
             layout=self.family.layout(self.model, latent, inputs),
-            layers=self.family.layers(self.model),
-            calls_per_layer=self.family.calls_per_layer(self.model),
             sigma=float(options["sigmas"].flatten()[0]),
-            conditions=list(options["cond_or_uncond"]),
+            conditions=len(options["cond_or_uncond"]),
+            positive=positive_chunk(options, self.positive),
         )
 
-    def override_above(self, below: Callable | None) -> Callable:
-        def override(original: Callable, *args: Any, **kwargs: Any) -> Tensor:
-            def dense() -> Tensor:
-                if below is not None:
-                    return below(original, *args, **kwargs)
-                return original(*args, **kwargs)
+    def options_for(self, forward: ForwardPass, options: dict) -> dict:
+        """Transformer options of one pass, with our parts above those of other packs."""
+        replaced = options.get("patches_replace", {})
+        blocks = dict(replaced.get("dit", {}))
+        for number, key in enumerate(self.family.blocks(self.model)):
+            blocks[key] = announcing(forward, number, blocks.get(key))
+        return options | {
+            "patches_replace": replaced | {"dit": blocks},
+            OVERRIDE: self.override_above(options.get(OVERRIDE), forward),
+        }
 
-            return self.answer(dense, *args, **kwargs)
+    def override_above(self, below: Callable | None, forward: ForwardPass) -> Callable:
+        factor = 1.0 if self.larger is None else self.larger.logit_factor
+
+        def override(original: Callable, q: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            layer = forward.layer_of_next_call()
+            if layer is not None:
+                q = q if factor == 1 else q * factor
+                answer = self.answer(forward, layer, q, *args, **kwargs)
+                if answer is not None:
+                    return answer
+            if below is not None:
+                return below(original, q, *args, **kwargs)
+            return original(q, *args, **kwargs)
 
         return override
 
     def answer(
         self,
-        dense: Callable[[], Tensor],
+        forward: ForwardPass,
+        layer: int,
         q: Tensor,
         k: Tensor,
         v: Tensor,
@@ -147,38 +154,52 @@ class SelfAttentionHook:
         *_: Any,
         skip_reshape: bool = False,
         skip_output_reshape: bool = False,
-        transformer_options: dict | None = None,
         **__: Any,
-    ) -> Tensor:
+    ) -> Tensor | None:
         """Turns ComfyUI's argument layouts into a SelfAttentionCall and the result back."""
-        layer = self.layer_of(q, k, skip_reshape, transformer_options or {})
-        if self.forward_pass is None or layer is None:
-            return dense()
-        if not skip_reshape:
-            q, k, v = (rearrange(x, "b n (heads d) -> b heads n d", heads=heads) for x in (q, k, v))
-        forward = self.forward_pass
-        call = SelfAttentionCall(q, k, v, mask, layer, forward.layout, forward.sigma, forward.conditions)
-        out = self.attend(call, dense)  # (B, heads, tokens, dim)
-        if out is None:
-            return dense()
-        return out if skip_output_reshape else rearrange(out, "b heads n d -> b n (heads d)")
-
-    def layer_of(self, q: Tensor, k: Tensor, skip_reshape: bool, options: dict) -> int | None:
-        """The layer that a self-attention over the video belongs to; None for every other call."""
-        forward = self.forward_pass
-        if forward is None:
-            return None
-        index, forward.calls = forward.calls, forward.calls + 1
-        tokens = 2 if skip_reshape else 1
-        if not q.shape[tokens] == k.shape[tokens] == forward.layout.total:
-            return None
-        if forward.layout.context_tokens == forward.layout.total and index % forward.calls_per_layer:
-            return None  # cross-attention to a text that happens to be as long as the video
-        layer = options.get("block_index", forward.self_attention_calls)
-        forward.self_attention_calls += 1
-        if layer >= forward.layers:
+        tokens = q.shape[2 if skip_reshape else 1]
+        if tokens != forward.layout.total or k.shape != q.shape:
             self.fall_back(
-                f"more self-attention calls than the {forward.layers} layers of {self.family.name}"
+                f"{self.family.name} attends to {tokens} tokens here instead of {forward.layout.total}"
             )
             return None
-        return layer
+        if mask is not None and not isinstance(mask, Tensor):
+            # Later versions describe the mask of LTX-Video's guide frames by an object.
+            self.fall_back(f"{self.family.name} passes a {type(mask).__name__} as mask")
+            return None
+        if not skip_reshape:
+            q, k, v = (rearrange(x, "b n (heads d) -> b heads n d", heads=heads) for x in (q, k, v))
+        positive = None
+        if forward.positive is not None:
+            size = q.shape[0] // forward.conditions
+            positive = slice(forward.positive * size, (forward.positive + 1) * size)
+        call = SelfAttentionCall(q, k, v, mask, layer, forward.layout, forward.sigma, positive)
+        out = self.attend(call)  # (B, heads, tokens, dim)
+        if out is None or skip_output_reshape:
+            return out
+        return rearrange(out, "b heads n d -> b n (heads d)")
+
+
+def untraced(function: Callable) -> Callable:
+    """Keeps torch.compile, once anyone uses it, from tracing a function: the graph breaks around it."""
+    return torch.compiler.disable(function) if "torch._dynamo" in sys.modules else function
+
+
+def announcing(forward: ForwardPass, number: int, below: Callable | None) -> Callable:
+    """A replacement patch that runs a block as before and says which one is running."""
+
+    def run_block(args: dict, extra: dict) -> dict:
+        original = extra["original_block"]
+
+        def run_announced(args: dict) -> dict:
+            with forward.inside(number):
+                return original(args)
+
+        if below is None:
+            return run_announced(args)
+        try:
+            return below(args, extra | {"original_block": run_announced})
+        finally:
+            forward.leave(number)
+
+    return run_block

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...s2flow_core.alignment import align_low_frequencies, decaying_strength
-from ...s2flow_core.flow import velocity
+from ...s2flow_core.flow import snr_matched_sigma, velocity
 from ...s2flow_core.resample import resize_latent
 from ...s2flow_core.skipping import choose_skips, forecast_velocity, step_changes
 from ...s2flow_core.solver import FlowSolver, LowResField, Node
@@ -31,13 +31,15 @@ class FlowSettings:
     """What an HR run does beyond Euler.
 
     order, source: of the solver. skip_share: share of the model calls to forecast instead, 0 to 0.5.
-    alignment: how strongly the coarse part is held to the LR video at the first step, 0 to 1.
+    alignment: how strongly the coarse part is held to the LR video at the first step, 0 to 1. switch_sigma:
+    σ at which the model changes experts, in both runs, or None; no difference reaches across it.
     """
 
     order: int
     source: str
     skip_share: float = 0.0
     alignment: float = 0.0
+    switch_sigma: float | None = None
 
     @property
     def follows_record(self) -> bool:
@@ -62,9 +64,8 @@ class FlowSettings:
 
 
 def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> SamplerFunction:
-    """A sampler function; the solver's history lives for one call of it."""
+    """A sampler function for whole runs; every call of it is a run of its own."""
 
-    @torch.no_grad()
     def sample(
         model: Callable,
         x: Tensor,
@@ -73,35 +74,97 @@ def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> Sampl
         callback: Callable | None = None,
         disable: bool = False,
     ) -> Tensor:
-        record = None
-        if trajectory is not None:
-            # KSampler hands down the inpainting wrapper around the guider around the model.
-            record = RecordAtHighRes(trajectory, model.inner_model.inner_model.process_latent_in, x, sigmas)
-        if record is not None and settings.follows_record:
-            record.require_its_steps()
-        guided = GuidedModel(model, x, extra_args)
-        field = None if record is None else record.field
-        needs_field = settings.order > 1 and settings.source in RECORD_SOURCES
-        solver = FlowSolver(settings.order, settings.source, field if needs_field else None)
-        skipped = steps_to_skip(settings, record)
-        past: list[Node] = []
-        for i, sigma in enumerate(sigmas[:-1]):
-            if i in skipped:
-                denoised = x - sigma * forecast_velocity(past, float(sigma), field)
-            else:
-                denoised = guided.denoised(x, sigma)
-                past = [Node(float(sigma), velocity(x, denoised, sigma)), *past[:1]]
-            if record is not None and settings.alignment > 0:
-                strength = decaying_strength(settings.alignment, i, len(sigmas) - 1)
-                denoised = align_low_frequencies(denoised, record.denoised(i), strength)
-            if callback is not None:
-                callback({"i": i, "denoised": denoised, "x": x})
-            x = solver.step(x, denoised, sigmas, i)
-        if skipped:
-            log.info("S²Flow forecast %d of %d model calls", len(skipped), len(sigmas) - 1)
-        return x
+        run = FlowRun(settings, trajectory, sigmas).part(slice(0, len(sigmas) - 1))
+        return run(model, x, sigmas, extra_args, callback, disable)
 
     return sample
+
+
+class FlowRun:
+    """One HR run, sampled whole or, where the model changes, in parts that share state and solver.
+
+    The state passes from part to part in here. As a LATENT it would be divided by 1-σ and multiplied again,
+    which is what ComfyUI does with leftover noise and at σ near 1 costs most of its digits.
+    """
+
+    def __init__(self, settings: FlowSettings, trajectory: Trajectory | None, sigmas: Tensor):
+        self.settings = settings
+        self.trajectory = trajectory
+        self.sigmas = sigmas
+        self.record: RecordAtHighRes | None = None
+        self.solver: FlowSolver | None = None
+        self.skipped: set[int] = set()
+        self.past: list[Node] = []  # the last computed velocities, newest first
+        self.x: Tensor | None = None
+
+    def part(self, steps: slice) -> SamplerFunction:
+        """A sampler function that runs some of the steps; parts must run in order."""
+
+        @torch.no_grad()
+        def sample(
+            model: Callable,
+            x: Tensor,
+            sigmas: Tensor,
+            extra_args: dict[str, Any],
+            callback: Callable | None = None,
+            disable: bool = False,
+        ) -> Tensor:
+            if self.x is None:
+                self.begin(model, x)
+            else:
+                x = self.x.to(x)
+            guided = GuidedModel(model, x, extra_args)
+            for i in range(steps.start, steps.stop):
+                x = self.step(guided, x, i, callback)
+            self.x = x
+            if self.skipped and steps.stop == len(self.sigmas) - 1:
+                log.info("S²Flow forecast %d of %d model calls", len(self.skipped), len(self.sigmas) - 1)
+            return x
+
+        return sample
+
+    def begin(self, model: Any, x: Tensor) -> None:
+        """Sets up what needs the state's size and device."""
+        settings = self.settings
+        self.sigmas = self.sigmas.to(x.device)
+        if self.trajectory is not None:
+            # KSampler hands down the inpainting wrapper around the guider around the model.
+            to_model_space = model.inner_model.inner_model.process_latent_in
+            self.record = RecordAtHighRes(
+                self.trajectory, to_model_space, x, self.sigmas, settings.switch_sigma
+            )
+            if settings.follows_record:
+                self.record.require_its_steps()
+        needs_field = settings.order > 1 and settings.source in RECORD_SOURCES
+        field = self.record.field if self.record is not None and needs_field else None
+        self.solver = FlowSolver(settings.order, settings.source, field, settings.switch_sigma)
+        self.skipped = steps_to_skip(settings, self.record)
+        if settings.switch_sigma is not None:
+            # A forecast needs two velocities of the expert that has just begun.
+            begun = steps_above(self.sigmas, settings.switch_sigma)
+            self.skipped -= {begun, begun + 1}
+
+    def step(self, guided: GuidedModel, x: Tensor, i: int, callback: Callable | None) -> Tensor:
+        """From sigmas[i] to sigmas[i+1]."""
+        sigma, record, settings = self.sigmas[i], self.record, self.settings
+        if i in self.skipped:
+            field = None if record is None else record.field
+            denoised = x - sigma * forecast_velocity(self.past, float(sigma), field)
+        else:
+            denoised = guided.denoised(x, sigma)
+            self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
+        if record is not None and settings.alignment > 0:
+            strength = decaying_strength(settings.alignment, i, len(self.sigmas) - 1)
+            denoised = align_low_frequencies(denoised, record.denoised(i), strength)
+        if callback is not None:
+            callback({"i": i, "denoised": denoised, "x": x})
+        assert self.solver is not None
+        return self.solver.step(x, denoised, self.sigmas, i)
+
+
+def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
+    """How many of the steps belong to the expert for high noise, σ >= switch_sigma."""
+    return int((sigmas[:-1] >= switch_sigma).sum())
 
 
 class RecordAtHighRes:
@@ -111,7 +174,12 @@ class RecordAtHighRes:
     """
 
     def __init__(
-        self, trajectory: Trajectory, process_in: Callable[[Tensor], Tensor], x: Tensor, sigmas: Tensor
+        self,
+        trajectory: Trajectory,
+        process_in: Callable[[Tensor], Tensor],
+        x: Tensor,
+        sigmas: Tensor,
+        switch_sigma: float | None = None,
     ):
         require_same_video(trajectory, x)
         self.trajectory = trajectory
@@ -122,7 +190,13 @@ class RecordAtHighRes:
         small = trajectory.latent_shape
         self.scale = math.sqrt(x.shape[-2] / small[-2] * x.shape[-1] / small[-1])
         snr_scale = recorded_scale(sigmas, trajectory.sigmas, self.scale)
-        self.field = LowResField(trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale)
+        # The LR run changed experts at its own σ, which matched sigmas put elsewhere.
+        switched = None
+        if switch_sigma is not None:
+            switched = float(snr_matched_sigma(torch.tensor(switch_sigma, dtype=torch.float64), snr_scale))
+        self.field = LowResField(
+            trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale, switched
+        )
 
     def enlarge(self, latent: Tensor) -> Tensor:
         return resize_latent(latent.to(self.device, torch.float32), self.size)
@@ -151,7 +225,7 @@ def steps_to_skip(settings: FlowSettings, record: RecordAtHighRes | None) -> set
     if record is None or settings.skip_share == 0:
         return set()
     trajectory = record.trajectory
-    changes = step_changes(trajectory.sigmas, trajectory.denoised)[record.start :]
+    changes = step_changes(trajectory.sigmas, trajectory.denoised, settings.switch_sigma)[record.start :]
     return set(choose_skips(changes, settings.skip_share).nonzero().flatten().tolist())
 
 

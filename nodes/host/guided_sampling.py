@@ -7,7 +7,8 @@ ComfyUI's. Hooks go into a copy of the guider, so the one in the graph is never 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import comfy.model_management
@@ -52,9 +53,26 @@ def guider_for_run(guider: Any, hook: SelfAttentionHook | None) -> Any:
     """A guider of the same kind whose model options run through the hook."""
     if hook is None:
         return guider
+    hook.positive = positive_conditions(guider)
     hooked = copy.copy(guider)
     hooked.model_options = hook.attach(guider.model_options)
     return hooked
+
+
+def positive_conditions(guider: Any) -> frozenset:
+    """Ids of the guider's positive conditions, as they come back in the transformer options."""
+    conditions = getattr(guider, "original_conds", {}).get("positive") or ()
+    return frozenset(condition["uuid"] for condition in conditions if "uuid" in condition)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps of one run that one guider takes. sampler: runs just these, and carries its state on itself."""
+
+    guider: Any
+    steps: slice
+    sampler: SamplerFunction
+    hook: SelfAttentionHook | None = None
 
 
 def sample_guided(
@@ -66,19 +84,30 @@ def sample_guided(
     hook: SelfAttentionHook | None = None,
 ) -> Tensor:
     """Runs the sampler from (1-σ)·latent + σ·noise to the end of sigmas -> LATENT samples."""
-    samples = latent_samples(guider, latent)
+    return sample_in_parts([Part(guider, slice(0, len(sigmas) - 1), sampler, hook)], noise, sigmas, latent)
+
+
+def sample_in_parts(
+    parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, latent: dict[str, Any]
+) -> Tensor:
+    """One run under several guiders in turn, with one progress bar -> LATENT samples."""
+    samples = latent_samples(parts[0].guider, latent)
     latent = latent | {"samples": samples}
-    callback = latent_preview.prepare_callback(guider.model_patcher, len(sigmas) - 1)
-    result = guider_for_run(guider, hook).sample(
-        noise.generate_noise(latent),
-        samples,
-        comfy.samplers.KSAMPLER(sampler),
-        sigmas,
-        denoise_mask=latent.get("noise_mask"),
-        callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=noise.seed,
-    )
+    steps = len(sigmas) - 1
+    report = latent_preview.prepare_callback(parts[0].guider.model_patcher, steps)
+    drawn = noise.generate_noise(latent)
+    result = samples
+    for part in parts:
+        result = guider_for_run(part.guider, part.hook).sample(
+            drawn,
+            samples,
+            comfy.samplers.KSAMPLER(part.sampler),
+            sigmas[part.steps.start : part.steps.stop + 1],
+            denoise_mask=latent.get("noise_mask"),
+            callback=lambda step, denoised, x, _: report(step, denoised, x, steps),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=noise.seed,
+        )
     return result.to(comfy.model_management.intermediate_device())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import Any
 
 import comfy.latent_formats
@@ -10,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ...s2flow_core.trajectory import ModelIdentity
-from .token_layout import FAMILIES, ModelFamily, family_of
+from .token_layout import FAMILIES, ModelFamily, UnknownVideoModel, family_of
+
+log = logging.getLogger(__name__)
 
 
 def diffusion_model(patcher: Any) -> Any:
@@ -18,32 +22,74 @@ def diffusion_model(patcher: Any) -> Any:
 
 
 def require_flow_model(patcher: Any) -> None:
-    """Raises unless the model integrates a rectified flow, which every formula here assumes."""
+    """Raises unless the model makes videos by a rectified flow, which every formula here assumes."""
     sampling = patcher.get_model_object("model_sampling")
+    model = type(patcher.model).__name__
     if not isinstance(sampling, comfy.model_sampling.CONST):
-        model = type(patcher.model).__name__
         raise ValueError(
             f"{model} is not a flow model. S²Flow works with video models that predict a flow, "
             "such as Wan 2.1, Wan 2.2 or HunyuanVideo: load one of those."
         )
+    if patcher.model.latent_format.latent_dimensions != 3:
+        raise ValueError(
+            f"{model} makes single images, and S²Flow works on videos: load a video model such as Wan 2.1, "
+            "Wan 2.2 or HunyuanVideo."
+        )
 
 
-def require_family(patcher: Any) -> ModelFamily:
-    """The model's family; raises with the families that are known."""
+def family_or_unknown(patcher: Any) -> ModelFamily:
+    """The model's family, or one that keeps attention dense, with the reason logged."""
     model = diffusion_model(patcher)
     family = family_of(model)
     if family is None:
-        known = ", ".join(family.name for family in FAMILIES)
-        raise ValueError(
-            f"S²Flow does not know where {type(model).__name__} keeps its video tokens (known: {known}). "
-            "Use a model of a known family."
+        log.warning(
+            "S²Flow does not know where %s keeps its video tokens (known: %s). It runs with the attention "
+            "it has, and no windows can be made for it.",
+            type(model).__name__,
+            known_families(),
         )
+    return family or UnknownVideoModel(model)
+
+
+def require_family(patcher: Any) -> ModelFamily:
+    """The family of a model whose attention can be reached; raises if it cannot."""
+    model = diffusion_model(patcher)
+    family = family_of(model)
+    if family is None:
+        raise ValueError(
+            f"S²Flow does not know where {type(model).__name__} keeps its video tokens (known: "
+            f"{known_families()}). Use a model of a known family, or leave the windows out."
+        )
+    require_open_attention(family, model)
     return family
+
+
+def known_families() -> str:
+    return ", ".join(family.name for family in FAMILIES)
+
+
+def require_open_attention(family: ModelFamily, model: Any) -> None:
+    """Raises if another pack has replaced the attention by code that never asks ComfyUI's attention function.
+
+    Quantised models with kernels of their own do so: no hook would see q and k, and windows would silently
+    do nothing.
+    """
+    attention = family.attention(model)
+    attention = getattr(attention, "_orig_mod", attention)  # of a block under torch.compile
+    home = type(attention).__module__
+    calls_host = home.startswith("comfy.") or "optimized_attention" in vars(sys.modules[home])
+    if not calls_host:
+        raise ValueError(
+            f"The attention of this {family.name} model is computed by {home}.{type(attention).__name__}, "
+            "which does not use ComfyUI's attention function, so S²Flow can neither measure nor window it. "
+            "Load the model with a core loader, or set capture_rows to 0 and leave the windows out."
+        )
 
 
 def identity_of(patcher: Any) -> ModelIdentity:
     """What a trajectory remembers of its model, to refuse a run with another one."""
-    family, model = require_family(patcher), diffusion_model(patcher)
+    model = diffusion_model(patcher)
+    family = family_of(model) or UnknownVideoModel(model)
     latent_format = patcher.model.latent_format
     return ModelIdentity(
         family=family.name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -32,7 +31,7 @@ class WindowedAttention(SelfAttentionHook):
                 f"latent_image has {grid}. Connect the same latent to S²Flow Window Mask and to the sampler."
             )
 
-    def attend(self, call: SelfAttentionCall, dense: Callable[[], Tensor]) -> Tensor | None:
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
         if call.layout.grid != self.plan.grid.shape:
             self.fall_back(
                 f"the windows are for {self.plan.grid.shape} tokens, this pass has {call.layout.grid}"

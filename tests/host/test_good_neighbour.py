@@ -45,12 +45,158 @@ def test_nothing_is_left_after_an_error(graph, record, monkeypatch):
     assert torch.isfinite(graph.high_res(record[1])).all()
 
 
-def override_of_another_pack(calls):
+def everything_of(guider):
+    """What a run could leave behind: the options, the patcher, the modules of the model and their hooks."""
+    patcher = guider.model_patcher
+    model = patcher.model
+    modules = {
+        name: (id(module), sorted(vars(module)), sorted(module._modules), len(module._forward_hooks))
+        for name, module in model.named_modules()
+    }
+    return {
+        "guider": {name: id(value) for name, value in vars(guider).items()},
+        "options": copy.deepcopy(guider.model_options),
+        "patcher options": copy.deepcopy(patcher.model_options),
+        "patches": (dict(patcher.patches), dict(patcher.object_patches), dict(patcher.object_patches_backup)),
+        "wrappers": copy.deepcopy((patcher.wrappers, patcher.callbacks, patcher.injections)),
+        "modules": modules,
+    }
+
+
+def stops(error):
+    """A sampling callback that ends the run in its second step, as the Cancel button does."""
+    steps = []
+
+    def callback(*_):
+        steps.append(1)
+        if len(steps) == 2:
+            raise error
+
+    return callback
+
+
+@pytest.mark.parametrize("ending", ["success", "error", "cancel"])
+@pytest.mark.parametrize("resolution", ["low", "high"])
+def test_the_model_is_what_it_was_whatever_the_ending(graph, record, monkeypatch, ending, resolution):
+    import comfy.model_management
+    import latent_preview
+
+    dense = graph.high_res(record[1])
+    before = everything_of(graph.guider)
+    error = {
+        "success": None,
+        "error": RuntimeError("out of memory"),
+        "cancel": comfy.model_management.InterruptProcessingException(),
+    }[ending]
+    if error is not None:
+        monkeypatch.setattr(latent_preview, "prepare_callback", lambda *_, **__: stops(error))
+
+    def run():
+        if resolution == "low":
+            return graph.low_res()
+        settings = {"trajectory": record[0], "order": 3, "derivative": "blend"}
+        return graph.high_res(record[1], windows=record[2], **settings)
+
+    if error is None:
+        run()
+    else:
+        with pytest.raises(type(error)):
+            run()
+    after = everything_of(graph.guider)
+    kept = before["guider"].keys()
+    assert {name: after["guider"].get(name) for name in kept} == before["guider"]
+    for part in ("options", "patcher options", "patches", "wrappers", "modules"):
+        assert after[part] == before[part], part
+    monkeypatch.undo()
+    assert torch.equal(graph.high_res(record[1]), dense)
+
+
+def override_of_another_pack(calls, below=None):
+    """Chains what it finds, as a good neighbour does."""
+
     def override(original, *args, **kwargs):
         calls.append(args[0].shape)
-        return original(*args, **kwargs)
+        return below(original, *args, **kwargs) if below else original(*args, **kwargs)
 
     return override
+
+
+def test_an_override_installed_after_ours_still_runs(graph, record):
+    """Apply Windows first, then another pack's node that chains the override it finds in the model."""
+    (model,) = graph.run("S2FlowApplyWindows", model=graph.guider.model_patcher, windows=record[2])
+    calls = []
+    neighbour = model.clone()
+    options = neighbour.model_options["transformer_options"]
+    found = options.get("optimized_attention_override")
+    options["optimized_attention_override"] = override_of_another_pack(calls, found)
+    result = graph.high_res(record[1], guider=wan_graph(graph.modules, model=neighbour).guider)
+    assert calls
+    assert torch.equal(result, graph.high_res(record[1], windows=record[2]))
+
+
+def test_an_override_set_while_the_model_runs_still_runs(graph, record):
+    """Packs also set it in a wrapper of their own, at the last moment."""
+    import comfy.patcher_extension
+
+    calls = []
+
+    def wrapper(executor, *args, **kwargs):
+        args = list(args)
+        place = next(i for i, value in enumerate(args) if isinstance(value, dict))
+        found = args[place].get("optimized_attention_override")
+        args[place] = args[place] | {"optimized_attention_override": override_of_another_pack(calls, found)}
+        return executor(*args, **kwargs)
+
+    neighbour = graph.guider.model_patcher.clone()
+    neighbour.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "another pack", wrapper
+    )
+    guider = wan_graph(graph.modules, model=neighbour).guider
+    result = graph.high_res(record[1], guider=guider, windows=record[2])
+    assert calls
+    assert torch.equal(result, graph.high_res(record[1], windows=record[2]))
+
+
+def test_other_packs_find_the_models_arguments_where_they_were(graph, record):
+    """EasyCache, for one, looks for the transformer options by counting from the end."""
+    import comfy.patcher_extension
+
+    seen = []
+
+    def wrapper(executor, *args, **kwargs):
+        seen.append(([type(value) for value in args], {name: type(kwargs[name]) for name in sorted(kwargs)}))
+        return executor(*args, **kwargs)
+
+    neighbour = graph.guider.model_patcher.clone()
+    neighbour.add_wrapper_with_key(
+        comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "another pack", wrapper
+    )
+    guider = wan_graph(graph.modules, model=neighbour).guider
+    graph.high_res(record[1], guider=guider)
+    without = list(seen)
+    seen.clear()
+    graph.high_res(record[1], guider=guider, windows=record[2])
+    assert seen == without != []
+
+
+def test_block_patches_of_another_pack_still_run(graph, record):
+    seen = []
+
+    def patch(args, extra):
+        seen.append(1)
+        out = extra["original_block"](args)
+        return out | {"img": out["img"].sin()}
+
+    neighbour = graph.guider.model_patcher.clone()
+    neighbour.set_model_patch_replace(patch, "dit", "double_block", 1)
+    guider = wan_graph(graph.modules, model=neighbour).guider
+    dense = graph.high_res(record[1], guider=guider)
+    calls = len(seen)
+    whole = graph.windows(record[0], record[1][0], s=1.0)
+    windowed = graph.high_res(record[1], guider=guider, windows=whole, backend="torch_boxes")
+    assert len(seen) == 2 * calls > 0
+    assert torch.allclose(windowed, dense, atol=1e-4)
+    assert not torch.allclose(windowed, graph.high_res(record[1]), atol=1e-4)
 
 
 def test_an_override_installed_before_ours_still_runs(graph, record):
@@ -83,8 +229,10 @@ def test_a_mask_that_windows_cannot_obey_falls_back_and_says_so_once(graph, reco
     hook_call = graph.modules.pack("nodes.host.attention_hook").SelfAttentionCall
     q = torch.randn(1, 2, 192, 64)
     mask = torch.zeros(192, 192).tril()
-    call = hook_call(q, q, q, mask, 0, layout.TokenLayout(0, (3, 8, 8)), float(record[2].sigmas[0]), [0])
+    call = hook_call(
+        q, q, q, mask, 0, layout.TokenLayout(0, (3, 8, 8)), float(record[2].sigmas[0]), slice(0, 1)
+    )
     with caplog.at_level("WARNING"):
-        assert hook.attend(call, lambda: q) is None
-        assert hook.attend(call, lambda: q) is None
+        assert hook.attend(call) is None
+        assert hook.attend(call) is None
     assert len([r for r in caplog.records if "leaves attention unchanged" in r.message]) == 1

@@ -1,0 +1,105 @@
+"""Layers of a model's true width with random weights, timed on the device at hand and extrapolated openly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.interleaved import median_seconds
+from benchmarks.pipeline_cost import ModelShape, Plan, VideoSize
+from s2flow_core.attention import attention_density, window_attention
+from s2flow_core.grid import TokenGrid, choose_tile
+from s2flow_core.windows import axis_shares, candidate_extents
+
+
+class Layer:
+    """One layer's matrix products and self-attention on random numbers; cross-attention is left out.
+
+    The products have the sizes of `token_weights`: a square one for attention's output, and the rest in
+    and out of the feed-forward.
+    """
+
+    def __init__(self, model: ModelShape, size: VideoSize, device: str, dtype: torch.dtype, depth: int):
+        self.depth = depth
+        self.grid = TokenGrid(model.grid(size), choose_tile(model.grid(size)))
+        self.text = model.text_tokens if model.joint_text else 0
+        tokens = self.grid.tokens + self.text
+        made = {"device": device, "dtype": dtype}
+        inner = (model.token_weights // model.width) // 2
+        self.into = [torch.randn(model.width, inner, **made) / model.width**0.5 for _ in range(depth)]
+        self.back = [torch.randn(inner, model.width, **made) / inner**0.5 for _ in range(depth)]
+        self.x = torch.randn(tokens, model.width, **made)
+        head_width = model.width // model.heads
+        self.q, self.k, self.v = (
+            torch.randn(1, tokens, model.heads, head_width, **made).transpose(1, 2) for _ in range(3)
+        )  # (1, heads, tokens, dim), token-major in memory as in the models
+
+    def linear(self) -> Tensor:
+        x = self.x
+        for into, back in zip(self.into, self.back, strict=True):
+            x = torch.nn.functional.gelu(x @ into) @ back
+        return x
+
+    def dense(self) -> Tensor:
+        for _ in range(self.depth - 1):
+            torch.nn.functional.scaled_dot_product_attention(self.q, self.k, self.v)
+        return torch.nn.functional.scaled_dot_product_attention(self.q, self.k, self.v)
+
+    def windowed(self, extents: Tensor) -> Tensor:
+        for _ in range(self.depth - 1):
+            window_attention(self.q, self.k, self.v, self.grid, extents, suffix=self.text)
+        return window_attention(self.q, self.k, self.v, self.grid, extents, suffix=self.text)
+
+    def extents(self, density: float) -> Tensor:
+        """(heads, 3): the paper's candidates in turn, as heads of a real model differ."""
+        candidates = candidate_extents(self.grid.tiles, density, axis_shares(self.grid))
+        return candidates[torch.arange(self.q.shape[1]) % len(candidates)]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of one layer and pass, and what the windows really were."""
+
+    low_linear: float
+    low_dense: float
+    high_linear: float
+    high_dense: float
+    high_windowed: float
+    density: float
+    extra_memory: float | None  # of windowed over dense attention, as a share; None off the GPU
+
+    def steps(self, model: ModelShape) -> tuple[float, float, float]:
+        """Seconds of one step: LR, HR dense, HR windowed. Extrapolated over layers and passes."""
+        times = model.layers * model.passes
+        return (
+            times * (self.low_linear + self.low_dense),
+            times * (self.high_linear + self.high_dense),
+            times * (self.high_linear + self.high_windowed),
+        )
+
+
+def measure(model: ModelShape, plan: Plan, device: str, depth: int, rounds: int) -> Measured:
+    """All of it in turns on the device; `depth` layers are run, times are per layer."""
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    with torch.inference_mode():
+        low, high = (Layer(model, size, device, dtype, depth) for size in (plan.low, plan.high))
+        extents = high.extents(plan.density)
+        runs = {
+            "low linear": low.linear,
+            "low dense": low.dense,
+            "high linear": high.linear,
+            "high dense": high.dense,
+            "high windowed": lambda: high.windowed(extents),
+        }
+        peaks = {}
+        for name, run in runs.items():
+            if device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            run()
+            peaks[name] = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+        seconds = {name: taken / depth for name, taken in median_seconds(runs, rounds, device).items()}
+    extra = peaks["high windowed"] / peaks["high dense"] - 1 if device == "cuda" else None
+    density = attention_density(high.grid, extents)
+    return Measured(*seconds.values(), density=density, extra_memory=extra)

@@ -1,0 +1,37 @@
+"""A video model of no known family: it runs with the attention it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from .family import BlockKey, ModelFamily, TokenLayout, Triple, patched_grid
+
+
+class UnknownVideoModel(ModelFamily):
+    """Enough for the low-resolution run and the solver, which do not look into attention."""
+
+    model_class = ""
+
+    def __init__(self, model: Any):
+        self.name = type(model).__name__
+
+    def matches(self, model: Any) -> bool:
+        return type(model).__name__ == self.name
+
+    def patch(self, model: Any) -> Triple:
+        # Nearly every video transformer has it, and a size that fits it fits patches of one cell too.
+        return (1, 2, 2)
+
+    def heads(self, model: Any) -> int:
+        return 0
+
+    def blocks(self, model: Any) -> list[BlockKey]:
+        return []
+
+    def attention(self, model: Any) -> Any:
+        return None
+
+    def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
+        return TokenLayout(0, patched_grid(latent, self.patch(model)))

@@ -1,0 +1,50 @@
+"""The cost model against numbers that are known from elsewhere, and the measured run on a very small size."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.pipeline_cost import MODELS, Plan, VideoSize, density_for, memory_parts, step_cost
+from benchmarks.pipeline_run import measure
+
+LOW, HIGH = VideoSize(1280, 768, 117), VideoSize(2560, 1536, 117)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("hunyuan_video", 12.8), ("wan_14b", 14.2), ("wan_1.3b", 1.4), ("wan22_5b", 5.0)]
+)
+def test_parameters_are_those_of_the_published_models(name, billions):
+    assert MODELS[name].parameters / 1e9 == pytest.approx(billions, rel=0.06)
+
+
+def test_tokens_and_attention_of_the_papers_sizes():
+    """115,200 and 460,800 tokens; 1.631e14 and 2.609e15 operations per layer."""
+    model = MODELS["hunyuan_video"]
+    for size, tokens, operations in ((LOW, 115_200, 1.631e14), (HIGH, 460_800, 2.609e15)):
+        assert model.tokens(size) == tokens
+        # With the 256 text tokens a little more.
+        assert step_cost(model, size).self_attention / 60 == pytest.approx(operations, rel=0.005)
+    assert MODELS["wan22_5b"].grid(HIGH) == (30, 48, 80)
+
+
+def test_the_density_for_a_speed_gives_that_speed():
+    model, plan = MODELS["hunyuan_video"], Plan(LOW, HIGH)
+    density = density_for(model, plan, 4.0)
+    stage = plan.steps_left * step_cost(model, plan.high, density).total
+    assert plan.steps * step_cost(model, plan.high).total / stage == pytest.approx(4.0)
+
+
+def test_nothing_of_the_size_of_tokens_squared():
+    model, plan = MODELS["hunyuan_video"], Plan(LOW, HIGH)
+    assert max(memory_parts(model, plan).values()) < 2.0 * model.tokens(HIGH) ** 2
+
+
+def test_a_measured_run_extrapolates_over_all_layers():
+    plan = Plan(VideoSize(64, 64, 5), VideoSize(128, 128, 5))
+    model = MODELS["wan_1.3b"]
+    measured = measure(model, plan, "cpu", depth=1, rounds=1)
+    low, dense, windowed = measured.steps(model)
+    assert low == pytest.approx(30 * 2 * (measured.low_linear + measured.low_dense))
+    assert min(low, dense, windowed) > 0
+    assert 0 < measured.density <= 0.5 + 1e-9
+    assert measured.extra_memory is None

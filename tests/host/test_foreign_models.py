@@ -1,0 +1,186 @@
+"""Models that S²Flow cannot work with, or only partly: a sentence before sampling, never a wrong video."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_hunyuan import HUNYUAN_VARIANTS, hunyuan_weights
+from tiny_variant import variant_graph
+from tiny_wan import wan_graph
+from tiny_wan_variants import WAN_VARIANTS, wan_weights
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def graph(comfy_modules):
+    return wan_graph(comfy_modules)
+
+
+@pytest.fixture(scope="module")
+def record(graph):
+    _, trajectory = graph.low_res()
+    triple = graph.upsample(trajectory)
+    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
+
+
+def never_called(*_: Any, **__: Any) -> None:
+    raise AssertionError("the model was called before the input was checked")
+
+
+@pytest.fixture
+def no_sampling(graph, monkeypatch):
+    monkeypatch.setattr(type(graph.guider), "predict_noise", never_called)
+
+
+def guider_of(model: Any) -> Any:
+    import comfy.samplers
+
+    return comfy.samplers.CFGGuider(model)
+
+
+def stable_diffusion() -> Any:
+    """SD 1.5's UNet and noise schedule, very small."""
+    import comfy.model_base
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    config = comfy.supported_models.SD15(
+        {
+            "image_size": 32,
+            "in_channels": 4,
+            "out_channels": 4,
+            "model_channels": 32,
+            "num_res_blocks": [1],
+            "channel_mult": [1],
+            "num_heads": 2,
+            "use_spatial_transformer": True,
+            "transformer_depth": [1],
+            "transformer_depth_middle": 1,
+            "transformer_depth_output": [1, 1],
+            "context_dim": 16,
+            "use_temporal_attention": False,
+            "legacy": False,
+            "dtype": torch.float32,
+        }
+    )
+    model = comfy.model_base.BaseModel(config, comfy.model_base.ModelType.EPS)
+    device = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
+
+
+def hunyuan_image() -> Any:
+    """HunyuanImage 2.1: a flow model of a known class, but for single images."""
+    import comfy.sd
+
+    weights = hunyuan_weights(
+        in_channels=64,
+        out_channels=64,
+        patch_size=[1, 1],
+        axes_dim=[64, 64],
+        vec_in_dim=None,
+        guidance_embed=False,
+    )
+    return comfy.sd.load_diffusion_model_state_dict(weights)
+
+
+@pytest.mark.usefixtures("no_sampling")
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (stable_diffusion, "BaseModel is not a flow model"),
+        (hunyuan_image, "HunyuanImage21 makes single images"),
+    ],
+)
+def test_a_model_that_makes_no_video_by_flow(graph, record, make, says):
+    guider = guider_of(make())
+    latent = {"samples": torch.ones(1, 16, 3, 8, 8)}
+    with pytest.raises(ValueError, match=says):
+        graph.low_res(guider=guider, latent_image=latent)
+    with pytest.raises(ValueError, match=says):
+        graph.high_res(record[1], guider=guider)
+    with pytest.raises(ValueError, match=says):
+        graph.high_res(record[1], guider_low_noise=guider)
+
+
+@pytest.mark.usefixtures("no_sampling")
+def test_a_trajectory_of_another_architecture(comfy_modules, graph, record, tmp_path):
+    variant = HUNYUAN_VARIANTS[0]
+    model = variant.load(tmp_path)
+    hunyuan = variant_graph(comfy_modules, variant, model)
+    with pytest.raises(ValueError, match="its model family is wan, the connected model has hunyuan_video"):
+        hunyuan.high_res(record[1], trajectory=record[0])
+    with pytest.raises(ValueError, match="made for a model with 2 layers of 2 heads; this one has 3 of 2"):
+        hunyuan.high_res(record[1], windows=record[2])
+
+
+class FusedAttention(nn.Module):
+    """Stands for a quantised model's own kernel: it never asks ComfyUI's attention function."""
+
+    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return x
+
+
+def fused_model() -> Any:
+    import comfy.sd
+
+    patcher = comfy.sd.load_diffusion_model_state_dict(wan_weights())
+    for block in patcher.model.diffusion_model.blocks:
+        block.self_attn = FusedAttention()
+    return patcher
+
+
+@pytest.mark.usefixtures("no_sampling")
+def test_attention_that_another_pack_has_fused(comfy_modules, graph, record):
+    model = fused_model()
+    says = r"attention of this wan model is computed by test_foreign_models\.FusedAttention"
+    with pytest.raises(ValueError, match=says):
+        graph.low_res(guider=guider_of(model))
+    with pytest.raises(ValueError, match=says):
+        graph.high_res(record[1], guider=guider_of(model), windows=record[2])
+    with pytest.raises(ValueError, match=says):
+        graph.run("S2FlowApplyWindows", model=model, windows=record[2])
+
+
+def test_fused_attention_runs_without_capture_and_windows(comfy_modules):
+    fused = wan_graph(comfy_modules, model=fused_model())
+    _, trajectory = fused.low_res(capture_rows=0)
+    triple = fused.upsample(trajectory)
+    assert torch.isfinite(fused.high_res(triple, trajectory=trajectory, order=2)).all()
+
+
+def test_attention_that_never_arrives_ends_the_run_after_one_step(comfy_modules, monkeypatch):
+    """Wan S2V of 0.3.75 is such a model: it calls its blocks without the transformer options."""
+    import comfy.sd
+
+    model = comfy.sd.load_diffusion_model_state_dict(wan_weights("WanModel_S2V", model_type="s2v"))
+    graph = wan_graph(comfy_modules, model=model)
+    steps = []
+    predict = type(graph.guider).predict_noise
+    monkeypatch.setattr(
+        type(graph.guider),
+        "predict_noise",
+        lambda self, *given, **named: steps.append(1) or predict(self, *given, **named),
+    )
+    with pytest.raises(ValueError, match=r"never reaches ComfyUI's attention function.*capture_rows to 0"):
+        graph.low_res()
+    assert len(steps) == 1
+
+
+def test_an_unknown_video_model_runs_dense_and_says_so_once(comfy_modules, monkeypatch, caplog, tmp_path):
+    variant = WAN_VARIANTS[0]
+    known = variant_graph(comfy_modules, variant, variant.load(tmp_path))
+    expected, _ = known.low_res(capture_rows=0)
+    facts = comfy_modules.pack("nodes.host.model_facts")
+    monkeypatch.setattr(facts, "family_of", lambda model: None)
+    with caplog.at_level("WARNING"):
+        latent, trajectory = known.low_res()
+    told = [record.message for record in caplog.records if "does not know where WanModel" in record.message]
+    assert len(told) == 1
+    assert torch.equal(latent["samples"], expected["samples"])
+    assert trajectory.reach is None
+    triple = known.upsample(trajectory)
+    assert torch.isfinite(known.high_res(triple, trajectory=trajectory, order=3)).all()
+    with pytest.raises(ValueError, match="no attention record"):
+        known.windows(trajectory, triple[0], s=0.5)

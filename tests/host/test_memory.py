@@ -1,0 +1,91 @@
+"""What capture and windows cost in memory, counted tensor by tensor on a case large enough to tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from live_memory import LiveMemory
+from tiny_variant import Variant, variant_graph
+from tiny_wan_variants import PATCH, wan_weights
+
+MOST_EXTRA = 0.05
+SETTINGS: dict[str, Any] = {"dim": 512, "ffn_dim": 1536, "num_heads": 4, "num_layers": 2}
+MODEL = Variant(
+    "wan_mid",
+    weights=lambda: wan_weights(**SETTINGS),
+    family="wan",
+    layers=2,
+    heads=4,
+    latent_format="Wan21",
+    patch=PATCH,
+    size=(5, 24, 24),
+)
+TWO_STEPS = torch.tensor([1.0, 0.5, 0.0])
+
+
+def flash(original, q, k, v, heads, *_, **__):
+    """An attention without a score matrix, as people have it on their GPUs; core's on the CPU has one."""
+    batch, _, width = q.shape
+    q, k, v = (x.view(batch, -1, heads, width // heads).transpose(1, 2) for x in (q, k, v))
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2).reshape(batch, -1, width)
+
+
+@pytest.fixture(scope="module")
+def graph(comfy_modules, tmp_path_factory):
+    model = MODEL.load(tmp_path_factory.mktemp("checkpoint")).clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = flash
+    return variant_graph(comfy_modules, MODEL, model)
+
+
+@pytest.fixture(scope="module")
+def record(graph):
+    _, trajectory = graph.low_res(sigmas=TWO_STEPS)
+    return trajectory, graph.upsample(trajectory, t_i=1)
+
+
+def counted(run) -> LiveMemory:
+    with LiveMemory() as memory:
+        run()
+    return memory
+
+
+def test_the_counter_counts():
+    with LiveMemory() as memory:
+        first = torch.zeros(1000)
+        second = first.view(10, 100) + 1
+        del first
+        third = second[:5].clone()
+    assert memory.peak == 4 * 2000
+    assert memory.live == 4 * 1500
+    assert memory.largest == 1000
+    del second, third
+    assert memory.live == 0
+
+
+def test_windows_add_little_to_dense_attention(graph, record):
+    """2,880 tokens: a matrix of tokens² per head would be nearly four times the largest tensor."""
+    trajectory, triple = record
+    dense = counted(lambda: graph.high_res(triple))
+    for s in (0.25, 0.75):
+        windows = graph.windows(trajectory, triple[0], s=s)
+        windowed = counted(lambda w=windows: graph.high_res(triple, windows=w, backend="torch_boxes"))
+        assert windowed.peak <= (1 + MOST_EXTRA) * dense.peak
+        assert windowed.largest == dense.largest
+
+
+def test_capture_adds_little_to_the_plain_run(graph):
+    plain = counted(lambda: graph.low_res(sigmas=TWO_STEPS, capture_rows=0))
+    for with_error in (False, True):
+        captured = counted(lambda e=with_error: graph.low_res(sigmas=TWO_STEPS, capture_error=e))
+        assert captured.peak <= (1 + MOST_EXTRA) * plain.peak
+        assert captured.largest == plain.largest
+
+
+def test_the_record_is_kept_in_half_precision_in_main_memory(record):
+    trajectory = record[0]
+    for values in (trajectory.denoised, trajectory.noise, trajectory.reach.mass):
+        assert values.dtype == torch.float16
+        assert values.device.type == "cpu"

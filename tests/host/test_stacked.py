@@ -1,0 +1,171 @@
+"""What artists stack on a model: LoRAs, fp8 weights, large batches, guidance off, odd sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_hunyuan import HUNYUAN_VARIANTS
+from tiny_ltx import LTX_VARIANTS
+from tiny_variant import Variant, variant_graph
+from tiny_wan_variants import WAN_VARIANTS
+
+BY_NAME = {variant.name: variant for variant in (*WAN_VARIANTS, *HUNYUAN_VARIANTS, *LTX_VARIANTS)}
+FAMILIES = ("wan21_t2v", "wan22_5b", "hunyuan_t2v", "hunyuan15", "ltx_video")
+
+# Tokens (frames, height, width) of what people render, and the same scaled down with its divisibility.
+ODD_SIZES = {
+    "832x480x81": (21, 30, 52),
+    "848x480x33": (9, 30, 53),
+    "1280x720x121": (31, 45, 80),
+}
+SCALED = {"832x480x81": (5, 6, 10), "848x480x33": (3, 6, 11), "1280x720x121": (7, 9, 8)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+def both_runs(
+    modules: Any, variant: Variant, model: Any, **changes: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """HR results with windows and without, after an LR run; every layer must have been windowed."""
+    graph = variant_graph(modules, variant, model)
+    _, trajectory = graph.low_res(**changes)
+    assert trajectory.reach is not None
+    triple = graph.upsample(trajectory)
+    windows = graph.windows(trajectory, triple[0], s=0.5)
+    whole = graph.windows(trajectory, triple[0], s=1.0)
+    dense = graph.high_res(triple)
+    assert_close(graph.high_res(triple, windows=whole, backend="torch_boxes"), dense, 1e-3)
+    return graph.high_res(triple, windows=windows, backend="torch_boxes"), dense
+
+
+def assert_close(result: torch.Tensor, expected: torch.Tensor, relative: float) -> None:
+    assert (result - expected).abs().max() <= relative * expected.abs().max()
+
+
+@pytest.fixture
+def no_fall_back(caplog):
+    with caplog.at_level("WARNING"):
+        yield
+    assert not [record for record in caplog.records if "leaves attention unchanged" in record.message]
+
+
+def lora_file(model: Any, path: Any) -> str:
+    """A LoRA in ComfyUI's key layout for every projection that feeds the first block's attention."""
+    generator = torch.Generator().manual_seed(5)
+    state = {}
+    for name, weight in model.model.diffusion_model.state_dict().items():
+        if name.endswith("weight") and weight.ndim == 2 and ("blocks.0." in name and "attn" in name):
+            base = "diffusion_model." + name.removesuffix(".weight")
+            state[f"{base}.lora_up.weight"] = 0.2 * torch.randn(weight.shape[0], 4, generator=generator)
+            state[f"{base}.lora_down.weight"] = 0.2 * torch.randn(4, weight.shape[1], generator=generator)
+            state[f"{base}.alpha"] = torch.tensor(4.0)
+    assert state
+    save_file(state, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_with_a_lora(comfy_modules, folder, name, no_fall_back):
+    """Through core's own LoRA code, which the Load LoRA nodes call."""
+    import comfy.sd
+    import comfy.utils
+
+    variant = BY_NAME[name]
+    model = variant.load(folder)
+    path = lora_file(model, folder / f"{name}_lora.safetensors")
+    patched, _ = comfy.sd.load_lora_for_models(model, None, comfy.utils.load_torch_file(path), 1.0, 0.0)
+    assert patched.patches
+    windowed, dense = both_runs(comfy_modules, variant, patched)
+    assert torch.isfinite(windowed).all()
+    _, plain = both_runs(comfy_modules, variant, model)
+    assert (dense - plain).abs().max() > 1e-3 * plain.abs().max()
+
+
+def test_with_a_lora_on_one_prompt_alone(comfy_modules, folder, no_fall_back):
+    """Core's LoRA hooks: the positive prompt runs with other weights, hence in a pass of its own."""
+    import comfy.hooks
+    import comfy.samplers
+    import comfy.utils
+
+    variant = BY_NAME["wan21_t2v"]
+    model = variant.load(folder)
+    lora = comfy.utils.load_torch_file(lora_file(model, folder / "hook_lora.safetensors"))
+    hooks = comfy.hooks.create_hook_lora(lora=lora, strength_model=1.0, strength_clip=0.0)
+    graph = variant_graph(comfy_modules, variant, model)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds([[variant.text(11), {"hooks": hooks}]], [[variant.text(12), {}]])
+    guider.set_cfg(3.0)
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    _, trajectory = graph.low_res(guider=guider)
+    triple = graph.upsample(trajectory)
+    whole = graph.windows(trajectory, triple[0], s=1.0)
+    dense = graph.high_res(triple, guider=guider)
+    windowed = graph.high_res(triple, guider=guider, windows=whole, backend="torch_boxes")
+    assert_close(windowed, dense, 1e-3)
+    assert (dense - graph.high_res(triple)).abs().max() > 1e-3 * dense.abs().max()
+    for name, value in model.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_with_fp8_weights(comfy_modules, folder, name, no_fall_back):
+    """weight_dtype fp8_e4m3fn of core's Load Diffusion Model: stored in 8 bits, computed in more."""
+    variant = BY_NAME[name]
+    model = variant.load(folder, dtype=torch.float8_e4m3fn)
+    stored = {value.dtype for value in model.model.diffusion_model.parameters() if value.ndim > 1}
+    assert torch.float8_e4m3fn in stored
+    windowed, dense = both_runs(comfy_modules, variant, model)
+    assert torch.isfinite(windowed).all()
+    assert not torch.equal(windowed, dense)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_in_half_precision(comfy_modules, folder, name, precision, no_fall_back):
+
+    variant = BY_NAME[name]
+    model = variant.load(folder, dtype=precision)
+    graph = variant_graph(comfy_modules, variant, model)
+    _, trajectory = graph.low_res()
+    triple = graph.upsample(trajectory)
+    windows = graph.windows(trajectory, triple[0], s=0.5)
+    assert torch.isfinite(graph.high_res(triple, windows=windows, backend="torch_boxes")).all()
+
+
+@pytest.mark.parametrize("name", ["wan21_t2v", "wan22_5b", "ltx_video"])
+def test_with_two_videos_at_once(comfy_modules, folder, name, no_fall_back):
+    variant = BY_NAME[name]
+    latent = {"samples": torch.zeros(2, variant.channels, *variant.size)}
+    windowed, _ = both_runs(comfy_modules, variant, variant.load(folder), latent_image=latent)
+    assert windowed.shape[0] == 2
+    assert torch.isfinite(windowed).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_without_guidance(comfy_modules, folder, name, no_fall_back):
+    from dataclasses import replace
+
+    variant = replace(BY_NAME[name], guidance=1.0)
+    windowed, dense = both_runs(comfy_modules, variant, variant.load(folder))
+    assert torch.isfinite(windowed).all()
+    assert not torch.equal(windowed, dense)
+
+
+@pytest.mark.parametrize("size", SCALED)
+@pytest.mark.parametrize("name", ["wan21_t2v", "hunyuan_t2v"])
+def test_sizes_that_no_tile_divides(comfy_modules, folder, name, size, no_fall_back):
+    from dataclasses import replace
+
+    real, scaled = ODD_SIZES[size], SCALED[size]
+    assert [side % 2 for side in real] == [side % 2 for side in scaled]
+    variant = BY_NAME[name]
+    latent = tuple(side * step for side, step in zip(scaled, variant.patch, strict=True))
+    windowed, dense = both_runs(comfy_modules, replace(variant, size=latent), variant.load(folder))
+    assert torch.isfinite(windowed).all()
+    assert not torch.equal(windowed, dense)

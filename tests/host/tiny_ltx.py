@@ -1,0 +1,49 @@
+"""LTX-Video, tiny. ComfyUI takes its 32 heads for granted, so they are narrow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tiny_variant import Size, State, Variant, random_weights
+
+WIDTH = 128
+TEXT_TOKENS = 6
+
+
+def ltx_weights() -> State:
+    import comfy.ldm.lightricks.model
+    import comfy.ops
+
+    model = comfy.ldm.lightricks.model.LTXVModel(
+        in_channels=128,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=WIDTH // 32,
+        num_layers=2,
+        operations=comfy.ops.disable_weight_init,
+        dtype=torch.float32,
+    )
+    return random_weights(model, sharpened="attn1.q_norm.weight")
+
+
+def text_mask(size: Size) -> dict[str, Any]:
+    """What the T5 text encoder adds."""
+    return {"attention_mask": torch.ones(1, TEXT_TOKENS, dtype=torch.int64), "frame_rate": 25}
+
+
+LTX_VARIANTS = [
+    Variant(
+        "ltx_video",
+        weights=ltx_weights,
+        family="ltx_video",
+        layers=2,
+        heads=32,
+        latent_format="LTXV",
+        channels=128,
+        size=(3, 4, 4),
+        patch=(1, 1, 1),
+        text_tokens=TEXT_TOKENS,
+        conditions=text_mask,
+        model_class="LTXVModel",
+    )
+]
