@@ -60,10 +60,11 @@ class S2FlowLowResSampler(io.ComfyNode):
                 advanced(
                     io.Boolean.Input(
                         "capture_error",
-                        default=False,
+                        default=True,
                         tooltip=(
-                            "Also measures what each window would change in the output, for the policy "
-                            "'error' of S²Flow Window Mask. Roughly doubles the cost of the capture."
+                            "Also measures what each window would change in the output, which the policy "
+                            "'error' of S²Flow Window Mask needs. Off: a cheaper capture, for the other "
+                            "policies."
                         ),
                     )
                 ),
@@ -76,7 +77,7 @@ class S2FlowLowResSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, noise, guider, sigmas, latent_image, capture_rows: int = 256, capture_error: bool = False
+        cls, noise, guider, sigmas, latent_image, capture_rows: int = 256, capture_error: bool = True
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler")
         patcher = guider.model_patcher

@@ -7,7 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..s2flow_core.grid import TokenGrid, choose_tile
 from ..s2flow_core.plan_picture import plan_picture
-from ..s2flow_core.policy import POLICIES, plan_windows
+from ..s2flow_core.policy import DEFAULT_POLICY, POLICIES, plan_windows
 from ..s2flow_core.trajectory import Trajectory
 from .host.flow_sampler import require_same_video
 from .host.schema import CATEGORY, TrajectoryType, WindowsType
@@ -44,17 +44,17 @@ class S2FlowWindowMask(io.ComfyNode):
                 io.Combo.Input(
                     "policy",
                     options=list(POLICIES),
-                    default="paper",
+                    default=DEFAULT_POLICY,
                     tooltip=(
-                        "paper: every head gets the same volume, in the shape that covers most. budget: "
-                        "heads that look far get larger windows, at the same total cost. error: like "
-                        "budget, but for the least change in the output. fixed: one shape for all, for "
-                        "comparison only."
+                        "error: each head gets the window that it needs, for the least change in the output "
+                        "at this cost. paper: every head gets the same volume, in the shape that covers "
+                        "most. budget: like error, but for the most attention inside the windows. fixed: "
+                        "one shape for all, for comparison only."
                     ),
                 ),
                 io.Boolean.Input(
                     "tail",
-                    default=False,
+                    default=True,
                     tooltip=(
                         "What a head does not look at still counts: every skipped tile enters as its mean. "
                         "Keeps global context at small s, for a little more time."
@@ -73,7 +73,7 @@ class S2FlowWindowMask(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, trajectory: Trajectory, latent, s: float, policy: str, tail: bool = False
+        cls, trajectory: Trajectory, latent, s: float, policy: str = DEFAULT_POLICY, tail: bool = True
     ) -> io.NodeOutput:
         if trajectory.reach is None:
             raise ValueError(

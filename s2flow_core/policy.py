@@ -166,6 +166,8 @@ POLICIES: dict[str, Callable[[AttentionReach, TokenGrid, float], Tensor]] = {
     "error": error_windows,
     "fixed": fixed_windows,
 }
+DEFAULT_POLICY = "error"
+"""Leaves the least error in the large video at equal density (`python -m benchmarks.quality`, windows)."""
 
 
 def _shared_budget(

@@ -77,7 +77,7 @@ class AttentionReach:
         if self.error is None:
             raise ValueError(
                 "This trajectory holds no record of output errors, which the policy 'error' weighs heads by. "
-                "Choose the policy 'budget', or run the Low-Res Sampler with error capture switched on."
+                "Choose the policy 'paper', or run the Low-Res Sampler with capture_error switched on."
             )
         return self._table(self.error[step], shares, below_first=1.0)
 

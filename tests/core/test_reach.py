@@ -141,7 +141,7 @@ def test_windows_of_the_large_grid_are_foreseen_from_the_small_one():
 def test_a_record_that_does_not_fit_its_grid_is_refused():
     with pytest.raises(ValueError, match="attention record's mass"):
         AttentionReach(torch.zeros(1, 1, 1, 5, 8, 7), (5, 8, 8), (1, 1, 1))
-    with pytest.raises(ValueError, match="policy 'budget'"):
+    with pytest.raises(ValueError, match="policy 'paper'"):
         a_record(TokenGrid((5, 8, 8))).error_table(0, axis_shares(TokenGrid((5, 8, 8))))
 
 
