@@ -11,6 +11,7 @@ from .apply_windows import S2FlowApplyWindows
 from .demo_prompt import S2FlowDemoPrompt
 from .high_res_sampler import S2FlowHighResSampler
 from .low_res_sampler import S2FlowLowResSampler
+from .noise_reshift import S2FlowNoiseReshift
 from .solver import S2FlowSolver
 from .trajectory_files import S2FlowLoadTrajectory, S2FlowSaveTrajectory
 from .upsample import S2FlowUpsample
@@ -23,6 +24,7 @@ class S2FlowExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             S2FlowLowResSampler,
+            S2FlowNoiseReshift,
             S2FlowUpsample,
             S2FlowWindowMask,
             S2FlowHighResSampler,

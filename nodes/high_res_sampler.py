@@ -122,6 +122,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         samples = latent_samples(guider, latent_image)
         require_video_latent(guider.model_patcher, samples, "latent_image")
         if trajectory is not None:
+            trajectory.require_finished()
             trajectory.check_fits(identity_of(guider.model_patcher))
             require_same_video(trajectory, samples)
 

@@ -21,29 +21,13 @@ from ..s2flow_core.transition import (
     tail_sigmas,
     target_size,
 )
+from .host.ready_noise import ReadyNoise
 from .host.schema import CATEGORY, TrajectoryType, advanced
 
 METHODS = ("bicubic", "bilinear", "nearest")
 NOISES = ("lr_consistent", "fresh")
 # Pixels per latent cell where no VAE is connected to ask.
 SPATIAL_RATIOS = {"Wan22": 16}
-
-
-class ReadyNoise:
-    """A NOISE that was drawn beforehand, for one size."""
-
-    def __init__(self, noise: Tensor, seed: int):
-        self.noise = noise
-        self.seed = seed
-
-    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
-        wanted = input_latent["samples"].shape
-        if self.noise.shape != wanted:
-            raise ValueError(
-                f"This noise was made for a latent of {tuple(self.noise.shape)}, not {tuple(wanted)}. "
-                "Connect noise and latent of the same S²Flow Upsample node."
-            )
-        return self.noise
 
 
 class S2FlowUpsample(io.ComfyNode):
@@ -146,6 +130,7 @@ class S2FlowUpsample(io.ComfyNode):
         noise_mode: str = "lr_consistent",
         sigma_mode: str = "literal",
     ) -> io.NodeOutput:
+        trajectory.require_finished()
         if vae is not None:
             require_matching_vae(vae, trajectory)
         size = wanted_size(trajectory, vae, scale, width, height)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -35,7 +37,7 @@ def test_reference_step_675_keeps_the_published_share_of_the_signal():
 def test_reference_schedule_ends_without_signal_and_only_falls():
     signals = [reference_signal(step) for step in range(0, 990, 37)] + [reference_signal(999)]
     assert signals[-1] == 0
-    assert all(later < earlier for earlier, later in zip(signals, signals[1:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(signals))
     assert signals[0] == pytest.approx((1 - 0.00085) ** 0.5)
 
 
@@ -79,6 +81,6 @@ def test_the_true_velocity_leads_from_the_small_latent_to_the_large_one(steps: i
     sigmas = flow_map_sigmas(steps, shift).double()
     x = renoise(high, low, sigmas[0])
     assert torch.allclose(x, low, atol=1e-6)
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         x = x + (low - high) * (following - sigma)
     assert torch.allclose(x, high, atol=1e-5)
