@@ -15,7 +15,7 @@ from .codec import WholeClipCodec, encode_pair
 from .degradation import PixelDegradation, degrade_pixels
 from .pair_cache import Pair, PairCache
 
-PAIRS = 360
+PAIRS = 270
 # Pixels of a crop; a frame's borders look different to the VAE, so crops are larger than what is trained on.
 CROP = 192
 # Share of the pairs whose small clip is a rendering, as the small model's own videos are.
