@@ -12,6 +12,8 @@ from .demo_prompt import S2FlowDemoPrompt
 from .high_res_sampler import S2FlowHighResSampler
 from .low_res_sampler import S2FlowLowResSampler
 from .noise_reshift import S2FlowNoiseReshift
+from .preview import S2FlowContactSheet, S2FlowPickPreview, S2FlowPreviewGate
+from .refiner_sampler import S2FlowRefinerSampler
 from .solver import S2FlowSolver
 from .trajectory_files import S2FlowLoadTrajectory, S2FlowSaveTrajectory
 from .upsample import S2FlowUpsample
@@ -28,6 +30,10 @@ class S2FlowExtension(ComfyExtension):
             S2FlowUpsample,
             S2FlowWindowMask,
             S2FlowHighResSampler,
+            S2FlowRefinerSampler,
+            S2FlowContactSheet,
+            S2FlowPickPreview,
+            S2FlowPreviewGate,
             S2FlowApplyWindows,
             S2FlowSolver,
             S2FlowSaveTrajectory,

@@ -17,10 +17,10 @@ from ..s2flow_core.reshift import (
     shrunk_size,
 )
 from ..s2flow_core.transition import SNR_MODES
+from .host.enlargement import pixels_per_cell
 from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
 from .host.ready_noise import ReadyNoise
 from .host.schema import CATEGORY, advanced
-from .upsample import SPATIAL_RATIOS
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class S2FlowNoiseReshift(io.ComfyNode):
             raise ValueError("Set both width and height, or set both to 0 to use scale.")
         patch = family.patch(diffusion_model(model))
         large = (denoised.shape[-2], denoised.shape[-1])
-        pixels = SPATIAL_RATIOS.get(type(model.model.latent_format).__name__, 8)
+        pixels = pixels_per_cell(None, type(model.model.latent_format).__name__)
         small = shrunk_size(
             large, (patch[1], patch[2]), pixels, scale=scale, wanted=(height, width) if width else None
         )

@@ -129,6 +129,13 @@ class Trajectory:
                 f"{latent_shape}. A trajectory is of one size; connect the latent of its own sampler."
             )
 
+    def of_video(self, index: int) -> Trajectory:
+        """The record of one video of the batch; the attention stays that of the whole batch, its mean."""
+        one = slice(index, index + 1)
+        return dataclasses.replace(
+            self, denoised=self.denoised[:, one], noise=self.noise[:, one], final=self.final[one]
+        )
+
     def followed_by(self, later: Trajectory) -> Trajectory:
         """One record of this run and the run that continued it; without attention unless both have it."""
         self.check_continues(later.sigmas, later.latent_shape)

@@ -192,3 +192,13 @@ def test_what_cannot_be_continued_is_named():
         part(0, 2).followed_by(larger)
     with pytest.raises(ValueError, match=r"stopped at sigma 0.8182. Continue it to 0 first"):
         part(0, 2).require_finished()
+
+
+def test_one_video_of_a_batch():
+    recorder = TrajectoryRecorder(torch.float32)
+    values = torch.arange(3.0).view(3, 1, 1, 1, 1).expand(3, 4, 3, 4, 6)
+    recorder.record(1.0, values, values + 10)
+    batch = recorder.finish(values, (3, 2, 3), (1, 2, 2), MODEL, 1.0)
+    one = batch.of_video(2)
+    assert (one.batch, one.latent_shape) == (1, (1, 4, 3, 4, 6))
+    assert (one.denoised == 2).all() and (one.noise == 12).all() and (one.final == 2).all()
