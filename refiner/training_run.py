@@ -62,8 +62,9 @@ def run_stages(
             high, low, context = draw_batch(cache, groups, stage, batching, step, generator)
             autocast = torch.autocast(device, torch.bfloat16) if half else nullcontext()
             with autocast:
-                tensors = [tensor.to(device) for tensor in (high, low, context)]
-                losses = flow_mapping_loss(model, *tensors, mapping, generator)
+                losses = flow_mapping_loss(
+                    model, high.to(device), low.to(device), context.to(device), mapping, generator
+                )
             return {"loss": losses.mean()}
 
         checkpoint = work / f"refiner_stage{number + 1}.pt"
