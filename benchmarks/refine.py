@@ -97,9 +97,9 @@ def preview_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
 
 def refiner_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
     note = (
-        f"{len(seeds)} held-out clips, {TRAIN_SIZE}² to {2 * TRAIN_SIZE}², CFG {GUIDANCE:g}. fine: beyond "
-        "what the small size can hold; energy as a share of the truth's, mismatch |ln| of it. seconds: of "
-        "the steps."
+        f"{len(seeds)} held-out clips, {TRAIN_SIZE}² to {2 * TRAIN_SIZE}², CFG {GUIDANCE:g}. fine: the "
+        "waves that the small size does not show; energy as a share of the truth's, mismatch |ln| of it. "
+        "seconds: of the steps."
     )
     columns = ["PSNR", "fine energy", "fine mismatch", "fine correlation", "seconds"]
     ours = "flow_map, 10 steps"

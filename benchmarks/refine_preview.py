@@ -74,7 +74,9 @@ class PreviewRuns:
         result = self.sample(noise, self.sigmas, latent, keep)
         return FullRun(states, estimates, result, (time.perf_counter() - started) / STEPS, noise)
 
-    def changed_after(self, full: FullRun, k: int, sigma_mode: str, noise_mode: str) -> tuple[Tensor, float]:
+    def changed_after(
+        self, full: FullRun, k: int, sigma_mode: str, noise_mode: str, size: int = SMALL
+    ) -> tuple[Tensor, float]:
         """The preview (LATENT) of k large and 40-k small steps, and its seconds."""
         to_latent = self.patcher.model.process_latent_out
         handed_over = full.states[k] / (1 - self.sigmas[k])
@@ -84,7 +86,7 @@ class PreviewRuns:
             latent={"samples": to_latent(full.estimates[k - 1])},
             sigmas=self.sigmas,
             k=k,
-            scale=SMALL / TRAIN_SIZE,
+            scale=size / TRAIN_SIZE,
             noise_mode=noise_mode,
             sigma_mode=sigma_mode,
             seed=self.seed,
@@ -94,9 +96,9 @@ class PreviewRuns:
         preview = self.sample(noise.generate_noise(latent), rest, latent["samples"])
         return preview, k * full.step_seconds + time.perf_counter() - started
 
-    def small_from_start(self, full: FullRun) -> tuple[Tensor, float]:
-        """All steps at half the size, from the coarse part of the large run's noise: its best chance."""
-        latent = empty_latent(1, SMALL)
+    def small_from_start(self, full: FullRun, size: int = SMALL) -> tuple[Tensor, float]:
+        """All steps at a small size, from the coarse part of the large run's noise: its best chance."""
+        latent = empty_latent(1, size)
         coarse = self.model.module("s2flow_core.noise").coarse_noise(full.noise, latent.shape[-2:])
         started = time.perf_counter()
         return self.sample(coarse, self.sigmas, latent), time.perf_counter() - started

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.small_model import SmallModel
-from demo.clips import TRAIN_SIZE, draw_scene, render
+from demo.clips import FADE_PIXELS, TRAIN_SIZE, draw_scene, render
 from demo.generate import decode, guider_for
 from demo.host import REFINER_FILE
 from demo.measure import HELD_OUT_SEED
@@ -76,19 +76,23 @@ def psnr(clip: Tensor, truth: Tensor) -> float:
     return float(-10 * torch.log10((clip - truth).square().mean()))
 
 
-def high_band(clip: Tensor) -> Tensor:
-    """What a clip (T, H, W, 3) shows beyond the small size's Nyquist frequency, as a spectrum per frame."""
+def fine_band(clip: Tensor) -> Tensor:
+    """The waves of a clip (T, H, W, 3) that its small rendering does not show, as a spectrum per frame.
+
+    An octave fades out where a wave is FADE_PIXELS long at the small size; waves shorter than two pixels of
+    the small size hold nothing but edges.
+    """
     spectrum = torch.fft.rfft2(clip.mean(dim=-1), norm="ortho")  # (T, H, W/2+1)
-    limit = 0.5 / SCALE
-    rows = torch.fft.fftfreq(clip.shape[1]).abs()[:, None]
-    columns = torch.fft.rfftfreq(clip.shape[2])[None, :]
-    return spectrum * ((rows > limit) | (columns > limit))
+    rows = torch.fft.fftfreq(clip.shape[1])[:, None]
+    frequency = (rows.square() + torch.fft.rfftfreq(clip.shape[2]).square()).sqrt()  # waves per pixel
+    longest = SCALE * sum(FADE_PIXELS) / 2
+    return spectrum * ((frequency > 1 / longest) & (frequency <= 1 / (2 * SCALE)))
 
 
 def scores(clip: Tensor, truth: Tensor) -> Row:
-    """PSNR, and of the band that the small video cannot hold: its energy as a share of the truth's, how far
+    """PSNR, and of the band that the small video does not show: its energy as a share of the truth's, how far
     that share is from 1 as |ln|, and its correlation with the truth."""
-    ours, theirs = high_band(clip), high_band(truth)
+    ours, theirs = fine_band(clip), fine_band(truth)
     energy = float(ours.abs().square().sum() / theirs.abs().square().sum())
     correlation = float((ours * theirs.conj()).real.sum() / (ours.norm() * theirs.norm()))
     return {

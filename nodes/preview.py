@@ -11,6 +11,9 @@ from ..s2flow_core.contact_sheet import contact_sheet
 from ..s2flow_core.trajectory import Trajectory
 from .host.schema import CATEGORY, AnyResultType, TrajectoryType
 
+# Said by the node that needs it, if one does.
+NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Preview as well."
+
 
 class S2FlowContactSheet(io.ComfyNode):
     @classmethod
@@ -66,7 +69,7 @@ class S2FlowPickPreview(io.ComfyNode):
             )
         picked = {"samples": samples[choice - 1 : choice]}
         if trajectory is None:
-            return io.NodeOutput(picked, ExecutionBlocker(None))
+            return io.NodeOutput(picked, ExecutionBlocker(NO_TRAJECTORY))
         if trajectory.batch != len(samples):
             raise ValueError(
                 f"latent holds {len(samples)} video(s) and trajectory {trajectory.batch}. Connect both from "
