@@ -11,8 +11,6 @@ captured from the shipped small model, which is the only way to tell what window
 from __future__ import annotations
 
 import argparse
-import datetime
-import platform
 import sys
 import time
 from collections.abc import Iterator
@@ -31,10 +29,9 @@ from benchmarks.attention_inputs import (
     random_inputs,
     spread_extents,
 )
-from benchmarks.attention_rivals import importable
 from benchmarks.attention_speed import Speeds, compare_speed
 from benchmarks.attention_tuning import tuning_table
-from benchmarks.tables import Table, write_json
+from benchmarks.tables import Table, where, write_json
 from s2flow_core.grid import TokenGrid, choose_tile
 from s2flow_core.policy import plan_windows
 
@@ -130,19 +127,6 @@ def rival_problems(inputs: Inputs, speeds: Speeds) -> list[str]:
             speeds.seconds[key] <= seconds and speeds.errors[key] <= speeds.errors[name, s] for key in ours
         )
     ]
-
-
-def where(device: str) -> Table:
-    """What was measured on."""
-    triton = importable("triton")
-    chip = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    table = Table("Where", ["device", "threads", "torch", "triton", "date"])
-    version = triton.__version__ if triton else "none"
-    date = datetime.date.today().isoformat()
-    table.add(f"{device}: {chip}", torch.get_num_threads(), torch.__version__, version, date)
-    if device == "cpu":
-        table.note = "No GPU was measured, so no figure below is one of a GPU's."
-    return table
 
 
 def show(table: Table) -> Table:

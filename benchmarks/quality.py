@@ -1,148 +1,132 @@
-"""What windows and solver cost in the high-resolution video, on the shipped small model.
+"""What windows, solver and t_i do to the high-resolution video, on the shipped small model.
 
-    python -m benchmarks.quality [--seeds N] [--quick] [--json FILE]
+    python -m benchmarks.quality [--seeds N] [--share I/N] [--quick] [--check] [--json FILE]
 
-Errors are relative L2 distances in latent space: of windowed runs to the dense run with the same steps,
-of solvers to dense Euler with eight times finer steps from the same start. Every finished seed is kept in
-demo/work/, so a stopped run goes on where it was. These are figures of a small model on simple clips.
+Errors are relative L2 distances in latent space, whole and in two bands, to a finer dense run from the same
+start. Every finished piece is kept in demo/work/, so a stopped run goes on where it was. These are
+figures of a small model on simple clips. Two processes, each with its share of the seeds, are faster than one
+with two threads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
-from itertools import pairwise
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from benchmarks.bootstrap import mean_interval
-from benchmarks.small_model import LowResRun, SmallModel, relative_errors
-from benchmarks.tables import Table, write_json
-from demo.host import WORK, import_comfy
+from benchmarks.fast_host import import_fast_comfy
+from benchmarks.quality_runs import (
+    CALLS,
+    Rows,
+    Seed,
+    call_rows,
+    left_rows,
+    method_rows,
+    order_rows,
+    window_rows,
+)
+from benchmarks.quality_tables import problems_of, tables_of
+from benchmarks.small_model import SmallModel
+from benchmarks.tables import where, write_json
+from demo.host import WORK
 
-SEEDS, QUICK_SEEDS = 32, 1
-LOW_RES_STEPS, STEPS_LEFT = 20, 12
-FINER = 8
-POLICIES = ("paper", "budget", "error", "fixed")
-DENSITIES = (0.25, 0.5, 0.75)
-SOLVERS = [(1, "none"), *((order, source) for order in (2, 3) for source in ("low_res", "history", "blend"))]
-
-Row = dict[str, float]
-
-
-def window_rows(run: LowResRun, densities: tuple[float, ...]) -> dict[str, Row]:
-    """One seed: every policy, density and tail against dense attention at the same Euler steps."""
-    triple = run.transition(STEPS_LEFT)
-    dense = run.high_res(triple, order=1)
-    rows: dict[str, Row] = {"dense": {"seconds": dense.seconds, "density": 1.0}}
-    for s in densities:
-        for policy in POLICIES:
-            for tail in (False, True):
-                plan = run.windows(triple[0], s, policy, tail)
-                result = run.high_res(triple, windows=plan, order=1, backend="torch_boxes")
-                errors = relative_errors(result.latent, dense.latent)
-                name = f"{policy} {s:.0%}{' tail' if tail else ''}"
-                rows[name] = vars(errors) | {
-                    "density": plan.density,
-                    "coverage": float(plan.coverage.mean()),
-                    "seconds": result.seconds,
-                }
-    return rows
+SEEDS, DECODED_SEEDS = 32, 16
 
 
-def solver_rows(run: LowResRun) -> dict[str, Row]:
-    """One seed: every order and source against a finer dense Euler run from the same start."""
-    latent, sigmas, noise = run.transition(STEPS_LEFT)
-    fine = torch.cat(
-        [torch.linspace(float(a), float(b), FINER + 1)[:-1] for a, b in pairwise(sigmas)] + [torch.zeros(1)]
-    )
-    reference = run.high_res((latent, fine, noise), order=1)
-    rows: dict[str, Row] = {}
-    for order, source in SOLVERS:
-        result = run.high_res((latent, sigmas, noise), order=order, derivative=source)
-        name = "Euler" if order == 1 else f"order {order} {source}"
-        rows[name] = vars(relative_errors(result.latent, reference.latent)) | {"seconds": result.seconds}
-    return rows
+@dataclass(frozen=True)
+class Recipe:
+    """Some rows of one table, for the first `seeds` seeds."""
+
+    name: str
+    table: str
+    seeds: int
+    rows: Callable[[Seed], Rows]
 
 
-def kept_rows(path: Path) -> dict[int, dict[str, dict[str, Row]]]:
-    """Finished seeds: seed index -> table -> row name -> numbers."""
+# What decides the defaults comes first, and decoding, which is slow, has fewer seeds.
+RECIPES = (
+    Recipe("few calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[:2])),
+    Recipe("windows", "windows", SEEDS, window_rows),
+    Recipe("methods", "methods", DECODED_SEEDS, method_rows),
+    Recipe("left", "left", DECODED_SEEDS, left_rows),
+    Recipe("orders", "orders", SEEDS, order_rows),
+    Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
+)
+# Shows that everything runs, and decides nothing.
+QUICK_RECIPES = (
+    Recipe("few calls", "calls", 1, lambda seed: call_rows(seed, CALLS[:1])),
+    Recipe("windows", "windows", 1, lambda seed: window_rows(seed, (0.5,))),
+    Recipe("orders", "orders", 1, order_rows),
+)
+
+
+def kept_rows(path: Path) -> dict[tuple[str, int], Rows]:
+    """What earlier runs finished: (recipe, seed index) -> row -> numbers."""
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return {entry["index"]: entry["tables"] for entry in map(json.loads, lines)}
+    entries = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {(entry["recipe"], entry["index"]): entry["rows"] for entry in entries}
 
 
-def run_seeds(count: int, path: Path, densities: tuple[float, ...]) -> list[dict[str, dict[str, Row]]]:
-    done = kept_rows(path)
+def run_recipes(recipes: tuple[Recipe, ...], indices: range, folder: Path) -> None:
+    """Runs what is missing, recipe by recipe, and keeps the rows of every seed as soon as they are there."""
+    path = folder / "rows.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = kept_rows(path)
     model = SmallModel()
-    for index in range(count):
-        if index in done:
-            continue
-        run = model.low_res(index, LOW_RES_STEPS, capture_error=True)
-        tables = {"windows": window_rows(run, densities), "solver": solver_rows(run)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"index": index, "tables": tables}) + "\n")
-        done[index] = tables
-        print(f"seed {index + 1} of {count} done", flush=True)
-    return [done[index] for index in range(count)]
+    for recipe in recipes:
+        for index in indices:
+            if index >= recipe.seeds or (recipe.name, index) in kept:
+                continue
+            started = time.perf_counter()
+            rows = recipe.rows(Seed(model, index, folder))
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"recipe": recipe.name, "index": index, "rows": rows}) + "\n")
+            print(f"{recipe.name}, seed {index}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def summary(title: str, seeds: list[dict[str, Row]], columns: list[str], baseline: str, note: str) -> Table:
-    """Means over seeds, and the paired difference of the whole error to one row with its interval."""
-    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for rows in seeds:
-        for name, row in rows.items():
-            for column, value in row.items():
-                values[name][column].append(value)
-    table = Table(title, ["run", *columns, f"whole minus {baseline}", "95 % interval"], note=note)
-    for name, row in values.items():
-        cells = [sum(row[c]) / len(row[c]) if row[c] else "" for c in columns]
-        if "whole" not in row:
-            table.add(name, *cells, "", "")
-            continue
-        difference = torch.tensor(row["whole"]) - torch.tensor(values[baseline]["whole"])
-        mean, low, high = mean_interval(difference)
-        table.add(name, *cells, mean, f"{low:+.4f} ... {high:+.4f}")
-    return table
+def rows_by_table(recipes: tuple[Recipe, ...], folder: Path) -> dict[str, list[Rows]]:
+    """Everything that was kept: table -> one Rows per seed."""
+    tables: dict[str, dict[int, Rows]] = {}
+    kept = kept_rows(folder / "rows.jsonl")
+    for recipe in recipes:
+        for (name, index), rows in kept.items():
+            if name == recipe.name:
+                tables.setdefault(recipe.table, {}).setdefault(index, {}).update(rows)
+    return {table: [seeds[index] for index in sorted(seeds)] for table, seeds in tables.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--quick", action="store_true", help="one seed and one density")
-    parser.add_argument("--json", metavar="FILE")
-    arguments = parser.parse_args()
-    import_comfy()
-    count = QUICK_SEEDS if arguments.quick else arguments.seeds
-    densities = (0.5,) if arguments.quick else DENSITIES
-    path = WORK / ("quality_quick.jsonl" if arguments.quick else "quality.jsonl")
+    parser.add_argument("--share", default="0/1", metavar="I/N", help="every N-th seed from the I-th on")
+    parser.add_argument("--quick", action="store_true", help="one seed and fewer rows, under a minute")
+    parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
+    parser.add_argument("--json", metavar="FILE", help="keep the tables")
+    options = parser.parse_args()
+    import_fast_comfy()
+    recipes = QUICK_RECIPES if options.quick else RECIPES
+    folder = WORK / ("quality_quick" if options.quick else "quality")
+    first, step = (int(part) for part in options.share.split("/"))
     with torch.inference_mode():
-        seeds = run_seeds(count, path, densities)
-    note = f"{count} held-out seeds, {STEPS_LEFT} HR steps of {LOW_RES_STEPS}, 128² to 256², CPU."
-    tables = [
-        summary(
-            "Windows: error to dense attention at equal steps",
-            [seed["windows"] for seed in seeds],
-            ["density", "coverage", "whole", "low", "high", "seconds"],
-            "paper 50%",
-            note,
-        ),
-        summary(
-            f"Solver: error to Euler with {FINER}x finer steps",
-            [seed["solver"] for seed in seeds],
-            ["whole", "low", "high", "seconds"],
-            "Euler",
-            note,
-        ),
-    ]
+        run_recipes(recipes, range(first, options.seeds, step), folder)
+    measured = rows_by_table(recipes, folder)
+    tables = [where(), *tables_of(measured)]
+    problems = problems_of(measured)
     print("\n\n".join(table.text() for table in tables))
-    if arguments.json:
-        write_json(arguments.json, tables, [])
+    if options.json:
+        write_json(options.json, tables, problems)
+    for problem in problems:
+        print("falls short:", problem)
+    return int(options.check and bool(problems))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,7 +3,7 @@
     python -m benchmarks.refine [--previews N] [--clips N] [--quick] [--check] [--json FILE]
 
 Every finished seed is kept in demo/work/, so a stopped run goes on where it was. These are figures of small
-models on simple clips, on this machine's CPU.
+models on simple clips; seconds are those of the processor.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.bootstrap import mean_interval
+from benchmarks.fast_host import import_fast_comfy
 from benchmarks.refine_exact import exact_table
 from benchmarks.refine_preview import FROM_SMALL, SPLITS, STEPS, preview_rows
 from benchmarks.refine_refiner import GUIDANCE, STEP_COUNTS, WINDOWS, RefinerRuns, refiner_rows
 from benchmarks.small_model import SmallModel
-from benchmarks.tables import Table, write_json
+from benchmarks.tables import Table, where, write_json
 from demo.clips import TRAIN_SIZE
-from demo.host import WORK, import_comfy
+from demo.host import WORK
 
 PREVIEWS, CLIPS = 32, 12
 
@@ -133,7 +134,7 @@ def measure(previews: int, clips: int, quick: bool) -> tuple[list[Table], list[s
     refined = refiner_tables(
         kept(WORK / f"refine_clips{suffix}.jsonl", clips, lambda i: refiner_rows(runs, i, quick))
     )
-    return [exact, *shown[0], *refined[0]], [*problems, *shown[1], *refined[1]]
+    return [exact, *shown[0], *refined[0], where()], [*problems, *shown[1], *refined[1]]
 
 
 def main() -> int:
@@ -145,7 +146,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
     parser.add_argument("--json", metavar="FILE", help="keep the tables")
     options = parser.parse_args()
-    import_comfy()
+    import_fast_comfy()
     if options.quick:
         options.previews, options.clips = 2, 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.small_model import SeededNoise, SmallModel
+from benchmarks.small_model import SmallModel, random_noise
 from demo.clips import TRAIN_SIZE
 from demo.generate import decode, empty_latent, guider_for, schedule
 from demo.measure import held_out_cases
@@ -62,7 +62,7 @@ class PreviewRuns:
 
     def full(self) -> FullRun:
         latent = empty_latent(1, TRAIN_SIZE)
-        noise = SeededNoise(self.seed).generate_noise({"samples": latent})
+        noise = random_noise(self.seed).generate_noise({"samples": latent})
         states: list[Tensor] = []
         estimates: list[Tensor] = []
 
@@ -70,9 +70,9 @@ class PreviewRuns:
             states.append(x.clone())
             estimates.append(denoised.clone())
 
-        started = time.perf_counter()
+        started = time.process_time()
         result = self.sample(noise, self.sigmas, latent, keep)
-        return FullRun(states, estimates, result, (time.perf_counter() - started) / STEPS, noise)
+        return FullRun(states, estimates, result, (time.process_time() - started) / STEPS, noise)
 
     def changed_after(
         self, full: FullRun, k: int, sigma_mode: str, noise_mode: str, size: int = SMALL
@@ -92,16 +92,16 @@ class PreviewRuns:
             seed=self.seed,
             noisy_latent={"samples": to_latent(handed_over)},
         ).args
-        started = time.perf_counter()
+        started = time.process_time()
         preview = self.sample(noise.generate_noise(latent), rest, latent["samples"])
-        return preview, k * full.step_seconds + time.perf_counter() - started
+        return preview, k * full.step_seconds + time.process_time() - started
 
     def small_from_start(self, full: FullRun, size: int = SMALL) -> tuple[Tensor, float]:
         """All steps at a small size, from the coarse part of the large run's noise: its best chance."""
         latent = empty_latent(1, size)
         coarse = self.model.module("s2flow_core.noise").coarse_noise(full.noise, latent.shape[-2:])
-        started = time.perf_counter()
-        return self.sample(coarse, self.sigmas, latent), time.perf_counter() - started
+        started = time.process_time()
+        return self.sample(coarse, self.sigmas, latent), time.process_time() - started
 
     def seen(self, latent: Tensor) -> Observation:
         return observe(decode(self.model.models, latent)[0])

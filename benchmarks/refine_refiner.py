@@ -61,11 +61,11 @@ class RefinerRuns:
         guidance = GUIDANCE if mode != "renoise" else 4.0
         guider = guider_for(light, [self.scene(index).prompt], guidance)
         node = self.model.module("nodes.refiner_sampler").S2FlowRefinerSampler
-        started = time.perf_counter()
+        started = time.process_time()
         (result,) = node.execute(
             guider=guider, latent={"samples": large}, mode=mode, scale=1.0, **inputs
         ).args
-        return result["samples"], time.perf_counter() - started
+        return result["samples"], time.process_time() - started
 
     def decoded(self, latent: Tensor) -> Tensor:
         return decode(self.model.models, latent)[0]

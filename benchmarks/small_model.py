@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ from demo.generate import DemoModels, empty_latent, guider_for, load_models, sch
 from demo.host import load_pack
 from demo.measure import held_out_cases
 from demo.settings import SCALE
+from demo.vocabulary import Prompt
 
 COARSE_CELLS = 2
 
@@ -49,16 +51,11 @@ def coarse(latent: Tensor) -> Tensor:
     return enlarged.reshape(shape)
 
 
-class SeededNoise:
-    """Core's RandomNoise."""
+def random_noise(seed: int) -> Any:
+    """What core's RandomNoise node gives."""
+    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 
-    def __init__(self, seed: int):
-        self.seed = seed
-
-    def generate_noise(self, latent: dict[str, Any]) -> Tensor:
-        import comfy.sample
-
-        return comfy.sample.prepare_noise(latent["samples"], self.seed)
+    return Noise_RandomNoise(seed)
 
 
 class SmallModel:
@@ -75,25 +72,61 @@ class SmallModel:
         """A module of the loaded pack, e.g. "nodes.upsample"."""
         return importlib.import_module(f"{self.pack.__name__}.{name}")
 
-    def low_res(self, index: int, steps: int, **inputs: Any) -> LowResRun:
-        """The LR run of one held-out prompt and seed."""
+    def recorded(self, index: int, steps: int, **inputs: Any) -> tuple[Tensor, Any]:
+        """(latent, trajectory) of the Low-Res Sampler for one held-out prompt and seed."""
+        prompt, seed = held_out_cases(index + 1)[index]
+        latent, trajectory = (
+            self.module("nodes.low_res_sampler")
+            .S2FlowLowResSampler.execute(
+                random_noise(seed),
+                guider_for(self.models.model, [prompt]),
+                schedule(self.models.model, steps),
+                {"samples": empty_latent(1, TRAIN_SIZE)},
+                **inputs,
+            )
+            .args
+        )
+        return latent["samples"], trajectory
+
+    def run_of(self, index: int, latent: Tensor, trajectory: Any) -> LowResRun:
+        """A recorded run, ready for what comes after it."""
         prompt, seed = held_out_cases(index + 1)[index]
         guider = guider_for(self.models.model, [prompt])
-        node = self.module("nodes.low_res_sampler").S2FlowLowResSampler
-        _, trajectory = node.execute(
-            SeededNoise(seed),
-            guider,
-            schedule(self.models.model, steps),
-            {"samples": empty_latent(1, TRAIN_SIZE)},
-            **inputs,
-        ).args
-        return LowResRun(self, guider, trajectory, seed)
+        return LowResRun(self, prompt, guider, Calls(guider), latent, trajectory, seed)
 
 
 @dataclass(frozen=True)
 class HighResResult:
+    """A finished HR latent, how often the guided model was asked, and the seconds of sampling.
+
+    The seconds are those of the processor, so that other work on the machine does not count.
+    """
+
     latent: Tensor
+    calls: int
     seconds: float
+
+
+class Calls:
+    """Counts the guided model calls of a guider, and nothing else."""
+
+    def __init__(self, guider: Any):
+        import comfy.patcher_extension as patcher
+
+        self.count = 0
+        patcher.add_wrapper_with_key(
+            patcher.WrappersMP.PREDICT_NOISE, "count", self.wrap, guider.model_options, is_model_options=True
+        )
+
+    def wrap(self, executor: Callable, *args: Any, **kwargs: Any) -> Tensor:
+        self.count += 1
+        return executor(*args, **kwargs)
+
+    def result_of(self, sample: Callable[[], Tensor]) -> HighResResult:
+        """Runs one sampling and says what it took."""
+        before, started = self.count, time.process_time()
+        latent = sample()
+        return HighResResult(latent, self.count - before, time.process_time() - started)
 
 
 @dataclass(frozen=True)
@@ -101,7 +134,10 @@ class LowResRun:
     """A recorded LR run and the HR runs that start from it."""
 
     model: SmallModel
+    prompt: Prompt
     guider: Any
+    calls: Calls
+    latent: Tensor
     trajectory: Any
     seed: int
 
@@ -116,11 +152,25 @@ class LowResRun:
         node = self.model.module("nodes.window_mask").S2FlowWindowMask
         return node.execute(self.trajectory, latent, s, policy, tail).args[0]
 
+    def sampled(self, triple: tuple[Any, Tensor, Any], sampler: Any) -> HighResResult:
+        """What core's SamplerCustomAdvanced does with a SAMPLER."""
+        latent, sigmas, noise = triple
+        return self.calls.result_of(
+            lambda: self.guider.sample(
+                noise.generate_noise(latent),
+                latent["samples"],
+                sampler,
+                sigmas.clone(),  # core's uni_pc writes into it
+                disable_pbar=True,
+                seed=self.seed,
+            )
+        )
+
     def high_res(self, triple: tuple[Any, Tensor, Any], **inputs: Any) -> HighResResult:
+        """The High-Res Sampler node."""
         latent, sigmas, noise = triple
         node = self.model.module("nodes.high_res_sampler").S2FlowHighResSampler
-        started = time.perf_counter()
-        (result,) = node.execute(
-            noise, self.guider, sigmas, latent, trajectory=self.trajectory, **inputs
-        ).args
-        return HighResResult(result["samples"], time.perf_counter() - started)
+        given = inputs | {"trajectory": self.trajectory}
+        return self.calls.result_of(
+            lambda: node.execute(noise, self.guider, sigmas, latent, **given).args[0]["samples"]
+        )

@@ -20,7 +20,7 @@ from benchmarks.exact_flow import SIDE, picture_flow
 from benchmarks.exact_runs import SCALE, method_name
 from benchmarks.solver_cascade import cascade_tables
 from benchmarks.solver_orders import GRIDS, WRONG, control_table, exact_solution, order_table
-from benchmarks.tables import Table, write_json
+from benchmarks.tables import Table, where, write_json
 from s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE
 
 COUNTS = (10, 20, 40, 80, 160, 320)
@@ -118,6 +118,7 @@ def main() -> int:
 
     started = time.perf_counter()
     tables, problems = measure(options.quick)
+    tables.insert(0, where())
     for table in tables:
         print(table.text(), end="\n\n")
     print(f"{time.perf_counter() - started:.0f} s")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.measured_on import measured_on
+
 
 @dataclass
 class Table:
@@ -33,6 +35,16 @@ class Table:
         ]
         lines.insert(1, "-" * len(lines[0]))
         return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
+
+
+def where(device: str = "cpu") -> Table:
+    """What the tables beside it were measured on."""
+    facts = measured_on(device)
+    table = Table("Where", list(facts))
+    table.add(*facts.values())
+    if device == "cpu":
+        table.note = "No GPU was measured, so no figure here is one of a GPU's."
+    return table
 
 
 def write_json(path: str | Path, tables: list[Table], problems: list[str]) -> None:

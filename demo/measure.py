@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .clips import TRAIN_SIZE, draw_scene, render
 from .generate import DemoModels, decode, load_models, sample_latents
 from .host import import_comfy
+from .measured_on import measured_on
 from .observe import Observation, observe
 from .vocabulary import Prompt, held_out_prompts
 
@@ -106,7 +107,8 @@ def main() -> None:
     if arguments.json:
         figures = [vars(line) | {"met": line.met} for line in measures]
         with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"count": arguments.count, "measures": figures}, file, indent=2)
+            json.dump({"where": measured_on(), "count": arguments.count, "measures": figures}, file, indent=1)
+            file.write("\n")
     missed = [line.name for line in measures if not line.met]
     if arguments.check and missed:
         sys.exit(f"falls short: {', '.join(missed)}")

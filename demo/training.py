@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class MuonWithAdamW:
         self.adamw.load_state_dict(state["adamw"])
 
 
-def save_atomically(state: dict, path: Path) -> None:
+def save_atomically(state: Any, path: Path) -> None:
     """Writes beside the target and renames, so that a killed run or a full disk keeps the last good file.
 
     Raises OSError or RuntimeError, whichever torch has for it, if the disk is full.

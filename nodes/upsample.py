@@ -78,6 +78,15 @@ class S2FlowUpsample(io.ComfyNode):
                     optional=True,
                     tooltip="Enlarges in pixels: decode, resize, encode. Without it the latent is resized.",
                 ),
+                io.UpscaleModel.Input(
+                    "upscale_model",
+                    optional=True,
+                    tooltip=(
+                        "Enlarges the decoded frames before they are resized to the target. Sharper edges to "
+                        "start from; what it invents is only a start, the steps that are left redraw it. "
+                        "Needs a VAE."
+                    ),
+                ),
                 advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
                 advanced(
                     io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
@@ -121,6 +130,7 @@ class S2FlowUpsample(io.ComfyNode):
         method: str,
         seed: int,
         vae=None,
+        upscale_model=None,
         width: int = 0,
         height: int = 0,
         noise_mode: str = "lr_consistent",
@@ -129,6 +139,11 @@ class S2FlowUpsample(io.ComfyNode):
         trajectory.require_finished()
         if vae is not None:
             require_matching_vae(vae, trajectory.model.channels, "the trajectory")
+        elif upscale_model is not None:
+            raise ValueError(
+                "An upscale model works on pixels, and without a VAE there are none. Connect the model's VAE "
+                "to S²Flow Upsample, or remove the upscale model."
+            )
         cell = pixels_per_cell(vae, trajectory.model.latent_format)
         size = wanted_size(trajectory, cell, scale, width, height)
         require_memory(trajectory, size, vae)
@@ -141,5 +156,5 @@ class S2FlowUpsample(io.ComfyNode):
             noise = lr_consistent_noise(coarse, size.latent_hw, seed)
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
-        large = enlarge(clean, size, vae, method)
+        large = enlarge(clean, size, vae, method, upscale_model)
         return io.NodeOutput({"samples": large}, sigmas, ReadyNoise(noise, seed))

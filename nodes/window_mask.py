@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..s2flow_core.grid import TokenGrid, choose_tile
+from ..s2flow_core.plan_picture import plan_picture
 from ..s2flow_core.policy import POLICIES, plan_windows
 from ..s2flow_core.trajectory import Trajectory
 from .host.flow_sampler import require_same_video
@@ -63,6 +64,10 @@ class S2FlowWindowMask(io.ComfyNode):
             outputs=[
                 WindowsType.Output(display_name="windows"),
                 io.String.Output(display_name="report"),
+                io.Image.Output(
+                    display_name="picture",
+                    tooltip="Every head's window as a box; blue is short in time, yellow spans the video.",
+                ),
             ],
         )
 
@@ -87,4 +92,4 @@ class S2FlowWindowMask(io.ComfyNode):
         sigmas = trajectory.sigmas[: trajectory.steps].to(torch.float32)
         plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail)
         report = plan.report()
-        return io.NodeOutput(plan, report, ui=ui.PreviewText(report))
+        return io.NodeOutput(plan, report, plan_picture(plan)[None], ui=ui.PreviewText(report))

@@ -8,8 +8,9 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ...s2flow_core.resample import resize_latent, resize_video
+from ...s2flow_core.resample import resize_latent
 from ...s2flow_core.transition import SizedVideo, TargetSize, check_memory, target_size
+from .pixel_enlargement import enlarge_in_pixels
 
 METHODS = ("bicubic", "bilinear", "nearest")
 # Pixels per latent cell where no VAE is connected to ask.
@@ -55,24 +56,8 @@ def pixel_frames(vae: Any, video: SizedVideo) -> int:
     return ratio[0](latent_frames) if isinstance(ratio, tuple) else latent_frames
 
 
-def enlarge(clean: Tensor, size: TargetSize, vae: Any, method: str) -> Tensor:
+def enlarge(clean: Tensor, size: TargetSize, vae: Any, method: str, upscale_model: Any = None) -> Tensor:
     """clean: (B, C, T, h, w) in LATENT space -> (B, C, T, H, W); without a VAE the latent is resized."""
     if vae is None:
         return resize_latent(clean, size.latent_hw, method)
-    return torch.cat([enlarge_in_pixels(vae, video[None], size, method) for video in clean])
-
-
-def enlarge_in_pixels(vae: Any, clean: Tensor, size: TargetSize, method: str) -> Tensor:
-    """Decode, resize, encode: the VAE knows how edges look at the large size, a resized latent does not.
-
-    clean: (1, C, T, h, w) in LATENT space -> (1, C, T, H, W).
-    """
-    pixels = vae.decode(clean)  # (1, frames, height, width, 3) in 0..1
-    pixels = resize_video(pixels[0], (size.height, size.width), method).clamp(0, 1)
-    large = vae.encode(pixels)
-    if large.shape[-3:] != (clean.shape[2], *size.latent_hw):
-        raise ValueError(
-            f"The VAE encoded {size.width}×{size.height} pixels to {tuple(large.shape[-3:])} instead of "
-            f"{(clean.shape[2], *size.latent_hw)} latent cells: it does not belong to this model."
-        )
-    return large
+    return torch.cat([enlarge_in_pixels(vae, video[None], size, method, upscale_model) for video in clean])

@@ -157,7 +157,8 @@ def test_command_line(
     assert "A table" in printed and "0.123" in printed and "1.00e-05" in printed
     assert all(f"falls short: {problem}" in printed for problem in problems)
     kept = json.loads(file.read_text(encoding="utf-8"))
-    assert kept["tables"][0]["rows"] == table.rows and kept["fell_short"] == problems
+    assert kept["tables"][0]["title"] == "Where"
+    assert kept["tables"][-1]["rows"] == table.rows and kept["fell_short"] == problems
 
 
 def test_a_row_of_another_length_is_refused():
