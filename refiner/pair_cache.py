@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+_MOST_KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class PairCache:
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._loaded: dict[Path, Pair] = {}
+        self._kept: dict[Path, Pair] = {}
+        self._kept_bytes = 0
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
@@ -46,18 +49,24 @@ class PairCache:
         partial.replace(self.path(name))
 
     def load(self, path: Path) -> Pair:
-        if path not in self._loaded:
-            values = {key: value.float() for key, value in load_file(path).items()}
-            self._loaded[path] = Pair(**values)
-        return self._loaded[path]
+        """A pair in single precision; as many as fit a fixed memory are kept."""
+        if path in self._kept:
+            return self._kept[path]
+        pair = Pair(**{key: value.float() for key, value in load_file(path).items()})
+        size = sum(value.nbytes for value in vars(pair).values())
+        if self._kept_bytes + size <= _MOST_KEPT_BYTES:
+            self._kept[path] = pair
+            self._kept_bytes += size
+        return pair
 
     def groups(self) -> list[list[Path]]:
         """The files of every latent shape, in a fixed order; a damaged file is left out."""
         by_shape: dict[tuple[int, ...], list[Path]] = defaultdict(list)
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
-                by_shape[tuple(self.load(path).high.shape)].append(path)
-            except (SafetensorError, TypeError):
+                with safe_open(path, "pt") as file:
+                    by_shape[tuple(file.get_slice("high").get_shape())].append(path)
+            except SafetensorError:
                 path.unlink()
         return list(by_shape.values())
 
