@@ -22,8 +22,8 @@ SHORTER: dict[str, dict[str, Any]] = {
     "S2FlowPreviewGate": {"go": True},
 }
 PROMISED = {
-    "s2flow_bowtie_high_res": {"s2flow_bowtie_preview": 64, "s2flow_bowtie": 256},
-    "s2flow_bowtie_refiner": {"s2flow_bowtie_refiner_preview": 64, "s2flow_bowtie_refiner": 256},
+    "s2flow_bowtie_high_res": {"s2flow_bowtie_preview": 96, "s2flow_bowtie": 256},
+    "s2flow_bowtie_refiner": {"s2flow_bowtie_refiner_preview": 96, "s2flow_bowtie_refiner": 256},
     "s2flow_flashvideo": {"s2flow_flashvideo_stage1": 128, "s2flow_flashvideo": 256},
     "s2flow_pick_one_of_four": {"s2flow_picked": 256},
 }
