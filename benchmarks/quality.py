@@ -54,9 +54,9 @@ RECIPES = (
     Recipe("few calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[:2])),
     Recipe("windows", "windows", SEEDS, window_rows),
     Recipe("methods", "methods", DECODED_SEEDS, method_rows),
+    Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
     Recipe("left", "left", DECODED_SEEDS, left_rows),
     Recipe("orders", "orders", SEEDS, order_rows),
-    Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
 )
 # Shows that everything runs, and decides nothing.
 QUICK_RECIPES = (

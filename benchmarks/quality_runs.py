@@ -61,7 +61,7 @@ class Windows:
 
 
 PAPER_WINDOWS = Windows(0.5, "paper", False)
-DEFAULT_WINDOWS = Windows(0.5, "paper", True)
+DEFAULT_WINDOWS = Windows(0.5, "error", True)
 
 
 def tail_of(start: float, steps: int) -> Tensor:
