@@ -63,6 +63,18 @@ def small_models() -> str:
     return markdown(["measure", "reached", "at least"], rows)
 
 
+def preview() -> str:
+    table = tables_in("refine")["Preview: large steps - small steps"]
+    names = {"run": "large - small steps"} | {name: name for name in table["columns"][1:]}
+    return columns_of(table, names)
+
+
+def refiner() -> str:
+    table = tables_in("refine")["Refiner, 2x"]
+    names = {"run": "method"} | {name: name for name in table["columns"][1:]}
+    return columns_of(table, names)
+
+
 def solver() -> str:
     table = tables_in("solver")["After the transition from half size: equal HR model calls"]
     names = {"method": "method"} | {f"s5 N={calls}": f"{calls} calls" for calls in (6, 10, 15, 30)}
@@ -92,6 +104,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "small models": small_models,
     "solver": solver,
     "attention": attention,
+    "preview": preview,
+    "refiner": refiner,
     "methods": quality(
         "Methods",
         {

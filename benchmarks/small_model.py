@@ -88,6 +88,10 @@ class SmallModel:
         )
         return latent["samples"], trajectory
 
+    def low_res(self, index: int, steps: int, **inputs: Any) -> LowResRun:
+        """`recorded`, ready for what comes after it."""
+        return self.run_of(index, *self.recorded(index, steps, **inputs))
+
     def run_of(self, index: int, latent: Tensor, trajectory: Any) -> LowResRun:
         """A recorded run, ready for what comes after it."""
         prompt, seed = held_out_cases(index + 1)[index]

@@ -14,6 +14,7 @@ WORK = ROOT / "demo" / "work"
 # Named like ComfyUI's model folders, so that each loader lists its own file only.
 VAE_FILE = MODELS / "vae" / "s2flow_demo_wan_vae.safetensors"
 DIT_FILE = MODELS / "diffusion_models" / "s2flow_demo_wan_t2v.safetensors"
+REFINER_FILE = MODELS / "diffusion_models" / "s2flow_demo_wan_refiner.safetensors"
 
 
 def comfyui_path() -> Path:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,35 @@ class Schedule:
         decay_start = self.steps * (1 - self.decay_share)
         falling = (self.steps - step) / max(self.steps - decay_start, 1)
         return self.learning_rate * min((step + 1) / self.warmup, 1.0, max(falling, 0.0))
+
+
+class Optimizer(Protocol):
+    """What the loop asks of an optimizer; a step also forgets the gradients."""
+
+    def step(self, rate: float) -> None: ...
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> None: ...
+
+
+class AdamW:
+    """Plain AdamW over all parameters."""
+
+    def __init__(self, parameters: list[nn.Parameter], weight_decay: float = 0.01):
+        self.adamw = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=weight_decay)
+
+    def step(self, rate: float) -> None:
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
+        self.adamw.step()
+        self.adamw.zero_grad()
+
+    def state_dict(self) -> dict:
+        return self.adamw.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.adamw.load_state_dict(state)
 
 
 class MuonWithAdamW:
@@ -67,17 +96,24 @@ class MuonWithAdamW:
 
 
 def save_atomically(state: Any, path: Path) -> None:
-    """Writes beside the target and renames, so that a killed run keeps the last good file."""
+    """Writes beside the target and renames, so that a killed run or a full disk keeps the last good file.
+
+    Raises OSError or RuntimeError, whichever torch has for it, if the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    try:
+        torch.save(state, partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def train(
     name: str,
     model: nn.Module,
-    optimizer: MuonWithAdamW,
+    optimizer: Optimizer,
     loss_of_step: Callable[[int], dict[str, Tensor]],
     schedule: Schedule,
     checkpoint: Path,
@@ -99,7 +135,10 @@ def train(
 
     def save(step: int) -> None:
         state = {"model": model.state_dict(), "average": average.state_dict()}
-        save_atomically(state | {"optimizer": optimizer.state_dict(), "step": step}, checkpoint)
+        try:
+            save_atomically(state | {"optimizer": optimizer.state_dict(), "step": step}, checkpoint)
+        except (OSError, RuntimeError) as problem:
+            tqdm.write(f"{name} step {step}: no checkpoint written ({problem}); the last good one is kept")
 
     saved = time.monotonic()
     progress = tqdm(

@@ -11,6 +11,9 @@ from .apply_windows import S2FlowApplyWindows
 from .demo_prompt import S2FlowDemoPrompt
 from .high_res_sampler import S2FlowHighResSampler
 from .low_res_sampler import S2FlowLowResSampler
+from .noise_reshift import S2FlowNoiseReshift
+from .preview import S2FlowContactSheet, S2FlowPickPreview, S2FlowPreviewGate
+from .refiner_sampler import S2FlowRefinerSampler
 from .solver import S2FlowSolver
 from .trajectory_files import S2FlowLoadTrajectory, S2FlowSaveTrajectory
 from .upsample import S2FlowUpsample
@@ -23,9 +26,14 @@ class S2FlowExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             S2FlowLowResSampler,
+            S2FlowNoiseReshift,
             S2FlowUpsample,
             S2FlowWindowMask,
             S2FlowHighResSampler,
+            S2FlowRefinerSampler,
+            S2FlowContactSheet,
+            S2FlowPickPreview,
+            S2FlowPreviewGate,
             S2FlowApplyWindows,
             S2FlowSolver,
             S2FlowSaveTrajectory,

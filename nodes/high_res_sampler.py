@@ -183,6 +183,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         for given in guiders:
             check_model(given.model_patcher, samples, trajectory)
         if trajectory is not None:
+            trajectory.require_finished()
             require_same_video(trajectory, samples)
 
         switch_sigma = None if guider_low_noise is None else boundary

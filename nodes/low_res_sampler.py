@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..s2flow_core.flow import check_sigmas, noise_estimate
 from ..s2flow_core.solver import FlowSolver
-from ..s2flow_core.trajectory import TrajectoryRecorder
+from ..s2flow_core.trajectory import Trajectory, TrajectoryRecorder
 from .host.attention_capture import AttentionCapture
 from .host.guided_sampling import GuidedModel, latent_samples, sample_guided
 from .host.model_facts import (
@@ -42,8 +42,23 @@ class S2FlowLowResSampler(io.ComfyNode):
             inputs=[
                 io.Noise.Input("noise"),
                 io.Guider.Input("guider"),
-                io.Sigmas.Input("sigmas", tooltip="The whole schedule, down to 0. The paper uses 50 steps."),
+                io.Sigmas.Input(
+                    "sigmas",
+                    tooltip=(
+                        "The whole schedule, down to 0. The paper uses 50 steps. A part of it where a second "
+                        "Low-Res Sampler continues this one."
+                    ),
+                ),
                 io.Latent.Input("latent_image", tooltip="An empty video latent at the model's own size."),
+                TrajectoryType.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip=(
+                        "Of a Low-Res Sampler that stopped above 0, to be continued: another CFG, or the "
+                        "second expert of Wan 2.2. Then latent_image is that sampler's latent, and noise is "
+                        "DisableNoise."
+                    ),
+                ),
                 advanced(
                     io.Int.Input(
                         "capture_rows",
@@ -77,14 +92,25 @@ class S2FlowLowResSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, noise, guider, sigmas, latent_image, capture_rows: int = 256, capture_error: bool = True
+        cls,
+        noise,
+        guider,
+        sigmas,
+        latent_image,
+        trajectory: Trajectory | None = None,
+        capture_rows: int = 256,
+        capture_error: bool = True,
     ) -> io.NodeOutput:
-        check_sigmas(sigmas, "sigmas of the Low-Res Sampler")
+        check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
         patcher = guider.model_patcher
         require_flow_model(patcher)
         family = family_or_unknown(patcher)
         samples = latent_samples(guider, latent_image)
         require_video_latent(patcher, samples, "latent_image")
+        if trajectory is not None:
+            trajectory.check_fits(identity_of(patcher))
+            trajectory.check_continues(sigmas, tuple(samples.shape))
+            require_same_capture(trajectory, capture_rows, capture_error)
 
         model = diffusion_model(patcher)
         grid = patched_grid(samples, family.patch(model))
@@ -98,15 +124,34 @@ class S2FlowLowResSampler(io.ComfyNode):
         started = time.perf_counter()
         sampler = recording_sampler(recorder, capture, to_latent_space)
         result = sample_guided(guider, noise, sigmas, latent_image, sampler, capture)
-        trajectory = recorder.finish(
+        recorded = recorder.finish(
             final=result,
             token_shape=grid,
             patch=family.patch(model),
             model=identity_of(patcher),
             seconds=time.perf_counter() - started,
             reach=capture.reach() if capture else None,
+            end_sigma=float(sigmas[-1]),
         )
-        return io.NodeOutput(latent_image | {"samples": result}, trajectory)
+        if trajectory is not None:
+            recorded = trajectory.followed_by(recorded)
+        return io.NodeOutput(latent_image | {"samples": result}, recorded)
+
+
+def require_same_capture(earlier: Trajectory, rows: int, with_error: bool) -> None:
+    """Raises unless both parts of a run record the same: windows need the attention of every step."""
+    reach = earlier.reach
+    if (reach is not None) != bool(rows):
+        other = "holds none" if reach is None else "holds attention"
+        raise ValueError(
+            f"capture_rows is {rows}, but the earlier trajectory {other}. Set capture_rows to 0 in both "
+            "Low-Res Samplers or in neither."
+        )
+    if reach is not None and (reach.error is not None) != with_error:
+        raise ValueError(
+            f"capture_error is {with_error} here and was {not with_error} in the earlier run. Set it alike "
+            "in both Low-Res Samplers."
+        )
 
 
 def recording_sampler(

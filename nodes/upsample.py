@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import comfy.model_management
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..s2flow_core.noise import lr_consistent_noise, standardised, white_noise
-from ..s2flow_core.resample import resize_latent
 from ..s2flow_core.trajectory import Trajectory
 from ..s2flow_core.transition import (
     SNR_MODES,
-    TargetSize,
-    check_memory,
     clean_estimate,
     step_noise,
     tail_sigmas,
-    target_size,
 )
-from .host.pixel_enlargement import enlarge_in_pixels
+from .host.enlargement import (
+    METHODS,
+    enlarge,
+    pixels_per_cell,
+    require_matching_vae,
+    require_memory,
+    wanted_size,
+)
+from .host.ready_noise import ReadyNoise
 from .host.schema import CATEGORY, TrajectoryType, advanced
 
-METHODS = ("bicubic", "bilinear", "nearest")
 NOISES = ("lr_consistent", "fresh")
-# Pixels per latent cell where no VAE is connected to ask.
-SPATIAL_RATIOS = {"Wan22": 16, "HunyuanVideo15": 16, "LTXV": 32}
-
-
-class ReadyNoise:
-    """A NOISE that was drawn beforehand, for one size."""
-
-    def __init__(self, noise: Tensor, seed: int):
-        self.noise = noise
-        self.seed = seed
-
-    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
-        wanted = input_latent["samples"].shape
-        if self.noise.shape != wanted:
-            raise ValueError(
-                f"This noise was made for a latent of {tuple(self.noise.shape)}, not {tuple(wanted)}. "
-                "Connect noise and latent of the same S²Flow Upsample node."
-            )
-        return self.noise
 
 
 class S2FlowUpsample(io.ComfyNode):
@@ -157,16 +136,17 @@ class S2FlowUpsample(io.ComfyNode):
         noise_mode: str = "lr_consistent",
         sigma_mode: str = "literal",
     ) -> io.NodeOutput:
+        trajectory.require_finished()
         if vae is not None:
-            require_matching_vae(vae, trajectory)
+            require_matching_vae(vae, trajectory.model.channels, "the trajectory")
         elif upscale_model is not None:
             raise ValueError(
                 "An upscale model works on pixels, and without a VAE there are none. Connect the model's VAE "
                 "to S²Flow Upsample, or remove the upscale model."
             )
-        size = wanted_size(trajectory, vae, scale, width, height)
-        frames = pixel_frames(vae, trajectory) if vae is not None else 0
-        check_memory(trajectory, size, comfy.model_management.get_total_memory(torch.device("cpu")), frames)
+        cell = pixels_per_cell(vae, trajectory.model.latent_format)
+        size = wanted_size(trajectory, cell, scale, width, height)
+        require_memory(trajectory, size, vae)
 
         sigmas = tail_sigmas(trajectory.sigmas, t_i, sigma_mode, size.scale)
         clean = clean_estimate(trajectory, t_i)  # (B, C, T, h, w)
@@ -176,40 +156,5 @@ class S2FlowUpsample(io.ComfyNode):
             noise = lr_consistent_noise(coarse, size.latent_hw, seed)
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
-        if vae is None:
-            large = resize_latent(clean, size.latent_hw, method)
-        else:
-            large = torch.cat(
-                [enlarge_in_pixels(vae, video[None], size, method, upscale_model) for video in clean]
-            )
+        large = enlarge(clean, size, vae, method, upscale_model)
         return io.NodeOutput({"samples": large}, sigmas, ReadyNoise(noise, seed))
-
-
-def wanted_size(trajectory: Trajectory, vae: Any, scale: float, width: int, height: int) -> TargetSize:
-    """The HR size from scale, or from width and height if both are given."""
-    ratio = SPATIAL_RATIOS.get(trajectory.model.latent_format, 8)
-    if vae is not None:
-        ratio = vae.spacial_compression_encode()
-    if bool(width) != bool(height):
-        given, missing = ("width", "height") if width else ("height", "width")
-        raise ValueError(
-            f"{given} is {width or height} but {missing} is 0. Set both, or set both to 0 to use scale."
-        )
-    if width:
-        return target_size(trajectory, ratio, width=width, height=height)
-    return target_size(trajectory, ratio, scale=scale)
-
-
-def require_matching_vae(vae: Any, trajectory: Trajectory) -> None:
-    if vae.latent_channels != trajectory.model.channels:
-        raise ValueError(
-            f"This VAE's latents have {vae.latent_channels} channels, those of the trajectory "
-            f"{trajectory.model.channels}. Load the VAE that belongs to the model."
-        )
-
-
-def pixel_frames(vae: Any, trajectory: Trajectory) -> int:
-    """Frames that the VAE decodes the trajectory's latent frames to."""
-    latent_frames = trajectory.latent_shape[2]
-    ratio = vae.upscale_ratio
-    return ratio[0](latent_frames) if isinstance(ratio, tuple) else latent_frames

@@ -75,6 +75,7 @@ class S2FlowWindowMask(io.ComfyNode):
     def execute(
         cls, trajectory: Trajectory, latent, s: float, policy: str = DEFAULT_POLICY, tail: bool = True
     ) -> io.NodeOutput:
+        trajectory.require_finished()
         if trajectory.reach is None:
             raise ValueError(
                 "This trajectory holds no attention record, so there is nothing to choose windows from. "

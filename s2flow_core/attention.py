@@ -17,6 +17,7 @@ __all__ = [
     "VisitedKeys",
     "WindowsNotApplicable",
     "attention_density",
+    "check_video_attention",
     "choose_backend",
     "count_visited_keys",
     "measured_choices",
@@ -101,23 +102,29 @@ def _checked_windows(
     q: Tensor, k: Tensor, v: Tensor, grid: TokenGrid, extents: Tensor, prefix: int, suffix: int
 ) -> tuple[Triple, ...]:
     """One extent per head, if they and the grid fit the tensors; raises WindowsNotApplicable otherwise."""
-    if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape:
-        raise WindowsNotApplicable(
-            "windows need self-attention, but q, k and v have the shapes "
-            f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
-        )
-    _, heads, tokens, _ = q.shape
-    if min(prefix, suffix) < 0 or prefix + grid.tokens + suffix != tokens:
-        raise WindowsNotApplicable(
-            f"the model attends to {tokens} tokens, but the windows are for {prefix} + "
-            f"{'x'.join(map(str, grid.shape))} + {suffix}"
-        )
+    check_video_attention(q, k, v, grid, prefix, suffix)
+    heads = q.shape[1]
     if tuple(extents.shape) != (heads, 3):
         raise WindowsNotApplicable(f"the windows are for {len(extents)} heads, and the model has {heads}")
     windows: tuple[Triple, ...] = tuple((t, h, w) for t, h, w in extents.tolist())
     if any(not _fits(window, grid.tiles) for window in set(windows)):
         raise WindowsNotApplicable(f"a window is larger than the grid of {grid.tiles} tiles, or empty")
     return windows
+
+
+def check_video_attention(q: Tensor, k: Tensor, v: Tensor, grid: TokenGrid, prefix: int, suffix: int) -> None:
+    """Raises WindowsNotApplicable unless this is self-attention over the grid's video and its text."""
+    if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape:
+        raise WindowsNotApplicable(
+            "windows need self-attention, but q, k and v have the shapes "
+            f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
+        )
+    tokens = q.shape[2]
+    if min(prefix, suffix) < 0 or prefix + grid.tokens + suffix != tokens:
+        raise WindowsNotApplicable(
+            f"the model attends to {tokens} tokens, but the windows are for {prefix} + "
+            f"{'x'.join(map(str, grid.shape))} + {suffix}"
+        )
 
 
 def _fits(window: Triple, tiles: Triple) -> bool:

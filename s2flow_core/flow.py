@@ -61,8 +61,11 @@ def shifted_sigmas(steps: int, shift: float, dtype: torch.dtype = torch.float32)
     return snr_matched_sigma(torch.linspace(1, 0, steps + 1, dtype=dtype), shift)
 
 
-def check_sigmas(sigmas: Tensor, name: str = "sigmas") -> None:
-    """Raise a ValueError that names the input unless σ falls strictly from at most 1 to exactly 0."""
+def check_sigmas(sigmas: Tensor, name: str = "sigmas", to_zero: bool = True) -> None:
+    """Raise a ValueError that names the input unless σ falls strictly from at most 1 to exactly 0.
+
+    to_zero=False lets it end earlier, for a run that another one continues.
+    """
     if sigmas.ndim != 1 or sigmas.numel() < 2:
         raise ValueError(
             f"{name} holds {sigmas.numel()} value(s), so there is no step to run. "
@@ -84,7 +87,9 @@ def check_sigmas(sigmas: Tensor, name: str = "sigmas") -> None:
             f"{name} {verb} at step {i + 1}: {values[i]:.4g} is followed by {values[i + 1]:.4g}. "
             "Sigmas must fall at every step; check the nodes that split or join them."
         )
-    if values[-1] != 0:
+    if values[-1] < 0:
+        raise ValueError(f"{name} ends at {values[-1]:.4g}; sigmas cannot be negative. Use a scheduler node.")
+    if to_zero and values[-1] != 0:
         raise ValueError(
             f"{name} ends at {values[-1]:.4g} instead of 0, so the video would stay noisy. "
             "Use the whole schedule or its last part (the low half of Split Sigmas)."

@@ -27,7 +27,8 @@ class LowResField:
     upsample: (B, C, T, h, w) -> HR size, model space, sampling device. It is given differences of
     estimates; it must be linear, a constant may be added.
     snr_scale: s when the HR σ are `snr_matched` to the record, else 1. All σ below are HR σ.
-    switch_sigma: HR σ from which on (σ >= switch_sigma) another expert made the estimates.
+    switch_sigmas: HR σ at which the LR run changed its model or guidance; at each, σ >= switch_sigma came
+    before the change.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class LowResField:
         denoised: Tensor,
         upsample: Callable[[Tensor], Tensor],
         snr_scale: float = 1.0,
-        switch_sigma: float | None = None,
+        switch_sigmas: Sequence[float] = (),
     ):
         steps = denoised.shape[0]
         if len(sigmas) not in (steps, steps + 1):
@@ -47,12 +48,12 @@ class LowResField:
         self._sigmas: list[float] = snr_matched_sigma(sigmas[:steps].double(), snr_scale).tolist()
         self._denoised = denoised
         self._upsample = upsample
-        self._switch = switch_sigma
+        self._switches = tuple(switch_sigmas)
         self._low_velocities: dict[int, Tensor] = {}
         self._velocities: dict[float, Tensor] = {}
 
     def usable(self, sigma: float, beside: float) -> bool:
-        """Whether the record covers `sigma`, by the same expert as at `beside`."""
+        """Whether the record covers `sigma`, with no change of model or guidance up to `beside`."""
         covered = self._sigmas[-1] - _SAME_SIGMA <= sigma <= self._sigmas[0] + _SAME_SIGMA
         return covered and self._expert(sigma) == self._expert(beside)
 
@@ -75,8 +76,8 @@ class LowResField:
         values = [self.velocity_at(node) for node in nodes]
         return combine(first, values), combine(second, values)
 
-    def _expert(self, sigma: float) -> bool:
-        return self._switch is not None and sigma >= self._switch
+    def _expert(self, sigma: float) -> int:
+        return sum(sigma >= switch for switch in self._switches)
 
     def _interpolated(self, sigma: float) -> Tensor:
         """LR velocity from up to four recorded neighbours of the same expert (local cubic)."""

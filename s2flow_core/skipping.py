@@ -20,18 +20,18 @@ FORECASTS = ("blend", "low_res")
 _MOST_SKIPPED = 0.5
 
 
-def step_changes(sigmas: Tensor, denoised: Tensor, switch_sigma: float | None = None) -> Tensor:
+def step_changes(sigmas: Tensor, denoised: Tensor, switch_sigmas: Sequence[float] = ()) -> Tensor:
     """How much each LR step would lose if its velocity were extrapolated from the two steps before, (N,).
 
     sigmas: (N+1,); denoised: (N, B, C, T, h, w). The root mean square of u_i minus its extrapolation, times
-    the length of the step. Infinite where two earlier steps by the same expert (σ >= switch_sigma or
-    below it) do not exist.
+    the length of the step. Infinite where two earlier steps on the same side of every change of model or
+    guidance (σ >= switch_sigma, or below it) do not exist.
     """
     grid = sigmas.double().tolist()
     steps = denoised.shape[0]
     changes = torch.full((steps,), math.inf)
     for i in range(2, steps):
-        if switch_sigma is not None and (grid[i] >= switch_sigma) != (grid[i - 2] >= switch_sigma):
+        if any((grid[i] >= switch) != (grid[i - 2] >= switch) for switch in switch_sigmas):
             continue
         # Velocity differences of an Euler run, as in low_res_field.py.
         last_rise = (denoised[i - 1].float() - denoised[i - 2].float()) / -grid[i - 1]

@@ -26,6 +26,8 @@ from .resample import check_finite
 FORMAT = "s2flow.trajectory"
 VERSION = 1
 _REACH_PREFIX = "reach."
+# Schedules are float32; the closest steps of a real one are a hundred times further apart.
+_SAME_SIGMA = 1e-5
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,32 @@ class Trajectory:
 
     `denoised` and `final` are in LATENT space (what VAE Decode takes); `noise` is in the model's space,
     where it has unit variance. Index i is the model call at sigmas[i].
+
+    A run that stopped above σ = 0 is unfinished: `final` is the noisy latent that its sampler handed over,
+    and another run can be appended (`followed_by`). `boundaries` are the steps at which one began: there
+    the guidance or the model may have changed, so the velocity jumps and no difference may reach across.
     """
 
-    sigmas: Tensor  # (N+1,) float32, falling to 0
+    sigmas: Tensor  # (N+1,) float32, falling to 0, or to where an unfinished run stopped
     denoised: Tensor  # (N, B, C, T, H, W) guided clean estimate D_i
     noise: Tensor  # (N, B, C, T, H, W) noise estimate (x - (1-σ)D)/σ
-    final: Tensor  # (B, C, T, H, W) result at σ = 0
+    final: Tensor  # (B, C, T, H, W) result at the last σ
     reach: AttentionReach | None
     token_shape: tuple[int, int, int]  # (T, H, W) tokens of one video
     patch: tuple[int, int, int]  # latent cells per token
     model: ModelIdentity
     seconds: float
+    boundaries: tuple[int, ...] = ()  # ascending, each in 1...N-1
+
+    @property
+    def switch_sigmas(self) -> tuple[float, ...]:
+        """σ of the last step before each boundary: steps with σ >= it came before the change."""
+        return tuple(float(self.sigmas[step - 1]) for step in self.boundaries)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended at σ = 0."""
+        return float(self.sigmas[-1]) == 0
 
     @property
     def steps(self) -> int:
@@ -90,6 +107,56 @@ class Trajectory:
                     "the Low-Res Sampler again."
                 )
 
+    def require_finished(self) -> None:
+        """Raise a ValueError unless the run ended at σ = 0."""
+        if not self.finished:
+            raise ValueError(
+                f"This trajectory stopped at sigma {float(self.sigmas[-1]):.4g}. Continue it to 0 first: "
+                "connect it to a second Low-Res Sampler together with the sigmas that are left."
+            )
+
+    def check_continues(self, sigmas: Tensor, latent_shape: tuple[int, ...]) -> None:
+        """Raise a ValueError unless a run over these sigmas on this latent can be appended."""
+        if self.finished:
+            raise ValueError(
+                "The earlier trajectory already ran to sigma 0, so there is nothing to continue. Give its "
+                "sampler the first part of the schedule (Split Sigmas), or leave trajectory empty."
+            )
+        stopped, start = float(self.sigmas[-1]), float(sigmas[0])
+        if abs(stopped - start) > _SAME_SIGMA:
+            raise ValueError(
+                f"The earlier trajectory stopped at sigma {stopped:.4g}, but these sigmas start at "
+                f"{start:.4g}. Split one schedule (Split Sigmas) and give each sampler its part."
+            )
+        if self.latent_shape != latent_shape:
+            raise ValueError(
+                f"The earlier trajectory is of a latent of shape {self.latent_shape}, latent_image has "
+                f"{latent_shape}. A trajectory is of one size; connect the latent of its own sampler."
+            )
+
+    def of_video(self, index: int) -> Trajectory:
+        """The record of one video of the batch; the attention stays that of the whole batch, its mean."""
+        one = slice(index, index + 1)
+        return dataclasses.replace(
+            self, denoised=self.denoised[:, one], noise=self.noise[:, one], final=self.final[one]
+        )
+
+    def followed_by(self, later: Trajectory) -> Trajectory:
+        """One record of this run and the run that continued it; without attention unless both have it."""
+        self.check_continues(later.sigmas, later.latent_shape)
+        return Trajectory(
+            sigmas=torch.cat([self.sigmas[:-1], later.sigmas]),
+            denoised=torch.cat([self.denoised, later.denoised]),
+            noise=torch.cat([self.noise, later.noise]),
+            final=later.final,
+            reach=_joined(self.reach, later.reach),
+            token_shape=later.token_shape,
+            patch=later.patch,
+            model=later.model,
+            seconds=self.seconds + later.seconds,
+            boundaries=(*self.boundaries, self.steps, *(self.steps + step for step in later.boundaries)),
+        )
+
 
 class TrajectoryRecorder:
     """Collects the steps of one run; the only mutable state between the first model call and the record.
@@ -118,10 +185,11 @@ class TrajectoryRecorder:
         model: ModelIdentity,
         seconds: float,
         reach: AttentionReach | None = None,
+        end_sigma: float = 0.0,
     ) -> Trajectory:
-        """The finished record; `final` is the run's LATENT-space result at σ = 0."""
-        sigmas = torch.tensor([*self._sigmas, 0.0], dtype=torch.float32)
-        check_sigmas(sigmas, "the recorded run")
+        """The finished record; `final` is the run's LATENT-space result at `end_sigma`."""
+        sigmas = torch.tensor([*self._sigmas, end_sigma], dtype=torch.float32)
+        check_sigmas(sigmas, "the recorded run", to_zero=False)
         denoised, noise = torch.stack(self._denoised), torch.stack(self._noise)  # (N, B, C, T, H, W)
         final = final.detach().to("cpu", torch.float32, copy=True)
         check_finite(denoised, "The Low-Res Sampler's clean estimate")
@@ -151,6 +219,7 @@ def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
         "patch": trajectory.patch,
         "model": dataclasses.asdict(trajectory.model),
         "seconds": trajectory.seconds,
+        "boundaries": trajectory.boundaries,
         "reach": reach_values,
     }
     metadata = {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
@@ -200,11 +269,22 @@ def load_trajectory(path: str | Path) -> Trajectory:
             patch=_tuples(values["patch"]),
             model=ModelIdentity(**values["model"]),
             seconds=values["seconds"],
+            boundaries=_tuples(values.get("boundaries", [])),
         )
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         raise ValueError(
             f"{path.name} is damaged or was not written completely ({problem}). Save the trajectory again."
         ) from problem
+
+
+def _joined(first: AttentionReach | None, second: AttentionReach | None) -> AttentionReach | None:
+    """The attention of two runs on one grid, step after step."""
+    if first is None or second is None:
+        return None
+    error = None
+    if first.error is not None and second.error is not None:
+        error = torch.cat([first.error, second.error])
+    return dataclasses.replace(second, mass=torch.cat([first.mass, second.mass]), error=error)
 
 
 def _tuples(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -24,6 +25,24 @@ _LATENTS_ALIVE = 8
 _BYTES_PER_VALUE = 4
 # Schedules are float32; the closest steps of a real one are a hundred times further apart.
 _SAME_SIGMA = 1e-5
+
+
+class SizedVideo(Protocol):
+    """Whatever has a latent shape and patches: a Trajectory, or a LatentVideo."""
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def patch(self) -> tuple[int, int, int]: ...
+
+
+@dataclass(frozen=True)
+class LatentVideo:
+    """A latent (B, C, T, H, W) on its own, with the patches of the model that takes it over."""
+
+    latent_shape: tuple[int, ...]
+    patch: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -128,7 +147,7 @@ def step_noise(trajectory: Trajectory, steps_left: int) -> Tensor:
 
 
 def target_size(
-    trajectory: Trajectory,
+    video: SizedVideo,
     spatial_ratio: int,
     scale: float | None = None,
     width: int | None = None,
@@ -139,8 +158,8 @@ def target_size(
     spatial_ratio: pixels per latent cell of the VAE. A scale is taken to the nearest size that the
     model's patches divide; a size in pixels must be valid as it is, or the error names the nearest one.
     """
-    low_h, low_w = trajectory.latent_shape[-2:]
-    unit_h, unit_w = trajectory.patch[1], trajectory.patch[2]
+    low_h, low_w = video.latent_shape[-2:]
+    unit_h, unit_w = video.patch[1], video.patch[2]
     if scale is not None:
         if not (math.isfinite(scale) and scale >= 1):
             raise ValueError(
@@ -171,22 +190,20 @@ def target_size(
     return TargetSize(latent_h, latent_w, latent_h * spatial_ratio, latent_w * spatial_ratio, ratio)
 
 
-def memory_needed(trajectory: Trajectory, size: TargetSize, pixel_frames: int = 0) -> int:
+def memory_needed(video: SizedVideo, size: TargetSize, pixel_frames: int = 0) -> int:
     """Bytes that latents alone (and `pixel_frames` decoded frames, before and after resizing) will take.
 
     The model and its activations come on top, so this is a floor: what exceeds it cannot work.
     """
-    batch, channels, frames = trajectory.latent_shape[:3]
+    batch, channels, frames = video.latent_shape[:3]
     latents = batch * channels * frames * size.latent_height * size.latent_width * _LATENTS_ALIVE
     pixels = 2 * batch * pixel_frames * 3 * size.height * size.width
     return (latents + pixels) * _BYTES_PER_VALUE
 
 
-def check_memory(
-    trajectory: Trajectory, size: TargetSize, available_bytes: int, pixel_frames: int = 0
-) -> None:
+def check_memory(video: SizedVideo, size: TargetSize, available_bytes: int, pixel_frames: int = 0) -> None:
     """Raise a ValueError if the target cannot fit into `available_bytes` even without the model."""
-    needed = memory_needed(trajectory, size, pixel_frames)
+    needed = memory_needed(video, size, pixel_frames)
     if needed > available_bytes:
         raise ValueError(
             f"A {size.width}×{size.height} video (scale {size.scale:.3g}) needs at least "

@@ -190,12 +190,11 @@ class RecordAtHighRes:
         small = trajectory.latent_shape
         self.scale = math.sqrt(x.shape[-2] / small[-2] * x.shape[-1] / small[-1])
         snr_scale = recorded_scale(sigmas, trajectory.sigmas, self.scale)
-        # The LR run changed experts at its own σ, which matched sigmas put elsewhere.
-        switched = None
-        if switch_sigma is not None:
-            switched = float(snr_matched_sigma(torch.tensor(switch_sigma, dtype=torch.float64), snr_scale))
+        # The LR run changed at σ of its own, which matched sigmas put elsewhere.
+        self.switches = trajectory.switch_sigmas + (() if switch_sigma is None else (switch_sigma,))
+        matched = snr_matched_sigma(torch.tensor(self.switches, dtype=torch.float64), snr_scale)
         self.field = LowResField(
-            trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale, switched
+            trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale, matched.tolist()
         )
 
     def enlarge(self, latent: Tensor) -> Tensor:
@@ -225,7 +224,7 @@ def steps_to_skip(settings: FlowSettings, record: RecordAtHighRes | None) -> set
     if record is None or settings.skip_share == 0:
         return set()
     trajectory = record.trajectory
-    changes = step_changes(trajectory.sigmas, trajectory.denoised, settings.switch_sigma)[record.start :]
+    changes = step_changes(trajectory.sigmas, trajectory.denoised, record.switches)[record.start :]
     return set(choose_skips(changes, settings.skip_share).nonzero().flatten().tolist())
 
 

@@ -12,6 +12,8 @@ Widget = TypeVar("Widget", bound=io.Input)
 
 TrajectoryType = io.Custom("S2FLOW_TRAJECTORY")
 WindowsType = io.Custom("S2FLOW_WINDOWS")
+# ComfyUI 0.3.75 checks "*" of a new-style node literally; a list of types fits wherever one of them does.
+AnyResultType = io.Custom("VIDEO,IMAGE,LATENT")
 
 
 def advanced(widget: Widget) -> Widget:

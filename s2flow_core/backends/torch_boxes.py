@@ -12,7 +12,7 @@ Every query tile sees exactly its own box; nothing is rounded up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise, product
@@ -66,15 +66,29 @@ Boxes = tuple[AxisGroups, AxisGroups, AxisGroups]
 
 def run(call: AttentionCall) -> Tensor:
     """(B, heads, tokens, dim) of windowed attention, exact for every query tile."""
+    return attend_in_boxes(
+        call,
+        (
+            (boxes, chosen)
+            for extent, heads in call.heads_by_extent().items()
+            for chosen in head_runs(heads)
+            for boxes in boxes_of(call.grid, extent)
+        ),
+    )
+
+
+def attend_in_boxes(call: AttentionCall, work: Iterable[tuple[Boxes, slice]]) -> Tensor:
+    """(B, heads, tokens, dim) of attention inside boxes.
+
+    work: boxes with the heads that use them; every query of every head must be in exactly one box.
+    """
     batch, heads, tokens, dim = call.q.shape
     # Token-major memory: hosts flatten the heads next, which then costs nothing.
     out = call.q.new_empty(batch, tokens, heads, dim).transpose(1, 2)  # (B, heads, tokens, dim)
     extra = extra_keys(call)
-    for extent, heads_of_extent in call.heads_by_extent().items():
-        for chosen in head_runs(heads_of_extent):
-            for boxes in boxes_of(call.grid, extent):
-                for some_boxes, some_heads in _affordable(call, boxes, chosen):
-                    _attend_boxes(call, some_boxes, some_heads, extra, out)
+    for boxes, chosen in work:
+        for some_boxes, some_heads in _affordable(call, boxes, chosen):
+            _attend_boxes(call, some_boxes, some_heads, extra, out)
     attend_text(call, out)
     if call.stats is not None:
         call.stats.possible += batch * heads * call.grid.tokens**2

@@ -78,7 +78,7 @@ def test_changes_measure_what_extrapolation_would_miss():
 
 
 def test_changes_are_unknown_where_the_expert_has_just_changed():
-    changes = step_changes(SIGMAS, record_of(lambda s: s * s), switch_sigma=0.5)
+    changes = step_changes(SIGMAS, record_of(lambda s: s * s), switch_sigmas=(0.5,))
     assert changes.isinf().nonzero().flatten().tolist() == [0, 1, 7, 8]
 
 

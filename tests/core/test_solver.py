@@ -304,7 +304,7 @@ def test_an_expert_switch_hides_the_other_experts_record(order: int, source: str
     spoiled[sigmas[:-1] < switch] += 100
 
     def up_to_the_switch(record: Tensor) -> Tensor:
-        field = LowResField(sigmas, record, lambda denoised: denoised, switch_sigma=switch)
+        field = LowResField(sigmas, record, lambda denoised: denoised, switch_sigmas=(switch,))
         solver, state = FlowSolver(order, source, field, switch), x
         for i in range(int((hr_sigmas >= switch).sum())):
             state = solver.step(state, gaussian_denoised(state, hr_sigmas[i]), hr_sigmas, i)

@@ -85,8 +85,9 @@ def test_a_record_with_nan(graph, trajectory):
     ],
 )
 def test_sigmas_that_no_flow_run_can_use(graph, triple, sigmas, says):
-    with pytest.raises(ValueError, match=says):
-        graph.low_res(sigmas=torch.tensor(sigmas))
+    if "instead of 0" not in says:  # a Low-Res Sampler may stop early, for another to go on
+        with pytest.raises(ValueError, match=says):
+            graph.low_res(sigmas=torch.tensor(sigmas))
     with pytest.raises(ValueError, match=says):
         graph.high_res(triple, sigmas=torch.tensor(sigmas))
 

@@ -15,7 +15,17 @@ from demo.ports import free_port
 from demo.video_files import read_facts
 from demo.workflow_api import to_api
 
-OUR_NODES = {"S2FlowLowResSampler", "S2FlowUpsample", "S2FlowWindowMask", "S2FlowHighResSampler"}
+OUR_NODES = {
+    "S2FlowLowResSampler",
+    "S2FlowUpsample",
+    "S2FlowWindowMask",
+    "S2FlowHighResSampler",
+    "S2FlowNoiseReshift",
+    "S2FlowRefinerSampler",
+    "S2FlowContactSheet",
+    "S2FlowPickPreview",
+    "S2FlowPreviewGate",
+}
 
 
 def small_video(color: int = 255, rate: float = 12.0) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""Answers a model's self-attention with temporal windows that shift from layer to layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ...s2flow_core.attention import VisitedKeys, WindowsNotApplicable
+from ...s2flow_core.shifted import shifted_window_attention, window_of_layer
+from .attention_hook import SelfAttentionCall, SelfAttentionHook
+from .token_layout import ModelFamily
+
+
+class ShiftedWindows(SelfAttentionHook):
+    """Windows of `frames` latent frames in every layer, for one sampler run."""
+
+    def __init__(self, family: ModelFamily, model: Any, frames: int):
+        super().__init__(family, model)
+        self.frames = frames
+        self.visited = VisitedKeys()
+
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
+        if self.frames >= call.layout.grid[0]:
+            return None  # one window holds everything: the attention below is the same and perhaps faster
+        try:
+            return shifted_window_attention(
+                call.q,
+                call.k,
+                call.v,
+                call.layout.grid,
+                window_of_layer(call.layer, self.frames),
+                prefix=call.layout.prefix,
+                suffix=call.layout.suffix,
+                key_mask=call.mask,
+                stats=self.visited,
+            )
+        except WindowsNotApplicable as reason:
+            self.fall_back(str(reason))
+            return None

@@ -1,0 +1,179 @@
+"""S²Flow Noise Reshift: from the model's own size to a smaller one in the middle of a run."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..s2flow_core.reshift import (
+    NOISE_MODES,
+    noise_in_state,
+    remaining_sigmas,
+    reshifted_noise,
+    shrink_estimate,
+    shrunk_size,
+)
+from ..s2flow_core.transition import SNR_MODES
+from .host.enlargement import pixels_per_cell
+from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
+from .host.ready_noise import ReadyNoise
+from .host.schema import CATEGORY, advanced
+
+log = logging.getLogger(__name__)
+
+METHODS = ("area", "bilinear", "bicubic")
+# The noise of a run is nearly of deviation 1; far from it, k or one of the two latents belongs elsewhere.
+CREDIBLE_DEVIATION = (0.5, 2.0)
+
+
+class S2FlowNoiseReshift(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowNoiseReshift",
+            display_name="S²Flow Noise Reshift",
+            category=CATEGORY,
+            description=(
+                "Goes on at a smaller size after the first k steps, for a preview in a fraction of the time "
+                "that keeps the layout and motion of the large run. Any sampler takes over from here."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model of the sampler that follows."),
+                io.Latent.Input(
+                    "latent", tooltip="denoised_output of the sampler that ran the first k steps."
+                ),
+                io.Sigmas.Input("sigmas", tooltip="The whole schedule, not split."),
+                io.Int.Input(
+                    "k",
+                    display_name="k (steps done)",
+                    default=10,
+                    min=1,
+                    max=1000,
+                    display_mode=io.NumberDisplay.number,
+                    tooltip="How many steps ran at the large size. The paper: 10 of 40.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=0.5,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Size of each side after the change; used while width and height are 0.",
+                ),
+                io.Combo.Input(
+                    "noise_mode",
+                    options=list(NOISE_MODES),
+                    default="consistent",
+                    tooltip=(
+                        "consistent: the coarse part of the noise that the run still held (connect "
+                        "noisy_latent). fresh: unrelated noise (the paper)."
+                    ),
+                ),
+                io.Combo.Input(
+                    "sigma_mode",
+                    options=list(SNR_MODES),
+                    default="literal",
+                    tooltip=(
+                        "literal: the sigmas that are left (the paper). snr_matched: lower ones, so that "
+                        "noise hides no more of the small picture than it hid of the large one; this is the "
+                        "schedule whose shift suits the smaller size."
+                    ),
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of fresh noise.",
+                ),
+                io.Latent.Input(
+                    "noisy_latent",
+                    optional=True,
+                    tooltip="output of the same sampler; needed for consistent noise.",
+                ),
+                advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
+                advanced(
+                    io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "method",
+                        options=list(METHODS),
+                        default="area",
+                        tooltip="How the latent is shrunk; all are antialiased.",
+                    )
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The clean estimate at the small size."),
+                io.Sigmas.Output(display_name="sigmas", tooltip="The steps that are left."),
+                io.Noise.Output(display_name="noise"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        latent,
+        sigmas: Tensor,
+        k: int,
+        scale: float,
+        noise_mode: str,
+        sigma_mode: str,
+        seed: int,
+        noisy_latent=None,
+        width: int = 0,
+        height: int = 0,
+        method: str = "area",
+    ) -> io.NodeOutput:
+        require_flow_model(model)
+        family = require_family(model)
+        denoised = latent["samples"]
+        require_video_latent(model, denoised, "latent")
+        if bool(width) != bool(height):
+            raise ValueError("Set both width and height, or set both to 0 to use scale.")
+        patch = family.patch(diffusion_model(model))
+        large = (denoised.shape[-2], denoised.shape[-1])
+        pixels = pixels_per_cell(None, type(model.model.latent_format).__name__)
+        small = shrunk_size(
+            large, (patch[1], patch[2]), pixels, scale=scale, wanted=(height, width) if width else None
+        )
+        factor = math.sqrt(large[0] / small[0] * large[1] / small[1])
+        rest = remaining_sigmas(sigmas, k, sigma_mode, factor)
+        held = None
+        if noise_mode == "consistent":
+            held = noise_of_run(model, denoised, noisy_latent, float(sigmas[k]))
+        clean = shrink_estimate(denoised, small, method)
+        noise = reshifted_noise(held, tuple(clean.shape), seed)
+        return io.NodeOutput({"samples": clean}, rest, ReadyNoise(noise, seed))
+
+
+def noise_of_run(model, denoised: Tensor, noisy_latent, sigma: float) -> Tensor:
+    """The noise (B, C, T, H, W) in model space that the first sampler stopped with at sigma."""
+    if noisy_latent is None:
+        raise ValueError(
+            "noise_mode is 'consistent', which continues the noise of the first sampler. Connect that "
+            "sampler's output to noisy_latent (and its denoised_output to latent), or choose 'fresh'."
+        )
+    state = noisy_latent["samples"]
+    if state.shape != denoised.shape:
+        raise ValueError(
+            f"noisy_latent has the shape {tuple(state.shape)} and latent {tuple(denoised.shape)}. Connect "
+            "output and denoised_output of the same sampler."
+        )
+    to_model_space = model.model.process_latent_in
+    noise = noise_in_state(to_model_space(state.float()), to_model_space(denoised.float()), sigma)
+    deviation = float(noise.std())
+    if not CREDIBLE_DEVIATION[0] <= deviation <= CREDIBLE_DEVIATION[1]:
+        log.warning(
+            "S²Flow Noise Reshift: the noise at sigma %.3f has deviation %.2f instead of about 1. Is k the "
+            "number of steps that the first sampler ran?",
+            sigma,
+            deviation,
+        )
+    return noise

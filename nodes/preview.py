@@ -1,0 +1,111 @@
+"""Previews to choose from: a sheet that shows them, a pick, and a gate before the expensive part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..s2flow_core.contact_sheet import contact_sheet
+from ..s2flow_core.trajectory import Trajectory
+from .host.schema import CATEGORY, AnyResultType, TrajectoryType
+
+# Said by the node that needs it, if one does.
+NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Preview as well."
+
+
+class S2FlowContactSheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowContactSheet",
+            display_name="S²Flow Contact Sheet",
+            category=CATEGORY,
+            description="Shows every video of a batch as a numbered row of frames, to pick one.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="The small videos: a batch of one prompt, several seeds."),
+                io.Vae.Input("vae"),
+                io.Int.Input("columns", default=4, min=1, max=32, tooltip="Frames shown of each video."),
+                io.Int.Input("frame_height", default=192, min=32, max=1024, tooltip="In pixels."),
+            ],
+            outputs=[io.Image.Output(display_name="sheet")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, latent, vae, columns: int, frame_height: int) -> io.NodeOutput:
+        clips = [vae.decode(video[None])[0].float().cpu().clamp(0, 1) for video in latent["samples"]]
+        sheet = contact_sheet(clips, columns, frame_height)[None]  # (1, height, width, 3)
+        return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
+
+
+class S2FlowPickPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowPickPreview",
+            display_name="S²Flow Pick Preview",
+            category=CATEGORY,
+            description="Takes one video out of a batch, by its number on the contact sheet.",
+            inputs=[
+                io.Latent.Input("latent"),
+                io.Int.Input("choice", default=1, min=1, max=4096, tooltip="Number on the contact sheet."),
+                TrajectoryType.Input("trajectory", optional=True),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent"),
+                TrajectoryType.Output(display_name="trajectory"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, latent, choice: int, trajectory: Trajectory | None = None) -> io.NodeOutput:
+        samples = latent["samples"]
+        if not 1 <= choice <= len(samples):
+            raise ValueError(
+                f"choice is {choice}, but this batch holds {len(samples)} video(s), numbered 1 to "
+                f"{len(samples)}. Choose one of those, or raise batch_size of the empty latent."
+            )
+        picked = {"samples": samples[choice - 1 : choice]}
+        if trajectory is None:
+            return io.NodeOutput(picked, ExecutionBlocker(NO_TRAJECTORY))
+        if trajectory.batch != len(samples):
+            raise ValueError(
+                f"latent holds {len(samples)} video(s) and trajectory {trajectory.batch}. Connect both from "
+                "the same Low-Res Sampler."
+            )
+        return io.NodeOutput(picked, trajectory.of_video(choice - 1))
+
+
+class S2FlowPreviewGate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowPreviewGate",
+            display_name="S²Flow Preview Gate",
+            category=CATEGORY,
+            description=(
+                "Put it at the end of the expensive part, before the node that saves. While go is off, "
+                "nothing that only leads here runs. Switch it on and queue again: the small videos are "
+                "kept, and only what was held back runs."
+            ),
+            inputs=[
+                AnyResultType.Input(
+                    "result", lazy=True, tooltip="A video, images or a latent from the expensive part."
+                ),
+                io.Boolean.Input(
+                    "go", default=False, tooltip="Off: look at the previews first. On: run the rest."
+                ),
+            ],
+            outputs=[AnyResultType.Output(display_name="result")],
+        )
+
+    @classmethod
+    def check_lazy_status(cls, go: bool, result: Any = None) -> list[str]:
+        """ComfyUI asks which inputs are wanted; what is not asked for is not run."""
+        return ["result"] if go else []
+
+    @classmethod
+    def execute(cls, go: bool, result: Any = None) -> io.NodeOutput:
+        return io.NodeOutput(result if go else ExecutionBlocker(None))

@@ -1,0 +1,250 @@
+"""S²Flow Refiner Sampler: a light model takes a small video to any size in about ten steps."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..s2flow_core.flow import check_sigmas
+from ..s2flow_core.flow_map import (
+    DEFAULT_GRIDS,
+    MODES,
+    REFERENCE_STEP,
+    degraded,
+    flow_map_sigmas,
+    reference_signal,
+    renoise_sigmas,
+)
+from ..s2flow_core.noise import white_noise
+from ..s2flow_core.shifted import TemporalWindow
+from ..s2flow_core.transition import LatentVideo
+from .host.enlargement import (
+    METHODS,
+    enlarge,
+    pixels_per_cell,
+    require_matching_vae,
+    require_memory,
+    wanted_size,
+)
+from .host.flow_sampler import FlowSettings, flow_sampler
+from .host.guided_sampling import sample_guided
+from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
+from .host.ready_noise import ReadyNoise
+from .host.schema import CATEGORY, advanced
+from .host.shifted_attention_hook import ShiftedWindows
+
+log = logging.getLogger(__name__)
+
+
+class S2FlowRefinerSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="S2FlowRefinerSampler",
+            display_name="S²Flow Refiner Sampler",
+            category=CATEGORY,
+            description=(
+                "Enlarges a finished small video with a light model in about ten steps. With a Refiner that "
+                "was trained for it, the model moves straight from the small video to the large one; any "
+                "other video model can be used in the mode renoise."
+            ),
+            inputs=[
+                io.Guider.Input("guider", tooltip="Of the light model. The paper guides it with CFG 6."),
+                io.Latent.Input("latent", tooltip="The finished small video."),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="flow_map",
+                    tooltip=(
+                        "flow_map: straight from the small video to the large one, for models trained to "
+                        "it. flashvideo: the same from a small video whose detail is hidden by noise, so "
+                        "that more is drawn anew. renoise: for untrained models such as Wan 1.3B."
+                    ),
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=0,
+                    min=0,
+                    max=200,
+                    tooltip="0: 10 for flow_map and renoise, 5 for flashvideo, as published.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.1,
+                    tooltip="0: 1 for flow_map, 2.5 for flashvideo (as published), 3 for renoise.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=2.0,
+                    min=1.0,
+                    max=8.0,
+                    step=0.05,
+                    tooltip="Enlargement per side; used while width and height are 0.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Seed of the noise in flashvideo and renoise; flow_map draws none.",
+                ),
+                io.Int.Input(
+                    "window",
+                    display_name="window (latent frames)",
+                    default=0,
+                    min=0,
+                    max=256,
+                    tooltip=(
+                        "Attention sees this many latent frames at a time, cut elsewhere in every other "
+                        "layer. Faster for long videos; 0 is everything at once."
+                    ),
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=0.4,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="renoise only: the sigma to start from. More draws more anew.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Enlarges in pixels: decode, resize, encode. Without it the latent is resized.",
+                ),
+                io.Sigmas.Input("sigmas", optional=True, tooltip="Instead of steps and shift."),
+                advanced(
+                    io.Int.Input(
+                        "reference_step",
+                        default=REFERENCE_STEP,
+                        min=0,
+                        max=999,
+                        tooltip="flashvideo only: how much of the small video is hidden; published: 650-750.",
+                    )
+                ),
+                advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
+                advanced(
+                    io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "method",
+                        options=list(METHODS),
+                        default="bicubic",
+                        tooltip="How the small video is enlarged.",
+                    )
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        guider,
+        latent,
+        mode: str,
+        steps: int = 0,
+        shift: float = 0.0,
+        scale: float = 2.0,
+        seed: int = 0,
+        window: int = 0,
+        strength: float = 0.4,
+        vae=None,
+        sigmas: Tensor | None = None,
+        reference_step: int = REFERENCE_STEP,
+        width: int = 0,
+        height: int = 0,
+        method: str = "bicubic",
+    ) -> io.NodeOutput:
+        patcher = guider.model_patcher
+        require_flow_model(patcher)
+        family = require_family(patcher)
+        samples = latent["samples"]
+        require_refiner_for(patcher, samples)
+        start = RefinerStart(mode, reference_step, seed)
+        sigmas = refiner_sigmas(mode, steps, shift, strength) if sigmas is None else sigmas
+        start.check(sigmas)
+        hook = None
+        if window:
+            TemporalWindow(window)  # refuses a window of one frame before the VAE starts
+            hook = ShiftedWindows(family, diffusion_model(patcher), window)
+
+        if vae is not None:
+            require_matching_vae(vae, samples.shape[1], "the small video")
+        video = LatentVideo(tuple(samples.shape), family.patch(diffusion_model(patcher)))
+        cell = pixels_per_cell(vae, type(patcher.model.latent_format).__name__)
+        size = wanted_size(video, cell, scale, width, height)
+        require_memory(video, size, vae)
+
+        large = enlarge(samples.float(), size, vae, method)  # (B, C, T, H, W) in LATENT space
+        clean, noise = start.parts(large, patcher.model.process_latent_in)
+        result = sample_guided(
+            guider,
+            ReadyNoise(noise, seed),
+            sigmas,
+            {"samples": clean},
+            flow_sampler(FlowSettings(order=1, source="none"), None),
+            hook,
+        )
+        if hook is not None and hook.visited.possible:
+            log.info("S²Flow Refiner: attention density %.3f achieved", hook.visited.density)
+        return io.NodeOutput({"samples": result})
+
+
+def refiner_sigmas(mode: str, steps: int, shift: float, strength: float) -> Tensor:
+    """The mode's σ; 0 steps or shift stand for the published ones."""
+    grid = DEFAULT_GRIDS[mode]
+    steps, shift = steps or grid.steps, shift or grid.shift
+    return renoise_sigmas(steps, shift, strength) if mode == "renoise" else flow_map_sigmas(steps, shift)
+
+
+@dataclass(frozen=True)
+class RefinerStart:
+    """What the run starts from. ComfyUI forms `(1-σ)·latent + σ·noise`, so a flow map is a run whose noise
+    is the enlarged small video itself and whose σ starts at 1."""
+
+    mode: str
+    reference_step: int
+    seed: int
+
+    def check(self, sigmas: Tensor) -> None:
+        """Raises unless these σ can begin at this start."""
+        check_sigmas(sigmas, "sigmas of the Refiner Sampler")
+        if self.mode != "renoise" and float(sigmas[0]) < 1 - 1e-4:
+            raise ValueError(
+                f"The mode {self.mode} starts at the small video itself, which is sigma 1, but these sigmas "
+                f"start at {float(sigmas[0]):.4g}. Use a whole schedule, or the mode renoise."
+            )
+        reference_signal(self.reference_step)
+
+    def parts(self, large: Tensor, to_model_space: Any) -> tuple[Tensor, Tensor]:
+        """(LATENT, noise in model space) whose mixture at the first σ is the start; large in LATENT space."""
+        fresh = white_noise(tuple(large.shape), self.seed)
+        if self.mode == "renoise":
+            return large, fresh
+        small = to_model_space(large)
+        if self.mode == "flashvideo":
+            small = degraded(small, fresh, reference_signal(self.reference_step))
+        return torch.zeros_like(large), small
+
+
+def require_refiner_for(patcher: Any, samples: Tensor) -> None:
+    """Raises unless the small video is a latent of the kind that the light model knows."""
+    channels = patcher.model.latent_format.latent_channels
+    if samples.ndim == 5 and samples.shape[1] != channels:
+        raise ValueError(
+            f"The small video's latent has {samples.shape[1]} channels, but this Refiner works on "
+            f"{channels}: they belong to different VAEs. Use a Refiner for the same VAE, or decode the video "
+            "and encode it with the Refiner's VAE."
+        )
+    require_video_latent(patcher, samples, "latent")

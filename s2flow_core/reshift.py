@@ -1,0 +1,107 @@
+"""Noise reshift: on to a smaller size in the middle of a run (Bowtie-flow, section 3.2).
+
+The first k steps at the model's own size decide layout and motion; the rest run on fewer tokens. Equation 2
+of the paper adds the noise to the unscaled estimate, which is the variance-exploding form, while its estimate
+`z - σu` is that of a flow. Here the state at the smaller size is that of a flow: `(1-σ)·D↓ + σ·ε`.
+
+The paper leaves open whether step k is evaluated again. It is not: after k steps the last estimate is noised
+to σ_k, the σ that the run has reached, so no model call is spent twice and scale 1 changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from .flow import low_res_sigma
+from .noise import coarse_noise, white_noise
+from .resample import check_finite, resize_latent
+from .transition import SNR_MODES
+
+NOISE_MODES = ("consistent", "fresh")
+
+
+def remaining_sigmas(sigmas: Tensor, k: int, snr: str = "literal", factor: float = 1.0) -> Tensor:
+    """σ of the steps after the first k, for a run at 1/factor of the size; (N-k+1,).
+
+    snr "literal": the same σ (the paper). "snr_matched": σ_L = σ/(s-(s-1)σ). The same σ hides more of a
+    smaller picture; this one hides as much as before. For a schedule of shift a it is the schedule of shift
+    a/s, so it is also the shift that suits the smaller size.
+    """
+    steps = len(sigmas) - 1
+    if not 1 <= k < steps:
+        raise ValueError(
+            f"k is {k}, but this schedule has {steps} steps: k is how many of them ran at the large size, "
+            f"so choose 1 to {steps - 1}. The paper changes after 10 of 40."
+        )
+    rest = sigmas[k:]
+    if snr == "literal":
+        return rest.clone()
+    if snr == "snr_matched":
+        return low_res_sigma(rest, factor)
+    raise ValueError(f"Unknown sigma mode '{snr}'; choose one of {', '.join(SNR_MODES)}.")
+
+
+def shrunk_size(
+    size: tuple[int, int],
+    patch: tuple[int, int],
+    pixels: int,
+    scale: float | None = None,
+    wanted: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
+
+    size, patch: (H, W) in latent cells; pixels: per cell. Both sides must be whole patches; otherwise a
+    ValueError names the nearest valid size.
+    """
+    if wanted is not None:
+        exact = (wanted[0] / pixels, wanted[1] / pixels)
+    elif scale is not None and math.isfinite(scale) and 0 < scale <= 1:
+        exact = (size[0] * scale, size[1] * scale)
+    else:
+        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
+    if exact == size:
+        return size
+    nearest_h, nearest_w = (
+        min(max(round(cells / step) * step, step), side // step * step)
+        for cells, step, side in zip(exact, patch, size, strict=True)
+    )
+    if exact == (nearest_h, nearest_w):
+        return nearest_h, nearest_w
+    raise ValueError(
+        f"A video of {size[1] * pixels}×{size[0] * pixels} would become "
+        f"{exact[1] * pixels:g}×{exact[0] * pixels:g}. That is no smaller size that this model can cut into "
+        f"patches of {patch[1] * pixels}×{patch[0] * pixels} pixels. The nearest valid size is "
+        f"{nearest_w * pixels}×{nearest_h * pixels}: set it as width and height."
+    )
+
+
+def shrink_estimate(denoised: Tensor, size: tuple[int, int], method: str = "area") -> Tensor:
+    """D↓: the clean estimate (B, C, T, H, W) at `size` (h, w), antialiased; in LATENT or model space."""
+    check_finite(denoised, "The denoised latent")
+    return resize_latent(denoised.float(), size, method)
+
+
+def noise_in_state(state: Tensor, denoised: Tensor, sigma: float) -> Tensor:
+    """Noise that is left in ComfyUI's handed-over latent after k steps, in unit variance.
+
+    state: what a sampler returns when it stops at σ > 0, the state divided by 1-σ. Both tensors are in model
+    space: `n = ((1-σ)·state - (1-σ)·D)/σ`.
+    """
+    check_finite(state, "The noisy latent")
+    return (1 - sigma) / sigma * (state - denoised)
+
+
+def reshifted_noise(noise: Tensor | None, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Unit noise (B, C, T, h, w) for the smaller size.
+
+    noise: (B, C, T, H, W) of the large run, whose coarse part is kept (`s·B(n)`, unit variance); None draws
+    fresh noise.
+    """
+    if noise is None:
+        return white_noise(shape, seed)
+    small = (shape[-2], shape[-1])
+    return (
+        noise.float().cpu() if tuple(noise.shape[-2:]) == small else coarse_noise(noise.float().cpu(), small)
+    )
