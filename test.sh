@@ -2,6 +2,8 @@
 # Checks format, lint and types, then runs every test. With arguments only pytest runs, with these arguments.
 # COMFYUI_PATH names another ComfyUI to test against.
 set -euo pipefail
+# On a busy machine threads that wait by spinning take the time of those that work.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
 source "$(dirname "${BASH_SOURCE[0]}")/setup/enter.sh" test
 test_python="$("$python" -m setup test)"
 if [[ $# -gt 0 ]]; then

@@ -126,8 +126,8 @@ def test_both_parts_must_record_attention_or_neither(graph):
     rest = {"sigmas": graph.sigmas[K:], "latent_image": half, "noise": no_noise(graph), "trajectory": first}
     with pytest.raises(ValueError, match="capture_rows is 0, but the earlier trajectory holds attention"):
         graph.low_res(**rest, capture_rows=0)
-    with pytest.raises(ValueError, match="capture_error is True here and was False"):
-        graph.low_res(**rest, capture_error=True)
+    with pytest.raises(ValueError, match="capture_error is False here and was True"):
+        graph.low_res(**rest, capture_error=False)
     with pytest.raises(ValueError, match="these sigmas start at"):
         graph.low_res(**rest | {"sigmas": graph.sigmas[K + 1 :]})
 

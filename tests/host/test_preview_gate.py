@@ -95,7 +95,9 @@ def off(comfyui_server, pick_one):
 
 
 def test_gate_off_runs_the_small_videos_and_nothing_large(off):
-    assert off.executed_nodes >= BEFORE
+    # The server keeps what other tests have loaded.
+    assert off.executed_nodes | off.cached_nodes >= BEFORE
+    assert {"low", "sheet"} <= off.executed_nodes
     assert not off.executed_nodes & HELD_BACK
     assert "save" not in off.outputs
     assert off.outputs["sheet"]["images"]
