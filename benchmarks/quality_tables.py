@@ -23,7 +23,7 @@ LAYOUTS = {
         "whole",
     ),
     "orders": ("Solver at 10 calls", [*ERRORS, "calls", "CPU s"], EULER, "whole"),
-    "calls": ("Solver by model calls", [*ERRORS, "CPU s"], None, "whole"),
+    "calls": ("Solver by model calls", ERRORS, None, "whole"),
     "left": ("t_i, of 50 steps", [*SHOWN, "calls", "CPU s"], None, "prompt"),
 }
 PROMPT_BAR = ("prompt", "single")
