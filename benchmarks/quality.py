@@ -23,6 +23,7 @@ import torch
 from benchmarks.fast_host import import_fast_comfy
 from benchmarks.quality_runs import (
     CALLS,
+    REFERENCE_STEPS,
     Rows,
     Seed,
     call_rows,
@@ -62,8 +63,8 @@ RECIPES = (
 QUICK_RECIPES = (
     Recipe("few calls", "calls", 1, lambda seed: call_rows(seed, CALLS[:1])),
     Recipe("windows", "windows", 1, lambda seed: window_rows(seed, (0.5,))),
-    Recipe("orders", "orders", 1, order_rows),
 )
+QUICK_REFERENCE_STEPS = 20
 
 
 def kept_rows(path: Path) -> dict[tuple[str, int], Rows]:
@@ -74,7 +75,9 @@ def kept_rows(path: Path) -> dict[tuple[str, int], Rows]:
     return {(entry["recipe"], entry["index"]): entry["rows"] for entry in entries}
 
 
-def run_recipes(recipes: tuple[Recipe, ...], indices: range, folder: Path) -> None:
+def run_recipes(
+    recipes: tuple[Recipe, ...], indices: range, folder: Path, reference_steps: int = REFERENCE_STEPS
+) -> None:
     """Runs what is missing, recipe by recipe, and keeps the rows of every seed as soon as they are there."""
     path = folder / "rows.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +88,7 @@ def run_recipes(recipes: tuple[Recipe, ...], indices: range, folder: Path) -> No
             if index >= recipe.seeds or (recipe.name, index) in kept:
                 continue
             started = time.perf_counter()
-            rows = recipe.rows(Seed(model, index, folder))
+            rows = recipe.rows(Seed(model, index, folder, reference_steps))
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"recipe": recipe.name, "index": index, "rows": rows}) + "\n")
             print(f"{recipe.name}, seed {index}: {time.perf_counter() - started:.0f} s", flush=True)
@@ -115,8 +118,9 @@ def main() -> int:
     recipes = QUICK_RECIPES if options.quick else RECIPES
     folder = WORK / ("quality_quick" if options.quick else "quality")
     first, step = (int(part) for part in options.share.split("/"))
+    reference_steps = QUICK_REFERENCE_STEPS if options.quick else REFERENCE_STEPS
     with torch.inference_mode():
-        run_recipes(recipes, range(first, options.seeds, step), folder)
+        run_recipes(recipes, range(first, options.seeds, step), folder, reference_steps)
     measured = rows_by_table(recipes, folder)
     tables = [where(), *tables_of(measured)]
     problems = problems_of(measured)

@@ -76,8 +76,9 @@ class Seed:
     folder: keeps what many rows start from, so that another process need not make it again.
     """
 
-    def __init__(self, model: SmallModel, index: int, folder: Path):
+    def __init__(self, model: SmallModel, index: int, folder: Path, reference_steps: int = REFERENCE_STEPS):
         self.model, self.index, self.folder = model, index, folder
+        self.reference_steps = reference_steps
         self.results: dict[tuple[str, int], HighResResult] = {}
         self.triples: dict[int, tuple[Any, Tensor, Any]] = {}
 
@@ -108,7 +109,9 @@ class Seed:
         import comfy.samplers
 
         heun = comfy.samplers.sampler_object("heun")
-        return self.kept("reference", lambda: self.run.sampled(self.with_steps(REFERENCE_STEPS), heun).latent)
+        return self.kept(
+            "reference", lambda: self.run.sampled(self.with_steps(self.reference_steps), heun).latent
+        )
 
     def solved(self, name: str, steps: int = STEPS_LEFT) -> HighResResult:
         """A dense run by Euler, one of our orders ("order 2 blend") or a sampler of core."""
