@@ -31,7 +31,7 @@ from benchmarks.attention_inputs import (
 )
 from benchmarks.attention_speed import Speeds, compare_speed
 from benchmarks.attention_tuning import tuning_table
-from benchmarks.tables import Table, where, write_json
+from benchmarks.tables import Table, add_report_options, report, where
 from s2flow_core.grid import TokenGrid, choose_tile
 from s2flow_core.policy import plan_windows
 
@@ -139,9 +139,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), help="by default the GPU, where there is one")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller cases, under a minute")
-    parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
     parser.add_argument("--tune", action="store_true", help="also time the kernel's launch configurations")
-    parser.add_argument("--json", metavar="FILE", help="keep the tables")
+    add_report_options(parser)
     options = parser.parse_args()
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
@@ -151,11 +150,7 @@ def main() -> int:
     with torch.inference_mode():
         tables, problems = measure(device, options.quick, options.tune)
     print(f"{time.perf_counter() - started:.0f} s")
-    if options.json:
-        write_json(options.json, tables, problems)
-    for problem in problems:
-        print("falls short:", problem)
-    return int(options.check and bool(problems))
+    return report(tables, problems, options)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from benchmarks.pipeline_cost import (
     step_cost,
 )
 from benchmarks.pipeline_run import Measured, measure
-from benchmarks.tables import Table, write_json
+from benchmarks.tables import Table, where, write_json
 from benchmarks.vae_flops import vae_flops
 from demo.host import import_comfy
 
@@ -154,7 +154,7 @@ def main() -> None:
         tables.append(measured_table(model, plan, measured, arguments.device, arguments.depth))
     print("\n\n".join(table.text() for table in tables))
     if arguments.json:
-        write_json(arguments.json, tables, [])
+        write_json(arguments.json, [where(arguments.device), *tables], [])
 
 
 if __name__ == "__main__":

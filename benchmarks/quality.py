@@ -3,9 +3,9 @@
     python -m benchmarks.quality [--seeds N] [--share I/N] [--quick] [--check] [--json FILE]
 
 Errors are relative L2 distances in latent space, whole and in two bands, to a finer dense run from the same
-start. Every finished piece is kept in demo/work/, so a stopped run goes on where it was. These are
-figures of a small model on simple clips. Two processes, each with its share of the seeds, are faster than one
-with two threads.
+start. Every finished piece is kept in demo/work/, so a stopped run goes on where it was; after a change of
+what a row measures, empty its folder there. These are figures of a small model on simple clips. Two
+processes, each with its share of the seeds, are faster than one with two threads.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from benchmarks.quality_runs import (
     window_rows,
 )
 from benchmarks.quality_tables import problems_of, tables_of
-from benchmarks.small_model import SmallModel
-from benchmarks.tables import where, write_json
-from demo.host import WORK
+from benchmarks.small_model import SmallModel, digest_of
+from benchmarks.tables import add_report_options, report, where
+from demo.host import DIT_FILE, VAE_FILE, WORK
 
 SEEDS, DECODED_SEEDS = 32, 16
 
@@ -111,12 +111,11 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--share", default="0/1", metavar="I/N", help="every N-th seed from the I-th on")
     parser.add_argument("--quick", action="store_true", help="one seed and fewer rows, under a minute")
-    parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
-    parser.add_argument("--json", metavar="FILE", help="keep the tables")
+    add_report_options(parser)
     options = parser.parse_args()
     import_fast_comfy()
     recipes = QUICK_RECIPES if options.quick else RECIPES
-    folder = WORK / ("quality_quick" if options.quick else "quality")
+    folder = WORK / f"quality{'_quick' if options.quick else ''}_{digest_of(DIT_FILE, VAE_FILE)}"
     first, step = (int(part) for part in options.share.split("/"))
     reference_steps = QUICK_REFERENCE_STEPS if options.quick else REFERENCE_STEPS
     with torch.inference_mode():
@@ -125,11 +124,7 @@ def main() -> int:
     tables = [where(), *tables_of(measured)]
     problems = problems_of(measured)
     print("\n\n".join(table.text() for table in tables))
-    if options.json:
-        write_json(options.json, tables, problems)
-    for problem in problems:
-        print("falls short:", problem)
-    return int(options.check and bool(problems))
+    return report(tables, problems, options)
 
 
 if __name__ == "__main__":

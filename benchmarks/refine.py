@@ -22,10 +22,10 @@ from benchmarks.fast_host import import_fast_comfy
 from benchmarks.refine_exact import exact_table
 from benchmarks.refine_preview import FROM_SMALL, SPLITS, STEPS, preview_rows
 from benchmarks.refine_refiner import GUIDANCE, STEP_COUNTS, WINDOWS, RefinerRuns, refiner_rows
-from benchmarks.small_model import SmallModel
-from benchmarks.tables import Table, where, write_json
+from benchmarks.small_model import SmallModel, digest_of
+from benchmarks.tables import Table, add_report_options, report, where
 from demo.clips import TRAIN_SIZE
-from demo.host import WORK
+from demo.host import DIT_FILE, REFINER_FILE, VAE_FILE, WORK
 
 PREVIEWS, CLIPS = 32, 8
 
@@ -143,8 +143,9 @@ def measure(previews: int, clips: int, quick: bool) -> tuple[list[Table], list[s
         shown = preview_tables([preview(index) for index in range(previews)])
         refined = refiner_tables([clip(index) for index in range(clips)])
     else:
-        shown = preview_tables(measured(WORK / "refine_previews.jsonl", previews, preview))
-        refined = refiner_tables(measured(WORK / "refine_clips.jsonl", clips, clip))
+        kept = digest_of(DIT_FILE, VAE_FILE, REFINER_FILE)
+        shown = preview_tables(measured(WORK / f"refine_previews_{kept}.jsonl", previews, preview))
+        refined = refiner_tables(measured(WORK / f"refine_clips_{kept}.jsonl", clips, clip))
     return [exact, *shown[0], *refined[0], where()], [*problems, *shown[1], *refined[1]]
 
 
@@ -154,8 +155,7 @@ def main() -> int:
     parser.add_argument("--previews", type=int, default=PREVIEWS, help=f"seeds, default {PREVIEWS}")
     parser.add_argument("--clips", type=int, default=CLIPS, help=f"clips for the Refiner, default {CLIPS}")
     parser.add_argument("--quick", action="store_true", help="one seed and one clip, the main rows only")
-    parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
-    parser.add_argument("--json", metavar="FILE", help="keep the tables")
+    add_report_options(parser)
     options = parser.parse_args()
     import_fast_comfy()
     if options.quick:
@@ -166,11 +166,7 @@ def main() -> int:
         tables, problems = measure(options.previews, options.clips, options.quick)
     print("\n\n".join(table.text() for table in tables))
     print(f"\n{time.perf_counter() - started:.0f} s")
-    if options.json:
-        write_json(options.json, tables, problems)
-    for problem in problems:
-        print("falls short:", problem)
-    return int(options.check and bool(problems))
+    return report(tables, problems, options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.bootstrap import mean_interval
 from benchmarks.repetition import agreement, fine_detail, repetition
 from benchmarks.small_model import LowResRun, SmallModel
-from benchmarks.tables import Table, write_json
+from benchmarks.tables import Table, where, write_json
 from demo.clips import TRAIN_SIZE
 from demo.generate import decode
 from demo.host import import_comfy
@@ -113,7 +113,7 @@ def main() -> None:
     table = summary(seeds)
     print(table.text())
     if arguments.json:
-        write_json(arguments.json, [table], [])
+        write_json(arguments.json, [where(), table], [])
 
 
 if __name__ == "__main__":

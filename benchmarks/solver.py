@@ -20,7 +20,7 @@ from benchmarks.exact_flow import SIDE, picture_flow
 from benchmarks.exact_runs import SCALE, method_name
 from benchmarks.solver_cascade import cascade_tables
 from benchmarks.solver_orders import GRIDS, WRONG, control_table, exact_solution, order_table
-from benchmarks.tables import Table, where, write_json
+from benchmarks.tables import Table, add_report_options, report, where
 from s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE
 
 COUNTS = (10, 20, 40, 80, 160, 320)
@@ -112,8 +112,7 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description="Measure the ODE solvers on an exact flow.")
     parser.add_argument("--quick", action="store_true", help="fewer starts and shifts, under a minute")
-    parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
-    parser.add_argument("--json", metavar="FILE", help="keep the tables")
+    add_report_options(parser)
     options = parser.parse_args()
 
     started = time.perf_counter()
@@ -122,11 +121,7 @@ def main() -> int:
     for table in tables:
         print(table.text(), end="\n\n")
     print(f"{time.perf_counter() - started:.0f} s")
-    if options.json:
-        write_json(options.json, tables, problems)
-    for problem in problems:
-        print("falls short:", problem)
-    return int(options.check and bool(problems))
+    return report(tables, problems, options)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,21 @@ def where(device: str = "cpu") -> Table:
     if device == "cpu":
         table.note = "No GPU was measured, so no figure here is one of a GPU's."
     return table
+
+
+def add_report_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `report` obeys."""
+    parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
+    parser.add_argument("--json", metavar="FILE", help="keep the tables")
+
+
+def report(tables: list[Table], problems: list[str], options: argparse.Namespace) -> int:
+    """Keeps the tables where asked and names what falls short -> the exit status."""
+    if options.json:
+        write_json(options.json, tables, problems)
+    for problem in problems:
+        print("falls short:", problem)
+    return int(options.check and bool(problems))
 
 
 def write_json(path: str | Path, tables: list[Table], problems: list[str]) -> None:

@@ -20,7 +20,7 @@ from ..s2flow_core.transition import SNR_MODES
 from .host.enlargement import pixels_per_cell
 from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
 from .host.ready_noise import ReadyNoise
-from .host.schema import CATEGORY, advanced
+from .host.schema import CATEGORY, advanced, exact_size_inputs, seed_input
 
 log = logging.getLogger(__name__)
 
@@ -82,23 +82,13 @@ class S2FlowNoiseReshift(io.ComfyNode):
                         "schedule whose shift suits the smaller size."
                     ),
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of fresh noise.",
-                ),
+                seed_input("Seed of fresh noise."),
                 io.Latent.Input(
                     "noisy_latent",
                     optional=True,
                     tooltip="output of the same sampler; needed for consistent noise.",
                 ),
-                advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
-                advanced(
-                    io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
-                ),
+                *exact_size_inputs(),
                 advanced(
                     io.Combo.Input(
                         "method",

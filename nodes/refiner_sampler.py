@@ -35,7 +35,7 @@ from .host.flow_sampler import FlowSettings, flow_sampler
 from .host.guided_sampling import sample_guided
 from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
 from .host.ready_noise import ReadyNoise
-from .host.schema import CATEGORY, advanced
+from .host.schema import CATEGORY, advanced, enlargement_input, exact_size_inputs, seed_input
 from .host.shifted_attention_hook import ShiftedWindows
 
 log = logging.getLogger(__name__)
@@ -81,22 +81,8 @@ class S2FlowRefinerSampler(io.ComfyNode):
                     step=0.1,
                     tooltip="0: 1 for flow_map, 2.5 for flashvideo (as published), 3 for renoise.",
                 ),
-                io.Float.Input(
-                    "scale",
-                    default=2.0,
-                    min=1.0,
-                    max=8.0,
-                    step=0.05,
-                    tooltip="Enlargement per side; used while width and height are 0.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of the noise in flashvideo and renoise; flow_map draws none.",
-                ),
+                enlargement_input(),
+                seed_input("Seed of the noise in flashvideo and renoise; flow_map draws none."),
                 io.Int.Input(
                     "window",
                     display_name="window (latent frames)",
@@ -131,10 +117,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
                         tooltip="flashvideo only: how much of the small video is hidden; published: 650-750.",
                     )
                 ),
-                advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
-                advanced(
-                    io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
-                ),
+                *exact_size_inputs(),
                 advanced(
                     io.Combo.Input(
                         "method",

@@ -21,7 +21,7 @@ from .host.enlargement import (
     wanted_size,
 )
 from .host.ready_noise import ReadyNoise
-from .host.schema import CATEGORY, TrajectoryType, advanced
+from .host.schema import CATEGORY, TrajectoryType, advanced, enlargement_input, exact_size_inputs, seed_input
 
 NOISES = ("lr_consistent", "fresh")
 
@@ -51,28 +51,14 @@ class S2FlowUpsample(io.ComfyNode):
                         "detail and more time; fewer, closer to the small video. The paper: 30 of 50."
                     ),
                 ),
-                io.Float.Input(
-                    "scale",
-                    default=2.0,
-                    min=1.0,
-                    max=8.0,
-                    step=0.05,
-                    tooltip="Enlargement per side; used while width and height are 0.",
-                ),
+                enlargement_input(),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default="bicubic",
                     tooltip="How the estimate is enlarged.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Seed of the new, fine part of the noise.",
-                ),
+                seed_input("Seed of the new, fine part of the noise."),
                 io.Vae.Input(
                     "vae",
                     optional=True,
@@ -87,10 +73,7 @@ class S2FlowUpsample(io.ComfyNode):
                         "Needs a VAE."
                     ),
                 ),
-                advanced(io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")),
-                advanced(
-                    io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip="0: use scale.")
-                ),
+                *exact_size_inputs(),
                 advanced(
                     io.Combo.Input(
                         "noise_mode",

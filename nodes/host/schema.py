@@ -16,6 +16,31 @@ WindowsType = io.Custom("S2FLOW_WINDOWS")
 AnyResultType = io.Custom("VIDEO,IMAGE,LATENT")
 
 
+def seed_input(tooltip: str) -> io.Int.Input:
+    return io.Int.Input(
+        "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=tooltip
+    )
+
+
+def enlargement_input() -> io.Float.Input:
+    return io.Float.Input(
+        "scale",
+        default=2.0,
+        min=1.0,
+        max=8.0,
+        step=0.05,
+        tooltip="Enlargement per side; used while width and height are 0.",
+    )
+
+
+def exact_size_inputs() -> list[io.Int.Input]:
+    """Width and height in pixels, which go before a scale."""
+    return [
+        advanced(io.Int.Input(side, default=0, min=0, max=16384, step=8, tooltip="0: use scale."))
+        for side in ("width", "height")
+    ]
+
+
 def advanced(widget: Widget) -> Widget:
     """Folds a widget under "advanced"; ComfyUI before 0.4 has no argument for it but obeys the key."""
     if hasattr(widget, "advanced"):
