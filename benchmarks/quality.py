@@ -4,16 +4,13 @@
 
 Errors are relative L2 distances in latent space, whole and in two bands, to a finer dense run from the same
 start. Every finished piece is kept in demo/work/, so a stopped run goes on where it was; after a change of
-what a row measures, empty its folder there. These are figures of a small model on simple clips. Two
-processes, each with its share of the seeds, are faster than one with two threads.
+what a row measures, empty its folder there. These are figures of a small model on simple clips.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +18,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.fast_host import import_fast_comfy
+from benchmarks.kept_rows import KeptRows, Rows, add_share_option, share_of
 from benchmarks.quality_runs import (
     CALLS,
     REFERENCE_STEPS,
-    Rows,
     Seed,
     call_rows,
     left_rows,
@@ -38,6 +35,7 @@ from benchmarks.tables import add_report_options, report, where
 from demo.host import DIT_FILE, VAE_FILE, WORK
 
 SEEDS, DECODED_SEEDS = 32, 16
+ROWS_FILE = "rows.jsonl"
 
 
 @dataclass(frozen=True)
@@ -67,41 +65,27 @@ QUICK_RECIPES = (
 QUICK_REFERENCE_STEPS = 20
 
 
-def kept_rows(path: Path) -> dict[tuple[str, int], Rows]:
-    """What earlier runs finished: (recipe, seed index) -> row -> numbers."""
-    if not path.is_file():
-        return {}
-    entries = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return {(entry["recipe"], entry["index"]): entry["rows"] for entry in entries}
-
-
 def run_recipes(
     recipes: tuple[Recipe, ...], indices: range, folder: Path, reference_steps: int = REFERENCE_STEPS
 ) -> None:
-    """Runs what is missing, recipe by recipe, and keeps the rows of every seed as soon as they are there."""
-    path = folder / "rows.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = kept_rows(path)
+    """Runs what is missing, recipe by recipe."""
+    kept = KeptRows(folder / ROWS_FILE)
     model = SmallModel()
     for recipe in recipes:
-        for index in indices:
-            if index >= recipe.seeds or (recipe.name, index) in kept:
-                continue
-            started = time.perf_counter()
-            rows = recipe.rows(Seed(model, index, folder, reference_steps))
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"recipe": recipe.name, "index": index, "rows": rows}) + "\n")
-            print(f"{recipe.name}, seed {index}: {time.perf_counter() - started:.0f} s", flush=True)
+
+        def rows_of(index: int, recipe: Recipe = recipe) -> Rows:
+            return recipe.rows(Seed(model, index, folder, reference_steps))
+
+        kept.measure(recipe.name, [index for index in indices if index < recipe.seeds], rows_of)
 
 
 def rows_by_table(recipes: tuple[Recipe, ...], folder: Path) -> dict[str, list[Rows]]:
     """Everything that was kept: table -> one Rows per seed."""
     tables: dict[str, dict[int, Rows]] = {}
-    kept = kept_rows(folder / "rows.jsonl")
+    kept = KeptRows(folder / ROWS_FILE)
     for recipe in recipes:
-        for (name, index), rows in kept.items():
-            if name == recipe.name:
-                tables.setdefault(recipe.table, {}).setdefault(index, {}).update(rows)
+        for index, rows in kept.of(recipe.name).items():
+            tables.setdefault(recipe.table, {}).setdefault(index, {}).update(rows)
     return {table: [seeds[index] for index in sorted(seeds)] for table, seeds in tables.items()}
 
 
@@ -109,17 +93,16 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--share", default="0/1", metavar="I/N", help="every N-th seed from the I-th on")
+    add_share_option(parser)
     parser.add_argument("--quick", action="store_true", help="one seed and fewer rows, under a minute")
     add_report_options(parser)
     options = parser.parse_args()
     import_fast_comfy()
     recipes = QUICK_RECIPES if options.quick else RECIPES
     folder = WORK / f"quality{'_quick' if options.quick else ''}_{digest_of(DIT_FILE, VAE_FILE)}"
-    first, step = (int(part) for part in options.share.split("/"))
     reference_steps = QUICK_REFERENCE_STEPS if options.quick else REFERENCE_STEPS
     with torch.inference_mode():
-        run_recipes(recipes, range(first, options.seeds, step), folder, reference_steps)
+        run_recipes(recipes, share_of(options.seeds, options), folder, reference_steps)
     measured = rows_by_table(recipes, folder)
     tables = [where(), *tables_of(measured)]
     problems = problems_of(measured)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.cascade_references import diffusehigh, hiflow
+from benchmarks.kept_rows import Row, Rows
 from benchmarks.small_model import HighResResult, LowResRun, SmallModel, relative_errors
 from benchmarks.video_measures import enlarged, psnr, true_detail, video_row
 from demo.clips import TRAIN_SIZE
@@ -43,9 +44,6 @@ DEFAULT = f"order {DEFAULT_ORDER} {DEFAULT_SOURCE}"
 OURS = "S²Flow, default"
 DIRECT = "direct HR"
 RIVALS = ("dpmpp_2m", "uni_pc")
-
-Row = dict[str, float]
-Rows = dict[str, Row]
 
 
 @dataclass(frozen=True)

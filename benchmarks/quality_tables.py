@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.bootstrap import mean_interval
-from benchmarks.quality_runs import CALLS, DEFAULT, DIRECT, EULER, OURS, RIVALS, Rows
+from benchmarks.kept_rows import Rows
+from benchmarks.quality_runs import CALLS, DEFAULT, DIRECT, EULER, OURS, RIVALS
 from benchmarks.tables import Table
 
 Measured = dict[str, list[Rows]]  # table -> one Rows per seed

@@ -1,6 +1,6 @@
 """Bowtie-flow's preview and refinement on the shipped small models.
 
-    python -m benchmarks.refine [--previews N] [--clips N] [--quick] [--check] [--json FILE]
+    python -m benchmarks.refine [--previews N] [--clips N] [--share I/N] [--quick] [--check] [--json FILE]
 
 Every finished seed is kept in demo/work/, so a stopped run goes on where it was. These are figures of small
 models on simple clips; seconds are those of the processor.
@@ -9,16 +9,14 @@ models on simple clips; seconds are those of the processor.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks.bootstrap import mean_interval
 from benchmarks.fast_host import import_fast_comfy
+from benchmarks.kept_rows import KeptRows, Rows, add_share_option, share_of
 from benchmarks.refine_exact import exact_table
 from benchmarks.refine_preview import FROM_SMALL, SPLITS, STEPS, preview_rows
 from benchmarks.refine_refiner import GUIDANCE, STEP_COUNTS, WINDOWS, RefinerRuns, refiner_rows
@@ -27,26 +25,9 @@ from benchmarks.tables import Table, add_report_options, report, where
 from demo.clips import TRAIN_SIZE
 from demo.host import DIT_FILE, REFINER_FILE, VAE_FILE, WORK
 
-PREVIEWS, CLIPS = 32, 8
+PREVIEWS, CLIPS = 32, 16
 
-Row = dict[str, float]
-Seeds = list[dict[str, Row]]
-
-
-def measured(path: Path, count: int, rows_of: Callable[[int], dict[str, Row]]) -> Seeds:
-    """The rows of every seed, from the file or measured and added to it."""
-    done: dict[int, dict[str, Row]] = {}
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        done = {entry["index"]: entry["rows"] for entry in map(json.loads, lines)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for index in range(count):
-        if index not in done:
-            done[index] = rows_of(index)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, "rows": done[index]}) + "\n")
-            print(f"{path.stem}: {index + 1} of {count}", flush=True)
-    return [done[index] for index in range(count)]
+Seeds = list[Rows]
 
 
 def column(seeds: Seeds, row: str, name: str) -> torch.Tensor:
@@ -127,26 +108,23 @@ def refiner_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
     return [*tables, gains], [problem for problem in problems if problem]
 
 
-def measure(previews: int, clips: int, quick: bool) -> tuple[list[Table], list[str]]:
+def measured(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
     """All tables and what falls short of the bars."""
     model = SmallModel()
     runs = RefinerRuns(model)
     exact, problems = exact_table(model)
-
-    def preview(index: int) -> dict[str, Row]:
-        return preview_rows(model, index, quick)
-
-    def clip(index: int) -> dict[str, Row]:
-        return refiner_rows(runs, index, quick)
-
-    if quick:
-        shown = preview_tables([preview(index) for index in range(previews)])
-        refined = refiner_tables([clip(index) for index in range(clips)])
-    else:
-        kept = digest_of(DIT_FILE, VAE_FILE, REFINER_FILE)
-        shown = preview_tables(measured(WORK / f"refine_previews_{kept}.jsonl", previews, preview))
-        refined = refiner_tables(measured(WORK / f"refine_clips_{kept}.jsonl", clips, clip))
-    return [exact, *shown[0], *refined[0], where()], [*problems, *shown[1], *refined[1]]
+    file = WORK / f"refine_{digest_of(DIT_FILE, VAE_FILE, REFINER_FILE)}.jsonl"
+    kept = KeptRows(None if options.quick else file)
+    previews, clips = (share_of(count, options) for count in (options.previews, options.clips))
+    kept.measure("preview", previews, lambda index: preview_rows(model, index, options.quick))
+    kept.measure("clip", clips, lambda index: refiner_rows(runs, index, options.quick))
+    shown, refined = list(kept.of("preview").values()), list(kept.of("clip").values())
+    tables, short = [exact], problems
+    for seeds, tables_of in ((shown, preview_tables), (refined, refiner_tables)):
+        if seeds:
+            more, missed = tables_of(seeds)
+            tables, short = [*tables, *more], [*short, *missed]
+    return [*tables, where()], short
 
 
 def main() -> int:
@@ -155,6 +133,7 @@ def main() -> int:
     parser.add_argument("--previews", type=int, default=PREVIEWS, help=f"seeds, default {PREVIEWS}")
     parser.add_argument("--clips", type=int, default=CLIPS, help=f"clips for the Refiner, default {CLIPS}")
     parser.add_argument("--quick", action="store_true", help="one seed and one clip, the main rows only")
+    add_share_option(parser)
     add_report_options(parser)
     options = parser.parse_args()
     import_fast_comfy()
@@ -163,7 +142,7 @@ def main() -> int:
 
     started = time.perf_counter()
     with torch.inference_mode():
-        tables, problems = measure(options.previews, options.clips, options.quick)
+        tables, problems = measured(options)
     print("\n\n".join(table.text() for table in tables))
     print(f"\n{time.perf_counter() - started:.0f} s")
     return report(tables, problems, options)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.kept_rows import Row, Rows
 from benchmarks.small_model import SmallModel, random_noise
 from demo.clips import TRAIN_SIZE
 from demo.generate import decode, empty_latent, guider_for, schedule
@@ -21,8 +22,6 @@ STEPS = 40
 SPLITS = (5, 10, 20, 30, 40)  # the paper's table 4
 SMALL = TRAIN_SIZE // 2
 FROM_SMALL = "small from the start"
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -134,12 +133,12 @@ def attention_gflops(size: int, steps: int) -> float:
     return 2 * steps * DIT_SETTINGS["num_layers"] * 4 * tokens**2 * DIT_SETTINGS["dim"] / 1e9
 
 
-def preview_rows(model: SmallModel, index: int, quick: bool) -> dict[str, Row]:
+def preview_rows(model: SmallModel, index: int, quick: bool) -> Rows:
     """One seed: every split, the variants of the reshift at k = 10, and the small run."""
     runs = PreviewRuns(model, index)
     full = runs.full()
     reference = runs.seen(full.result)
-    rows: dict[str, Row] = {}
+    rows: Rows = {}
 
     def add(name: str, preview: Tensor, seconds: float, k: int) -> None:
         flops = attention_gflops(TRAIN_SIZE, k) + attention_gflops(SMALL, STEPS - k)

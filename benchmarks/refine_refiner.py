@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.kept_rows import Row, Rows
 from benchmarks.small_model import SmallModel
 from demo.clips import FADE_PIXELS, TRAIN_SIZE, draw_scene, render
 from demo.generate import decode, guider_for
@@ -22,8 +23,6 @@ WINDOWS = (2, 3, 4, 5)  # latent frames; the clips have 5
 RENOISE_STRENGTH = 0.3
 # No guidance: the small Refiner has one right answer to find, not a style to exaggerate.
 GUIDANCE = 1.0
-
-Row = dict[str, float]
 
 
 class RefinerRuns:
@@ -103,7 +102,7 @@ def scores(clip: Tensor, truth: Tensor) -> Row:
     }
 
 
-def refiner_rows(runs: RefinerRuns, index: int, quick: bool) -> dict[str, Row]:
+def refiner_rows(runs: RefinerRuns, index: int, quick: bool) -> Rows:
     """One clip by every method."""
     truth = render(runs.scene(index), SCALE * TRAIN_SIZE)
     small = runs.small_latent(index)
