@@ -1,11 +1,9 @@
-"""Does a large video repeat itself, and does it still show what the small one did?"""
+"""Does a large video repeat itself?"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from s2flow_core.resample import resize_video
 
 _GROUND = 16  # pixels: brightness that changes more slowly than this is no picture
 
@@ -29,16 +27,3 @@ def repetition(clip: Tensor, lag: int) -> float:
 def correlation(a: Tensor, b: Tensor) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12))
-
-
-def agreement(clip: Tensor, small: Tensor) -> float:
-    """PSNR in dB of a clip, shrunk to the small video's size, to the small video; both (T, H, W, 3)."""
-    shrunk = resize_video(clip, (small.shape[1], small.shape[2]), "area")
-    return float(-10 * torch.log10((shrunk - small).square().mean()))
-
-
-def fine_detail(clip: Tensor) -> float:
-    """Variance of the Laplacian: how much is left at the scale of single pixels. clip: (T, H, W, 3)."""
-    picture = clip.mean(-1)
-    neighbours = picture[:, :-2, 1:-1] + picture[:, 2:, 1:-1] + picture[:, 1:-1, :-2] + picture[:, 1:-1, 2:]
-    return float((neighbours - 4 * picture[:, 1:-1, 1:-1]).var())
