@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s2flow_core.grid import TokenGrid, choose_reach_tile
+from s2flow_core.attention import attention_density
+from s2flow_core.grid import TokenGrid, choose_reach_tile, choose_tile
+from s2flow_core.windows import axis_shares, candidate_extents
 
 Triple = tuple[int, int, int]
 HALF = 2  # bytes of bfloat16 and float16
+ERROR_CHANNELS = 9  # what the record of output errors sums per row and key
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,29 @@ class StepCost:
         return self.linear + self.self_attention + self.cross_attention
 
 
-def step_cost(model: ModelShape, size: VideoSize, density: float = 1.0) -> StepCost:
-    """One step, all passes. density: share of video keys that a video query sees; text is always seen."""
+@dataclass(frozen=True)
+class Windows:
+    """What windowed attention visits: a share of the video's keys, and the tiles' means beside them."""
+
+    density: float
+    tail_tiles: int
+
+
+def windows_for(model: ModelShape, size: VideoSize, s: float) -> Windows:
+    """The windows that fit into s: in whole tiles, the mean of the paper's candidates; with the tail."""
+    grid = TokenGrid(model.grid(size), choose_tile(model.grid(size)))
+    candidates = candidate_extents(grid.tiles, s, axis_shares(grid))
+    return Windows(attention_density(grid, candidates), grid.tile_count)
+
+
+DENSE = Windows(1.0, 0)
+
+
+def step_cost(model: ModelShape, size: VideoSize, windows: Windows = DENSE) -> StepCost:
+    """One step, all passes. Text is seen by every query and sees everything."""
     n, text = model.tokens(size), model.text_tokens
     per_layer = model.layers * model.passes
-    video = density * n * n
+    video = windows.density * n * n + n * windows.tail_tiles
     joint = 2 * n * text + text * text if model.joint_text else 0
     return StepCost(
         linear=per_layer * 2.0 * (n * model.token_weights + text * model.text_weights),
@@ -121,48 +142,68 @@ def step_cost(model: ModelShape, size: VideoSize, density: float = 1.0) -> StepC
 
 
 def capture_cost(model: ModelShape, size: VideoSize, rows: int) -> float:
-    """Measuring reach in one step: q·k of the sampled rows, positive pass only."""
-    return 2.0 * model.layers * model.width * rows * model.tokens(size)
+    """Recording one step: reach and output errors of the sampled rows, positive pass only.
+
+    Both form q·k; the errors also project the values and sum them per key tile.
+    """
+    n = model.tokens(size)
+    scores = 2.0 * model.width * rows * n
+    errors = scores + 2.0 * n * ERROR_CHANNELS * (model.width + model.heads * rows)
+    return model.layers * (scores + errors)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as the paper does it. s: share of the video a query sees; t_i: steps at the large size."""
+    """A run as the paper does it.
+
+    steps_left: t_i, steps at the large size. s: share of the video that a query may see. skip_share: of the
+    steps at the large size, whose model call is left out in the row that skips.
+    """
 
     low: VideoSize
     high: VideoSize
     steps: int = 50
     steps_left: int = 30
-    density: float = 0.5
+    s: float = 0.5
     rows: int = 256
+    skip_share: float = 0.34
+
+    @property
+    def calls_left(self) -> int:
+        """Model calls at the large size where steps are skipped."""
+        return self.steps_left - round(self.skip_share * self.steps_left)
 
 
-def stage_flops(model: ModelShape, plan: Plan, vae: tuple[float, float]) -> dict[str, dict[str, float]]:
-    """Way of making the video -> stage -> operations. vae: of decoding and encoding one pixel."""
-    decode, encode = vae
+SKIPPING = "S²Flow, steps skipped"
+
+
+def stage_flops(
+    model: ModelShape, plan: Plan, vae: tuple[float, float] | None
+) -> dict[str, dict[str, float]]:
+    """Way of making the video -> stage -> operations. vae: of decoding and encoding one pixel, if known."""
     low = plan.steps * step_cost(model, plan.low).total
-    between = decode * plan.low.pixels + encode * plan.high.pixels
-    last = {"VAE at the end": decode * plan.high.pixels}
     dense = step_cost(model, plan.high).total
-    windowed = step_cost(model, plan.high, plan.density).total
-    capture = plan.steps * capture_cost(model, plan.low, plan.rows)
+    windowed = step_cost(model, plan.high, windows_for(model, plan.high, plan.s)).total
+    recorded = {"low-res": low, "capture": plan.steps * capture_cost(model, plan.low, plan.rows)}
+    between, last = {}, {}
+    if vae:
+        decode, encode = vae
+        between = {"VAE between": decode * plan.low.pixels + encode * plan.high.pixels}
+        last = {"VAE at the end": decode * plan.high.pixels}
     return {
         "direct": {"high-res": plan.steps * dense} | last,
-        "cascade, dense": {
-            "low-res": low, "VAE between": between, "high-res": plan.steps_left * dense,
-        } | last,
-        "S²Flow": {
-            "low-res": low, "capture": capture, "VAE between": between,
-            "high-res": plan.steps_left * windowed,
-        } | last,
-    }  # fmt: skip
+        "cascade, dense": {"low-res": low} | between | {"high-res": plan.steps_left * dense} | last,
+        "S²Flow": recorded | between | {"high-res": plan.steps_left * windowed} | last,
+        SKIPPING: recorded | between | {"high-res": plan.calls_left * windowed} | last,
+    }
 
 
 def density_for(model: ModelShape, plan: Plan, speedup: float) -> float:
-    """The density at which the HR stage needs that many times fewer operations than all steps directly."""
-    dense, none = (step_cost(model, plan.high, d).total for d in (1.0, 0.0))
-    wanted = plan.steps * dense / speedup / plan.steps_left
-    return (wanted - none) / (dense - none)
+    """The density at which the HR stage, without skipping, needs that many times fewer operations."""
+    tail = windows_for(model, plan.high, plan.s).tail_tiles
+    all_seen, none = (step_cost(model, plan.high, Windows(d, tail)).total for d in (1.0, 0.0))
+    wanted = plan.steps * step_cost(model, plan.high).total / speedup / plan.steps_left
+    return (wanted - none) / (all_seen - none)
 
 
 def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
@@ -181,8 +222,8 @@ def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
         * model.width,
         "device: a score matrix of tokens² per head": 0.0,
         "CPU: trajectory, estimate and noise of every step in fp16": 2.0 * HALF * plan.steps * low_cells,
-        "CPU: reach of every step, layer and head in fp16": float(
-            HALF * plan.steps * per_step * tiles[0] * tiles[1] * tiles[2]
+        "CPU: reach and output errors of every step, layer and head in fp16": float(
+            2 * HALF * plan.steps * per_step * tiles[0] * tiles[1] * tiles[2]
         ),
         "CPU: windows of every step, layer and head, 3 int64": 24.0 * plan.steps * per_step,
     }

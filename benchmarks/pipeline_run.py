@@ -6,16 +6,22 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from benchmarks.interleaved import median_seconds
 from benchmarks.pipeline_cost import ModelShape, Plan, VideoSize
 from s2flow_core.attention import attention_density, window_attention
-from s2flow_core.grid import TokenGrid, choose_tile
+from s2flow_core.grid import TokenGrid, choose_reach_tile, choose_tile
+from s2flow_core.reach import measure_reach, sample_query_rows
+from s2flow_core.window_error import measure_window_error
 from s2flow_core.windows import axis_shares, candidate_extents
+
+# Largest relative difference of a window that is everything to dense attention, checked before any timing.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
 class Layer:
-    """One layer's matrix products and self-attention on random numbers; cross-attention is left out.
+    """One layer's matrix products and attention on random numbers.
 
     The products have the sizes of `token_weights`: a square one for attention's output, and the rest in
     and out of the feed-forward.
@@ -31,31 +37,57 @@ class Layer:
         self.into = [torch.randn(model.width, inner, **made) / model.width**0.5 for _ in range(depth)]
         self.back = [torch.randn(inner, model.width, **made) / inner**0.5 for _ in range(depth)]
         self.x = torch.randn(tokens, model.width, **made)
-        head_width = model.width // model.heads
+        shape = (model.heads, model.width // model.heads)
         self.q, self.k, self.v = (
-            torch.randn(1, tokens, model.heads, head_width, **made).transpose(1, 2) for _ in range(3)
+            torch.randn(1, tokens, *shape, **made).transpose(1, 2) for _ in range(3)
         )  # (1, heads, tokens, dim), token-major in memory as in the models
+        described = 0 if model.joint_text else model.text_tokens
+        self.text_k, self.text_v = (
+            torch.randn(1, described, *shape, **made).transpose(1, 2) for _ in range(2)
+        )  # (1, heads, text tokens, dim)
 
     def linear(self) -> Tensor:
+        """Matrix products, and cross-attention where the model has it."""
         x = self.x
         for into, back in zip(self.into, self.back, strict=True):
-            x = torch.nn.functional.gelu(x @ into) @ back
+            x = gelu(x @ into) @ back
+            if self.text_k.shape[2]:
+                scaled_dot_product_attention(self.q, self.text_k, self.text_v)
         return x
 
     def dense(self) -> Tensor:
         for _ in range(self.depth - 1):
-            torch.nn.functional.scaled_dot_product_attention(self.q, self.k, self.v)
-        return torch.nn.functional.scaled_dot_product_attention(self.q, self.k, self.v)
+            scaled_dot_product_attention(self.q, self.k, self.v)
+        return scaled_dot_product_attention(self.q, self.k, self.v)
 
     def windowed(self, extents: Tensor) -> Tensor:
         for _ in range(self.depth - 1):
-            window_attention(self.q, self.k, self.v, self.grid, extents, suffix=self.text)
-        return window_attention(self.q, self.k, self.v, self.grid, extents, suffix=self.text)
+            self._windowed(extents)
+        return self._windowed(extents)
+
+    def _windowed(self, extents: Tensor) -> Tensor:
+        return window_attention(self.q, self.k, self.v, self.grid, extents, suffix=self.text, tail=True)
+
+    def capture(self, rows: int) -> None:
+        """What the Low-Res Sampler records in every layer: reach and output errors."""
+        grid = TokenGrid(self.grid.shape, choose_reach_tile(self.grid.shape))
+        asked = sample_query_rows(grid, rows, seed=0)
+        for _ in range(self.depth):
+            measure_reach(self.q, self.k, grid, asked, suffix=self.text)
+            measure_window_error(self.q, self.k, self.v, grid, asked, suffix=self.text)
 
     def extents(self, density: float) -> Tensor:
         """(heads, 3): the paper's candidates in turn, as heads of a real model differ."""
         candidates = candidate_extents(self.grid.tiles, density, axis_shares(self.grid))
         return candidates[torch.arange(self.q.shape[1]) % len(candidates)]
+
+    def check(self) -> None:
+        """Raises RuntimeError unless windows that hold everything give what dense attention gives."""
+        everything = torch.tensor(self.grid.tiles).expand(self.q.shape[1], 3)
+        expected = self.dense().float()
+        error = float((self._windowed(everything).float() - expected).norm() / expected.norm())
+        if error > TOLERANCE[self.q.dtype]:
+            raise RuntimeError(f"Windows that hold everything differ from dense attention by {error:.2g}.")
 
 
 @dataclass(frozen=True)
@@ -64,20 +96,23 @@ class Measured:
 
     low_linear: float
     low_dense: float
+    capture: float
     high_linear: float
     high_dense: float
     high_windowed: float
     density: float
     extra_memory: float | None  # of windowed over dense attention, as a share; None off the GPU
 
-    def steps(self, model: ModelShape) -> tuple[float, float, float]:
-        """Seconds of one step: LR, HR dense, HR windowed. Extrapolated over layers and passes."""
+    def steps(self, model: ModelShape) -> dict[str, float]:
+        """Seconds of one step, extrapolated over layers and passes; capture watches one pass only."""
         times = model.layers * model.passes
-        return (
-            times * (self.low_linear + self.low_dense),
-            times * (self.high_linear + self.high_dense),
-            times * (self.high_linear + self.high_windowed),
-        )
+        low = times * (self.low_linear + self.low_dense)
+        return {
+            "LR": low,
+            "LR with capture": low + model.layers * self.capture,
+            "HR, dense": times * (self.high_linear + self.high_dense),
+            "HR, windows": times * (self.high_linear + self.high_windowed),
+        }
 
 
 def measure(model: ModelShape, plan: Plan, device: str, depth: int, rounds: int) -> Measured:
@@ -85,10 +120,12 @@ def measure(model: ModelShape, plan: Plan, device: str, depth: int, rounds: int)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     with torch.inference_mode():
         low, high = (Layer(model, size, device, dtype, depth) for size in (plan.low, plan.high))
-        extents = high.extents(plan.density)
+        low.check()
+        extents = high.extents(plan.s)
         runs = {
             "low linear": low.linear,
             "low dense": low.dense,
+            "capture": lambda: low.capture(plan.rows),
             "high linear": high.linear,
             "high dense": high.dense,
             "high windowed": lambda: high.windowed(extents),

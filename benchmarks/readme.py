@@ -94,6 +94,23 @@ def attention() -> str:
     return columns_of(table, names)
 
 
+def pipeline() -> str:
+    """What each way costs as a whole, and the notes that say what was assumed."""
+    tables = tables_in("pipeline")
+    step, run = (next(t for title, t in tables.items() if what in title) for what in ("step", "whole run"))
+    cells = {row[0]: row[1:] for row in run["rows"]}
+    rows = []
+    for name, (all_peta, seconds, _) in cells.items():
+        way, _, stage = name.partition(": ")
+        if stage.startswith("all, "):
+            high = cells[f"{way}: high-res"][0]
+            faster = cells["direct: high-res"][0] / high
+            whole = float(stage.removeprefix("all, ").removesuffix("x direct"))
+            rows.append([way, high, faster, all_peta, whole, seconds / 60])
+    head = ["way", "PFLOP, HR stage", "× direct", "PFLOP, all", "× direct", f"minutes{run['columns'][2][1:]}"]
+    return markdown(head, rows) + f"\n{step['note']} {run['note']}\n".replace("\nHR", " HR")
+
+
 def quality(title: str, names: dict[str, str]) -> Callable[[], str]:
     """One table of the quality benchmark."""
     return lambda: columns_of(tables_in("quality")[title], {"run": "run"} | names)
@@ -106,6 +123,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "attention": attention,
     "preview": preview,
     "refiner": refiner,
+    "pipeline": pipeline,
     "methods": quality(
         "Methods",
         {

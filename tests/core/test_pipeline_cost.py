@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.pipeline_cost import MODELS, Plan, VideoSize, density_for, memory_parts, step_cost
+from benchmarks.pipeline_cost import (
+    MODELS,
+    SKIPPING,
+    Plan,
+    VideoSize,
+    Windows,
+    density_for,
+    memory_parts,
+    stage_flops,
+    step_cost,
+    windows_for,
+)
 from benchmarks.pipeline_run import measure
 
 LOW, HIGH = VideoSize(1280, 768, 117), VideoSize(2560, 1536, 117)
@@ -29,9 +40,28 @@ def test_tokens_and_attention_of_the_papers_sizes():
 
 def test_the_density_for_a_speed_gives_that_speed():
     model, plan = MODELS["hunyuan_video"], Plan(LOW, HIGH)
-    density = density_for(model, plan, 4.0)
-    stage = plan.steps_left * step_cost(model, plan.high, density).total
+    tail = windows_for(model, HIGH, plan.s).tail_tiles
+    windows = Windows(density_for(model, plan, 4.0), tail)
+    stage = plan.steps_left * step_cost(model, plan.high, windows).total
     assert plan.steps * step_cost(model, plan.high).total / stage == pytest.approx(4.0)
+
+
+def test_windows_stay_below_s_and_count_the_tail():
+    windows = windows_for(MODELS["hunyuan_video"], HIGH, 0.5)
+    assert 0.45 < windows.density <= 0.5
+    assert windows.tail_tiles == 15 * 12 * 20
+
+
+def test_ways_differ_where_they_should():
+    model, plan = MODELS["wan_14b"], Plan(LOW, HIGH, skip_share=0.34)
+    ways = stage_flops(model, plan, vae=None)
+    assert plan.calls_left == 20
+    assert ways[SKIPPING]["high-res"] == pytest.approx(ways["S²Flow"]["high-res"] * 20 / 30)
+    assert ways["S²Flow"]["high-res"] < ways["cascade, dense"]["high-res"] < ways["direct"]["high-res"]
+    assert 0 < ways["S²Flow"]["capture"] < 0.02 * ways["S²Flow"]["low-res"]
+    assert not any("VAE" in stage for stages in ways.values() for stage in stages)
+    with_vae = stage_flops(model, plan, vae=(2.0, 1.0))
+    assert with_vae["S²Flow"]["VAE between"] == 2.0 * LOW.pixels + HIGH.pixels
 
 
 def test_nothing_of_the_size_of_tokens_squared():
@@ -43,8 +73,9 @@ def test_a_measured_run_extrapolates_over_all_layers():
     plan = Plan(VideoSize(64, 64, 5), VideoSize(128, 128, 5))
     model = MODELS["wan_1.3b"]
     measured = measure(model, plan, "cpu", depth=1, rounds=1)
-    low, dense, windowed = measured.steps(model)
-    assert low == pytest.approx(30 * 2 * (measured.low_linear + measured.low_dense))
-    assert min(low, dense, windowed) > 0
+    steps = measured.steps(model)
+    assert steps["LR"] == pytest.approx(30 * 2 * (measured.low_linear + measured.low_dense))
+    assert steps["LR with capture"] == pytest.approx(steps["LR"] + 30 * measured.capture)
+    assert min(steps.values()) > 0
     assert 0 < measured.density <= 0.5 + 1e-9
     assert measured.extra_memory is None
