@@ -15,7 +15,7 @@ from s2flow_core.attention import window_attention
 from s2flow_core.grid import TokenGrid, choose_reach_tile, choose_tile
 from s2flow_core.policy import WindowPlan, plan_windows
 from s2flow_core.reach import AttentionReach, measure_reach, sample_query_rows
-from s2flow_core.window_error import measure_window_error
+from s2flow_core.window_error import measure_reach_and_error
 
 ROWS = 256
 MOST_SAMPLING_ERROR = 0.02
@@ -88,7 +88,8 @@ def reach_of(run: CapturedRun) -> AttentionReach:
     rows = sample_query_rows(grid, ROWS, seed=0)
     mass = [torch.stack([measure_reach(q, k, grid, rows) for q, k, _ in layers]) for layers in run.low]
     error = [
-        torch.stack([measure_window_error(q, k, v, grid, rows) for q, k, v in layers]) for layers in run.low
+        torch.stack([measure_reach_and_error(q, k, v, grid, rows)[1] for q, k, v in layers])
+        for layers in run.low
     ]
     return AttentionReach(torch.stack(mass).half(), grid.shape, grid.tile, torch.stack(error).half())
 

@@ -12,8 +12,8 @@ from benchmarks.interleaved import median_seconds
 from benchmarks.pipeline_cost import ModelShape, Plan, VideoSize
 from s2flow_core.attention import attention_density, window_attention
 from s2flow_core.grid import TokenGrid, choose_reach_tile, choose_tile
-from s2flow_core.reach import measure_reach, sample_query_rows
-from s2flow_core.window_error import measure_window_error
+from s2flow_core.reach import sample_query_rows
+from s2flow_core.window_error import measure_reach_and_error
 from s2flow_core.windows import axis_shares, candidate_extents
 
 # Largest relative difference of a window that is everything to dense attention, checked before any timing.
@@ -73,8 +73,7 @@ class Layer:
         grid = TokenGrid(self.grid.shape, choose_reach_tile(self.grid.shape))
         asked = sample_query_rows(grid, rows, seed=0)
         for _ in range(self.depth):
-            measure_reach(self.q, self.k, grid, asked, suffix=self.text)
-            measure_window_error(self.q, self.k, self.v, grid, asked, suffix=self.text)
+            measure_reach_and_error(self.q, self.k, self.v, grid, asked, suffix=self.text)
 
     def extents(self, density: float) -> Tensor:
         """(heads, 3): the paper's candidates in turn, as heads of a real model differ."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .grid import TokenGrid, Triple
 from .key_mask import key_bias
-from .tile_mass import choose_tile_mass
+from .tile_sums import Rows, choose_tile_sums
 from .windows import axis_covers, axis_shares
 
 _LEAST_LOGITS, _MOST_LOGITS = 2**18, 2**26
@@ -30,8 +30,8 @@ class AttentionReach:
 
     mass: (steps, layers, heads, nT, nH, nW) half precision; entry [..., a-1, b-1, c-1] is the mean
     attention mass, 0...1, inside the window of extent (a, b, c) in tiles of `tile` on a video of `shape`
-    tokens. error: the same shape, or None; the output error of that window as `measure_window_error`
-    defines it.
+    tokens. error: the same shape, or None; the output error of that window as
+    `measure_reach_and_error` defines it.
     """
 
     mass: Tensor
@@ -135,13 +135,15 @@ def measure_reach(
     factor = q.shape[-1] ** -0.5 if scale is None else scale
     rows = rows.to(q.device)
     total = torch.zeros(heads, *grid.tiles, device=q.device)
-    tile_mass, held = choose_tile_mass(q, grid)
+    sum_tiles, held = choose_tile_sums(q, grid)
+    no_values = k.new_empty(heads, grid.tokens, 0)
     for item, some_heads, some_rows in pieces(q, len(rows), held):
         asked = rows[some_rows]
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         item_bias = None if bias is None else bias[item, video]
-        mass = tile_mass(queries, k[item, some_heads, video], item_bias, grid, factor)  # (heads, rows, tiles)
-        total[some_heads] += sum_in_boxes(mass[..., None], grid, asked).sum(dim=1)[..., 0]
+        keys = k[item, some_heads, video]
+        sums = sum_tiles(Rows(queries, keys, no_values[some_heads], item_bias, factor), grid)
+        total[some_heads] += sum_in_boxes(sums.mass[..., None], grid, asked).sum(dim=1)[..., 0]
     return total / (q.shape[0] * len(rows))
 
 

@@ -13,15 +13,17 @@ from torch import Tensor
 from .grid import TokenGrid
 from .key_mask import key_bias
 from .reach import pieces, sum_in_boxes
+from .tile_sums import Rows, TileSums, choose_tile_sums
 
 _PROJECTED = 8
 _PROJECTION_SEED = 0
-# sum_in_boxes keeps this many numbers per row and tile: the projected values and the mass.
-_CHANNELS = _PROJECTED + 1
+# Numbers held per row and tile: the projected values and the mass, and their sums over boxes.
+_HELD = 2 * (_PROJECTED + 1)
 _TINY = 1e-30
+_LEAST = -1e30
 
 
-def measure_window_error(
+def measure_reach_and_error(
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -31,11 +33,12 @@ def measure_window_error(
     suffix: int = 0,
     key_mask: Tensor | None = None,
     scale: float | None = None,
-) -> Tensor:
-    """(heads, nT, nH, nW) float32: squared output error of every window, in units of the layer's output.
+) -> tuple[Tensor, Tensor]:
+    """`measure_reach` and, from the same logits, the squared output error of every window.
 
-    Arguments as in `measure_reach`; the text takes part, as it does in the windowed attention. The error of
-    a head is mean ‖windowed output - full output‖² over batch and rows, divided by the mean ‖full output‖²
+    Arguments as in `measure_reach`. Returns two tensors (heads, nT, nH, nW) float32. The error is in units of
+    the layer's output, and the text takes part in it, as it does in the windowed attention. The error of a
+    head is mean ‖windowed output - full output‖² over batch and rows, divided by the mean ‖full output‖²
     of the layer's heads: so heads of one layer add up, and layers can be compared. The norms are estimated
     from 8 random Gaussian projections of the values (Johnson-Lindenstrauss), equal in every call.
     """
@@ -46,38 +49,50 @@ def measure_window_error(
     bias = key_bias(key_mask, batch, tokens)
     factor = dim**-0.5 if scale is None else scale
     rows = rows.to(q.device)
-    projection = _projection(v.shape[-1]).to(q.device)
-    error = torch.zeros(heads, *grid.tiles, device=q.device)
+    projected = v.float() @ _projection(v.shape[-1]).to(q.device)  # (B, heads, all tokens, 8)
+    reach, error = torch.zeros(2, heads, *grid.tiles, device=q.device)
     energy = torch.zeros((), device=q.device)
-    for item, some_heads, some_rows in pieces(q, len(rows), tokens * _CHANNELS):
+    sum_tiles, held = choose_tile_sums(q, grid)
+    for item, some_heads, some_rows in pieces(q, len(rows), max(held, grid.tile_count * _HELD)):
         asked = rows[some_rows]
-        queries = q[item, some_heads, video][:, asked].float() * factor  # (heads, rows, dim)
-        logits = queries @ k[item, some_heads].float().transpose(1, 2)  # (heads, rows, all tokens)
-        if bias is not None:
-            logits += bias[item]
-        weights = logits.softmax(dim=-1)
-        values = v[item, some_heads].float() @ projection  # (heads, all tokens, 8)
-        values = torch.cat([values, torch.ones_like(values[..., :1])], dim=-1)  # the last channel counts mass
-        per_tile = _per_tile(weights[..., video], values[:, video], grid)  # (heads, rows, tiles, 9)
-        text = weights[..., :prefix] @ values[:, :prefix]  # (heads, rows, 9), seen by every window
-        text = text + weights[..., video.stop :] @ values[:, video.stop :]
-        full = (text + per_tile.sum(dim=2))[..., :_PROJECTED]
-        inside = text[:, :, None, None, None] + sum_in_boxes(per_tile, grid, asked)
-        # (heads, rows, nT, nH, nW, 8)
-        windowed = inside[..., :_PROJECTED] / inside[..., _PROJECTED:].clamp_min(_TINY)
-        error[some_heads] += (windowed - full[:, :, None, None, None]).square().sum(-1).sum(dim=1)
+        queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
+        seen = Rows(
+            queries,
+            k[item, some_heads],
+            projected[item, some_heads],
+            None if bias is None else bias[item],
+            factor,
+        )
+        parts = [sum_tiles(seen.among(video), grid), _text_sums(seen, prefix, video.stop)]
+        taken = _taken(parts)  # (heads, rows, tiles + 1, 9), the text last
+        boxes = sum_in_boxes(taken[:, :, :-1], grid, asked)  # (heads, rows, nT, nH, nW, 9)
+        in_box = boxes[..., _PROJECTED]
+        # The largest window is the whole video.
+        reach[some_heads] += (in_box / in_box[..., -1:, -1:, -1:].clamp_min(_TINY)).sum(dim=1)
+        seen_sums = boxes + taken[:, :, -1, None, None, None]
+        windowed = seen_sums[..., :_PROJECTED] / seen_sums[..., _PROJECTED:].clamp_min(_TINY)
+        full = windowed[:, :, -1:, -1:, -1:]
+        error[some_heads] += (windowed - full).square().sum(-1).sum(dim=1)
         energy += full.square().sum()
-    return error * heads / energy.clamp_min(_TINY)
+    return reach / (batch * len(rows)), error * heads / energy.clamp_min(_TINY)
 
 
-def _per_tile(weights: Tensor, values: Tensor, grid: TokenGrid) -> Tensor:
-    """P·V of each key tile, (heads, rows, tiles, d), from weights (heads, rows, tokens) and values
-    (heads, tokens, d).
-    """
-    size = (grid.tile_count, grid.tile_tokens)
-    weights = grid.to_tiles(weights[..., None])[..., 0].unflatten(2, size)  # (heads, rows, tiles, slots)
-    values = grid.to_tiles(values[None])[0].unflatten(1, size)  # (heads, tiles, slots, d)
-    return torch.einsum("mrns,mnsd->mrnd", weights, values)
+def _text_sums(seen: Rows, prefix: int, suffix_start: int) -> TileSums:
+    """What the rows take from the text before and after the video, as if it were one tile."""
+    places = [*range(prefix), *range(suffix_start, seen.k.shape[1])]
+    logits = (seen.q.float() * seen.scale) @ seen.k[:, places].float().transpose(1, 2)  # (heads, rows, text)
+    if seen.bias is not None:
+        logits += seen.bias[places]
+    lse = logits.logsumexp(dim=-1, keepdim=True)  # (heads, rows, 1); -inf without text
+    means = (logits - lse.clamp_min(_LEAST)).exp() @ seen.values[:, places]  # (heads, rows, 8)
+    return TileSums(lse, means[:, :, None])
+
+
+def _taken(parts: list[TileSums]) -> Tensor:
+    """One softmax over several parts: (heads, rows, tiles of all, 9), the values weighed by mass, the mass."""
+    mass = torch.cat([part.lse for part in parts], dim=-1).softmax(dim=-1)[..., None]
+    means = torch.cat([part.means for part in parts], dim=2)
+    return torch.cat([mass * means, mass], dim=-1)
 
 
 def _projection(dim: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...s2flow_core.grid import TokenGrid, Triple, choose_reach_tile
 from ...s2flow_core.reach import AttentionReach, measure_reach, sample_query_rows
-from ...s2flow_core.window_error import measure_window_error
+from ...s2flow_core.window_error import measure_reach_and_error
 from ...s2flow_core.windows import WindowsNotApplicable
 from .attention_hook import SelfAttentionCall, SelfAttentionHook
 from .token_layout import ModelFamily
@@ -60,11 +60,12 @@ class AttentionCapture(SelfAttentionHook):
             mask = mask[rows]
         around = {"prefix": call.layout.prefix, "suffix": call.layout.suffix, "key_mask": mask}
         q, k, v = call.q[rows], call.k[rows], call.v[rows]
-        reach = measure_reach(q, k, self.grid, self.rows, **around)
-        self.steps[-1][call.layer] = reach.to("cpu", torch.float16)
         if self.with_error:
-            error = measure_window_error(q, k, v, self.grid, self.rows, **around)
+            reach, error = measure_reach_and_error(q, k, v, self.grid, self.rows, **around)
             self.errors[-1][call.layer] = error.to("cpu", torch.float16)
+        else:
+            reach = measure_reach(q, k, self.grid, self.rows, **around)
+        self.steps[-1][call.layer] = reach.to("cpu", torch.float16)
 
     def reach(self) -> AttentionReach | None:
         """The record of the whole run; None, with the reason logged, if a layer never showed."""

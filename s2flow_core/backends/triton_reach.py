@@ -1,4 +1,4 @@
-"""Attention mass per key tile in one Triton launch over all heads."""
+"""What sampled queries take from every key tile, in one Triton launch over all heads."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..grid import TokenGrid
 from ..kernels.launch_table import Launch, reach_launch
-from ..kernels.reach import tile_lse_kernel
+from ..kernels.reach import tile_sums_kernel
+from ..tile_sums import Rows, TileSums
 from .architecture import architecture_of
 
 _LOG2_E = math.log2(math.e)
@@ -31,46 +33,45 @@ def refuses(queries: Tensor, grid: TokenGrid) -> str | None:
     return None
 
 
-def tile_mass(
-    q: Tensor, k: Tensor, bias: Tensor | None, grid: TokenGrid, scale: float, launch: Launch | None = None
-) -> Tensor:
-    """(heads, rows, tiles) float32; see `TileMass`. `launch` replaces the shipped configuration."""
-    lse = tile_lse(q, k, bias, grid, scale, launch)
-    return (lse * math.log(2.0)).softmax(dim=-1)
-
-
-def tile_lse(
-    q: Tensor, k: Tensor, bias: Tensor | None, grid: TokenGrid, scale: float, launch: Launch | None = None
-) -> Tensor:
-    """(heads, rows, tiles) float32: log2 of the sum of exp(logit) over each tile's tokens."""
-    heads, rows, dim = q.shape
-    launch = launch or reach_launch(architecture_of(q.device), dim)
+def tile_sums(rows: Rows, grid: TokenGrid, launch: Launch | None = None) -> TileSums:
+    """See `TileSums`. `launch` replaces the shipped configuration."""
+    heads, asked, dim = rows.q.shape
+    launch = launch or reach_launch(architecture_of(rows.q.device), dim)
     if launch is None:
-        raise ValueError(f"The reach kernel has no launch configuration for {q.device}.")
+        raise ValueError(f"The reach kernel has no launch configuration for {rows.q.device}.")
     blocks = launch.for_keys(grid.tile_tokens)
-    k = k if k.stride(2) == 1 else k.contiguous()
-    out = torch.empty(heads, grid.tile_count, rows, device=q.device)
-    programs = (-(-rows // blocks.block_m) * grid.tile_count, heads)
-    with torch.cuda.device_of(q):
-        kernel: Any = tile_lse_kernel[programs]
+    k = rows.k if rows.k.stride(2) == 1 else rows.k.contiguous()
+    channels = rows.values.shape[-1]
+    # A tensor core multiplies by 16 columns at least; those beyond the values' channels hold zeros.
+    values = pad(rows.values.to(k.dtype), (0, -channels % _SMALLEST_BLOCK)).contiguous()
+    lse = torch.empty(heads, grid.tile_count, asked, device=k.device)
+    means = torch.empty(heads, grid.tile_count, asked, channels, device=k.device)
+    programs = (-(-asked // blocks.block_m) * grid.tile_count, heads)
+    with torch.cuda.device_of(k):
+        kernel: Any = tile_sums_kernel[programs]
         kernel(
-            q.contiguous(),
+            rows.q.contiguous(),
             k,
-            None if bias is None else (bias / scale).contiguous(),
-            out,
+            values,
+            None if rows.bias is None else (rows.bias / rows.scale).contiguous(),
+            lse,
+            means,
             *k.stride()[:2],
-            rows,
+            grid.tokens,
+            asked,
             *grid.shape,
             *grid.tiles[1:],
-            scale * _LOG2_E,
+            rows.scale * _LOG2_E,
             TILE_T=grid.tile[0],
             TILE_H=grid.tile[1],
             TILE_W=grid.tile[2],
             DIM=dim,
+            CHANNELS=channels,
+            COLUMNS=values.shape[-1],
             BLOCK_M=blocks.block_m,
             BLOCK_N=blocks.block_n,
-            BIASED=bias is not None,
+            BIASED=rows.bias is not None,
             num_warps=blocks.warps,
             num_stages=blocks.stages,
         )
-    return out.transpose(1, 2)
+    return TileSums((lse * math.log(2.0)).transpose(1, 2), means.transpose(1, 2))

@@ -78,13 +78,13 @@ REACH_LAUNCHES = {
     ("sm_90", 64): Launch(128, 128, 8, 1),
     ("sm_90", 128): Launch(128, 128, 8, 1),
     ("sm_100", 64): Launch(128, 64, 8, 2),
-    ("sm_100", 128): Launch(128, 64, 8, 2),
+    ("sm_100", 128): Launch(128, 64, 8, 1),
     ("sm_120", 64): Launch(128, 64, 4, 2),
     ("sm_120", 128): Launch(128, 64, 8, 2),
-    ("gfx942", 64): Launch(128, 64, 4, 1),
-    ("gfx942", 128): Launch(128, 64, 4, 1),
+    ("gfx942", 64): Launch(128, 32, 8, 1),
+    ("gfx942", 128): Launch(128, 32, 8, 1),
 }
-"""The same for `tile_lse_kernel`."""
+"""The same for `tile_sums_kernel`."""
 
 
 def window_launch(architecture: str, dim: int) -> Launch | None:

@@ -1,8 +1,8 @@
-"""How much attention each key tile gets from sampled query rows, without the rows' logits in memory.
+"""What sampled query rows take from each key tile, without the rows' logits in memory.
 
-One program looks at one key tile with BLOCK_M of the rows. The sum over the tile of exp(q.k) is all that box
-sums need, so no values are read and nothing is carried from tile to tile. Keys are read where they lie in the
-raster, each once per BLOCK_M rows: no copy in tile order is made.
+One program looks at one key tile with BLOCK_M of the rows. The sum over the tile of exp(q.k), and the mean of
+a few projected values that it weighs, are all that box sums need, so nothing is carried from tile to tile.
+Keys are read where they lie in the raster, each once per BLOCK_M rows: no copy in tile order is made.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import triton
 import triton.language as tl
 
 
-@triton.jit(do_not_specialize=["rows", "shape_t", "shape_h", "shape_w", "tiles_h", "tiles_w"])
-def tile_lse_kernel(
+@triton.jit(do_not_specialize=["tokens", "rows", "shape_t", "shape_h", "shape_w", "tiles_h", "tiles_w"])
+def tile_sums_kernel(
     q,
     k,
+    values,
     bias,
-    out,
+    lse_out,
+    means_out,
     k_head_stride,
     k_token_stride,
+    tokens,
     rows,
     shape_t,
     shape_h,
@@ -30,6 +33,8 @@ def tile_lse_kernel(
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
     DIM: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    COLUMNS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BIASED: tl.constexpr,
@@ -38,7 +43,9 @@ def tile_lse_kernel(
 
     q: (heads, rows, DIM), dense. k: (heads, tokens, DIM), strided, channels adjacent. shape: the video in
     tokens. scale: softmax scale times log2(e). bias: (tokens,) divided by the softmax scale, read if BIASED.
-    out: (heads, tiles, rows) float32, log2 of the sum of exp(scaled logit) over the tile's tokens.
+    values: (heads, tokens, COLUMNS), dense, the first CHANNELS of them in use; not read if there are none.
+    lse_out: (heads, tiles, rows) float32, log2 of the sum of exp(scaled logit) over the tile's tokens.
+    means_out: (heads, tiles, rows, CHANNELS) float32, the values weighed by exp(scaled logit).
     """
     TILE_TOKENS: tl.constexpr = TILE_T * TILE_H * TILE_W
     row_blocks = tl.cdiv(rows, BLOCK_M)
@@ -52,6 +59,9 @@ def tile_lse_kernel(
 
     state_max = tl.full([BLOCK_M], float("-inf"), tl.float32)
     state_sum = tl.zeros([BLOCK_M], tl.float32)
+    if CHANNELS > 0:
+        column = tl.arange(0, COLUMNS)[None, :]
+        sums = tl.zeros([BLOCK_M, COLUMNS], tl.float32)
     for first in range(0, TILE_TOKENS, BLOCK_N):
         place = first + tl.arange(0, BLOCK_N)
         t = tile // (tiles_h * tiles_w) * TILE_T + place // (TILE_H * TILE_W)
@@ -68,9 +78,19 @@ def tile_lse_kernel(
         new_max = tl.maximum(state_max, tl.max(logits, 1))
         # A row that has only met hidden keys has the maximum -inf, and -inf minus -inf is no number.
         reference = tl.where(new_max == float("-inf"), 0.0, new_max)
-        state_sum = state_sum * tl.math.exp2(state_max - reference)
-        state_sum += tl.sum(tl.math.exp2(logits - reference[:, None]), 1)
+        faded = tl.math.exp2(state_max - reference)
+        weights = tl.math.exp2(logits - reference[:, None])
+        state_sum = state_sum * faded + tl.sum(weights, 1)
         state_max = new_max
+        if CHANNELS > 0:
+            value_row = (head * tokens + token) * COLUMNS
+            tile_values = tl.load(values + value_row[:, None] + column)
+            sums = sums * faded[:, None]
+            sums = tl.dot(weights.to(tile_values.dtype), tile_values, sums, input_precision="ieee")
     lse = tl.where(state_sum > 0.0, state_max + tl.math.log2(state_sum), float("-inf"))
     out_row = (head * tiles + tile) * rows + row
-    tl.store(out + out_row, lse, mask=row < rows)
+    tl.store(lse_out + out_row, lse, mask=row < rows)
+    if CHANNELS > 0:
+        means = sums / tl.maximum(state_sum, 1e-30)[:, None]
+        stored = (row < rows)[:, None] & (column < CHANNELS)
+        tl.store(means_out + out_row[:, None] * CHANNELS + column, means, mask=stored)

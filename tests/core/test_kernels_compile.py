@@ -30,7 +30,11 @@ WINDOW_TYPES = {
     **dict.fromkeys(("q_batch_stride", "out_batch_stride"), "i64"),  # of two large videos
     "scale": "fp32",
 }
-REACH_TYPES = {"q": "*bf16", "k": "*bf16", "bias": "*fp32", "out": "*fp32", "scale": "fp32"}
+REACH_TYPES = {
+    **dict.fromkeys(("q", "k", "values"), "*bf16"),
+    **dict.fromkeys(("bias", "lse_out", "means_out"), "*fp32"),
+    "scale": "fp32",
+}
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942")
 ENTRIES = [(architecture, dim) for architecture in ARCHITECTURES for dim in (64, 128)]
 
@@ -86,16 +90,17 @@ def test_windows_of_small_tiles(tile: Triple, record_property):
     assert_fits(compiled, "sm_90")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_reach(architecture: str, record_property):
+@pytest.mark.parametrize(("architecture", "dim"), ENTRIES)
+@pytest.mark.parametrize("channels", [0, 8])
+def test_reach(architecture: str, dim: int, channels: int, record_property):
+    """Without values, and with the projected values that output errors are measured with."""
     from offline_compile import compile_for
 
-    from s2flow_core.kernels.reach import tile_lse_kernel
+    from s2flow_core.kernels.reach import tile_sums_kernel
 
-    launch = REACH_LAUNCHES[architecture, 128]
-    compiled = compile_for(
-        architecture, tile_lse_kernel, REACH_TYPES, {**constants(launch, 128), "BIASED": True}, launch
-    )
+    launch = REACH_LAUNCHES[architecture, dim]
+    options = {**constants(launch, dim), "BIASED": True, "CHANNELS": channels, "COLUMNS": 2 * channels}
+    compiled = compile_for(architecture, tile_sums_kernel, REACH_TYPES, options, launch)
     record_property("compiled", str(compiled))
     assert_fits(compiled, architecture)
 

@@ -17,7 +17,7 @@ from s2flow_core.budget import allocate
 from s2flow_core.grid import TokenGrid
 from s2flow_core.policy import POLICIES, WindowPlan, plan_windows
 from s2flow_core.reach import AttentionReach, measure_reach, sample_query_rows
-from s2flow_core.window_error import measure_window_error
+from s2flow_core.window_error import measure_reach_and_error
 from s2flow_core.windows import axis_shares, candidate_extents, extent_densities, extent_shares
 
 SMALL = TokenGrid((5, 8, 8), (1, 2, 2))
@@ -128,7 +128,7 @@ def test_error_policy_works_on_a_measured_record():
     v = torch.randn(1, len(HEADS), SMALL.tokens, 16) * torch.linspace(0.1, 2.0, len(HEADS))[:, None, None]
     rows = sample_query_rows(SMALL, 128, 0)
     mass = measure_reach(q, k, SMALL, rows, scale=1.0)[None, None].half()
-    error = measure_window_error(q, k, v, SMALL, rows, scale=1.0)[None, None].half()
+    error = measure_reach_and_error(q, k, v, SMALL, rows, scale=1.0)[1][None, None].half()
     record = AttentionReach(mass, SMALL.shape, SMALL.tile, error)
     errors = {policy: output_error(plan(record, 0.4, policy), record, 0) for policy in POLICIES}
     assert errors["error"] < errors["budget"] and errors["error"] < errors["paper"]

@@ -17,7 +17,7 @@ from s2flow_core import window_error
 from s2flow_core.attention import window_attention
 from s2flow_core.grid import TokenGrid, choose_reach_tile
 from s2flow_core.reach import AttentionReach, measure_reach, sample_query_rows
-from s2flow_core.window_error import measure_window_error
+from s2flow_core.window_error import measure_reach_and_error
 from s2flow_core.windows import axis_shares, extent_shares
 
 grids = st.builds(
@@ -169,10 +169,26 @@ def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix
     v = torch.randn(2, 2, prefix + grid.tokens + suffix, 8)
     rows = sample_query_rows(grid, 12, 0)
     monkeypatch.setattr(window_error, "_projection", torch.eye)  # all 8 channels instead of 8 random ones
-    measured = measure_window_error(q, k, v, grid, rows, prefix, suffix)
+    measured = measure_reach_and_error(q, k, v, grid, rows, prefix, suffix)[1]
     assert torch.allclose(
         measured, exact_window_error(q, k, v, grid, rows, prefix, suffix), rtol=1e-3, atol=1e-5
     )
+
+
+@given(grids, st.integers(0, 3), st.integers(0, 4), st.booleans(), st.integers(0, 999))
+@settings(max_examples=20)
+def test_reach_measured_with_the_error_is_the_same(grid, prefix, suffix, masked, seed):
+    torch.manual_seed(seed)
+    tokens = prefix + grid.tokens + suffix
+    q, k, v = (torch.randn(2, 2, tokens, 16) for _ in range(3))
+    mask = None
+    if masked:
+        mask = torch.rand(2, tokens) > 0.3
+        mask[:, prefix] = True
+    rows = sample_query_rows(grid, 9, seed)
+    reach, error = measure_reach_and_error(q, k, v, grid, rows, prefix, suffix, mask)
+    assert torch.allclose(reach, measure_reach(q, k, grid, rows, prefix, suffix, mask), atol=1e-5)
+    assert (error[:, -1, -1, -1] == 0).all()
 
 
 def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
@@ -180,7 +196,7 @@ def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
     q, k = queries_and_keys(grid.shape)
     v = torch.randn(1, len(HEADS), grid.tokens, 64) * torch.linspace(0.3, 2.0, len(HEADS))[:, None, None]
     rows = sample_query_rows(grid, 128, 0)
-    estimate = measure_window_error(q, k, v, grid, rows, scale=1.0).flatten()
+    estimate = measure_reach_and_error(q, k, v, grid, rows, scale=1.0)[1].flatten()
     q, k = F.pad(q * 64**0.5, (0, 56)), F.pad(k, (0, 56))  # the exact path wants equal shapes, scales by 1/8
     exact = exact_window_error(q, k, v, grid, rows, 0, 0).flatten()
     assert torch.corrcoef(torch.stack([estimate, exact]))[0, 1] >= 0.97

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from triton_interpreter import IN_INTERPRETER, needs_triton, only_in_interpreter, pass_in_interpreter
 
 from s2flow_core import reach as reach_module
-from s2flow_core import tile_mass as tile_mass_module
+from s2flow_core import tile_sums as tile_sums_module
+from s2flow_core import window_error as window_error_module
 from s2flow_core.grid import TokenGrid
 from s2flow_core.kernels.launch_table import Launch
 from s2flow_core.reach import measure_reach, sample_query_rows
-from s2flow_core.tile_mass import choose_tile_mass, torch_tile_mass
+from s2flow_core.tile_sums import Rows, choose_tile_sums, torch_tile_sums
+from s2flow_core.window_error import measure_reach_and_error
 
 LAUNCHES = (Launch(16, 16, 4, 1), Launch(32, 64, 4, 1))
 
@@ -25,10 +27,10 @@ def test_in_the_interpreter():
 
 
 def by_kernel(launch: Launch):
-    """The kernel as a `TileMass`."""
-    from s2flow_core.backends.triton_reach import tile_mass
+    """The kernel as a `SumTiles`."""
+    from s2flow_core.backends.triton_reach import tile_sums
 
-    return lambda q, k, bias, grid, scale: tile_mass(q, k, bias, grid, scale, launch)
+    return lambda rows, grid: tile_sums(rows, grid, launch)
 
 
 @only_in_interpreter
@@ -43,54 +45,70 @@ def by_kernel(launch: Launch):
     seed=st.integers(0, 999),
 )
 @settings(max_examples=16)
-def test_kernel_measures_the_same_reach(shape, tile, dim, dtype, text, masked, launch, seed):
+def test_kernel_measures_the_same_reach_and_error(shape, tile, dim, dtype, text, masked, launch, seed):
     torch.manual_seed(seed)
     grid = TokenGrid(shape, tile)
     tokens = sum(text) + grid.tokens
     # Memory order (B, tokens, q k v, heads, dim), as models have it.
     fused = (2 * torch.randn(2, tokens, 3, 2, dim)).to(dtype)
-    q, k, _ = (x.transpose(1, 2) for x in fused.unbind(2))
+    q, k, v = (x.transpose(1, 2) for x in fused.unbind(2))
     mask = None
     if masked:
         mask = torch.randn(2, tokens).masked_fill(torch.rand(2, tokens) > 0.7, -torch.inf)
         mask[:, text[0]] = 0.0
     rows = sample_query_rows(grid, 21, seed)
     expected = measure_reach(q, k, grid, rows, *text, key_mask=mask)
+    reach_and_error = measure_reach_and_error(q, k, v, grid, rows, *text, key_mask=mask)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reach_module, "choose_tile_mass", lambda *_: (by_kernel(launch), grid.tile_count))
+        for module in (reach_module, window_error_module):
+            patch.setattr(module, "choose_tile_sums", lambda *_: (by_kernel(launch), grid.tile_count))
         measured = measure_reach(q, k, grid, rows, *text, key_mask=mask)
+        measured_with_error = measure_reach_and_error(q, k, v, grid, rows, *text, key_mask=mask)
     assert torch.allclose(measured, expected, atol=1e-5)
+    assert torch.allclose(measured_with_error[0], reach_and_error[0], atol=1e-5)
+    # The kernel weighs the values in the model's precision.
+    rounding = 1e-5 if dtype == torch.float32 else 5e-3
+    assert torch.allclose(measured_with_error[1], reach_and_error[1], rtol=10 * rounding, atol=rounding)
 
 
 @only_in_interpreter
 def test_tiles_that_are_hidden_have_no_mass():
     grid = TokenGrid((1, 4, 8), (1, 4, 4))
-    q, k = torch.randn(1, 3, 64), torch.randn(1, grid.tokens, 64)
     bias = torch.zeros(1, 1, grid.tokens, 1)
     bias[:, :, [w >= 4 for _ in range(4) for w in range(8)]] = -torch.inf
-    mass = by_kernel(LAUNCHES[0])(q, k, bias.flatten(), grid, 0.125)
-    assert torch.allclose(mass, torch.tensor([1.0, 0.0]).expand(1, 3, 2))
+    rows = some_rows(grid, dim=64, bias=bias.flatten())
+    sums = by_kernel(LAUNCHES[0])(rows, grid)
+    assert torch.allclose(sums.mass, torch.tensor([1.0, 0.0]).expand(1, 3, 2))
+    assert (sums.means[:, :, 1] == 0).all()
+
+
+def some_rows(grid: TokenGrid, dim: int, bias: torch.Tensor | None = None) -> Rows:
+    """Three rows of one head, with two channels of values."""
+    torch.manual_seed(0)
+    q, k, values = (torch.randn(1, n, d) for n, d in ((3, dim), (grid.tokens, dim), (grid.tokens, 2)))
+    return Rows(q, k, values, bias, dim**-0.5)
 
 
 def test_the_torch_path_is_taken_where_there_is_no_gpu():
     grid = TokenGrid((2, 8, 8), (1, 4, 4))
-    assert choose_tile_mass(torch.empty(1, 1, 64, 64), grid) == (torch_tile_mass, grid.tokens)
+    assert choose_tile_sums(torch.empty(1, 1, 64, 64), grid) == (torch_tile_sums, grid.tokens)
 
 
 def test_a_kernel_that_fails_is_replaced_by_torch_with_one_reason(monkeypatch, caplog):
     class Broken:
         @staticmethod
-        def tile_mass(*_):
+        def tile_sums(*_):
             raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(tile_mass_module, "import_module", lambda *_: Broken)
-    monkeypatch.setattr(tile_mass_module, "_fallbacks", set())
+    monkeypatch.setattr(tile_sums_module, "import_module", lambda *_: Broken)
+    monkeypatch.setattr(tile_sums_module, "_fallbacks", set())
     caplog.set_level("INFO")
     grid = TokenGrid((2, 4, 4), (1, 4, 4))
-    q, k = torch.randn(2, 3, 8), torch.randn(2, grid.tokens, 8)
+    rows = some_rows(grid, dim=8)
+    expected = torch_tile_sums(rows, grid)
     for _ in range(2):
-        mass = tile_mass_module.kernel_tile_mass(q, k, None, grid, 0.3)
-        assert torch.allclose(mass, torch_tile_mass(q, k, None, grid, 0.3))
+        sums = tile_sums_module.kernel_tile_sums(rows, grid)
+        assert torch.allclose(sums.lse, expected.lse) and torch.allclose(sums.means, expected.means)
     assert caplog.text.count("no such kernel") == 1
 
 
