@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .grid import TokenGrid, Triple
 from .key_mask import key_bias
-from .tile_sums import Rows, choose_tile_sums
+from .tile_sums import QueryRows, choose_tile_sums
 from .windows import axis_covers, axis_shares
 
 _LEAST_LOGITS, _MOST_LOGITS = 2**18, 2**26
@@ -142,7 +142,7 @@ def measure_reach(
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         item_bias = None if bias is None else bias[item, video]
         keys = k[item, some_heads, video]
-        sums = sum_tiles(Rows(queries, keys, no_values[some_heads], item_bias, factor), grid)
+        sums = sum_tiles(QueryRows(queries, keys, no_values[some_heads], item_bias, factor), grid)
         total[some_heads] += sum_in_boxes(sums.mass[..., None], grid, asked).sum(dim=1)[..., 0]
     return total / (q.shape[0] * len(rows))
 

@@ -19,7 +19,7 @@ _fallbacks: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Rows:
+class QueryRows:
     """Some query rows and the video keys they look at, of a few heads of one video.
 
     q: (heads, rows, dim). k: (heads, tokens, dim). values: (heads, tokens, channels) float32; no channels if
@@ -32,12 +32,12 @@ class Rows:
     bias: Tensor | None
     scale: float
 
-    def head(self, index: int) -> Rows:
+    def head(self, index: int) -> QueryRows:
         """One head of them."""
         one = slice(index, index + 1)
         return replace(self, q=self.q[one], k=self.k[one], values=self.values[one])
 
-    def among(self, keys: slice) -> Rows:
+    def among(self, keys: slice) -> QueryRows:
         """The same rows, looking at some of the keys only."""
         bias = None if self.bias is None else self.bias[keys]
         return replace(self, k=self.k[:, keys], values=self.values[:, keys], bias=bias)
@@ -48,12 +48,12 @@ class TileSums:
     """A softmax that is not yet divided by its sum, tile by tile.
 
     lse: (heads, rows, tiles) float32, log of the sum of exp(logit) over the tile's tokens; -inf if all are
-    hidden. means: (heads, rows, tiles, channels) float32, the tile's values weighed by exp(logit), their
-    weights summing to 1; None if no values were given.
+    hidden. means: (heads, rows, tiles, channels) float32, the tile's values weighed by exp(logit), with
+    weights that sum to 1.
     """
 
     lse: Tensor
-    means: Tensor | None
+    means: Tensor
 
     @property
     def mass(self) -> Tensor:
@@ -61,7 +61,7 @@ class TileSums:
         return self.lse.softmax(dim=-1)
 
 
-SumTiles = Callable[[Rows, TokenGrid], TileSums]
+SumTiles = Callable[[QueryRows, TokenGrid], TileSums]
 
 
 def choose_tile_sums(queries: Tensor, grid: TokenGrid) -> tuple[SumTiles, int]:
@@ -79,7 +79,7 @@ def choose_tile_sums(queries: Tensor, grid: TokenGrid) -> tuple[SumTiles, int]:
     return kernel_tile_sums, grid.tile_count
 
 
-def torch_tile_sums(rows: Rows, grid: TokenGrid) -> TileSums:
+def torch_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
     """`TileSums` by their definition; holds heads x rows x tokens logits."""
     logits = (rows.q.float() * rows.scale) @ rows.k.float().transpose(1, 2)  # (heads, rows, tokens)
     if rows.bias is not None:
@@ -99,7 +99,7 @@ def torch_tile_sums(rows: Rows, grid: TokenGrid) -> TileSums:
     return TileSums(lse, sums / total.clamp_min(torch.finfo(total.dtype).tiny)[..., None])
 
 
-def kernel_tile_sums(rows: Rows, grid: TokenGrid) -> TileSums:
+def kernel_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
     """`TileSums` by the Triton kernel, which never holds more than rows x tiles numbers per channel."""
     try:
         return import_module(".backends.triton_reach", __package__).tile_sums(rows, grid)

@@ -13,7 +13,7 @@ from torch import Tensor
 from .grid import TokenGrid
 from .key_mask import key_bias
 from .reach import pieces, sum_in_boxes
-from .tile_sums import Rows, TileSums, choose_tile_sums
+from .tile_sums import QueryRows, TileSums, choose_tile_sums
 
 _PROJECTED = 8
 _PROJECTION_SEED = 0
@@ -56,7 +56,7 @@ def measure_reach_and_error(
     for item, some_heads, some_rows in pieces(q, len(rows), max(held, grid.tile_count * _HELD)):
         asked = rows[some_rows]
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
-        seen = Rows(
+        seen = QueryRows(
             queries,
             k[item, some_heads],
             projected[item, some_heads],
@@ -77,7 +77,7 @@ def measure_reach_and_error(
     return reach / (batch * len(rows)), error * heads / energy.clamp_min(_TINY)
 
 
-def _text_sums(seen: Rows, prefix: int, suffix_start: int) -> TileSums:
+def _text_sums(seen: QueryRows, prefix: int, suffix_start: int) -> TileSums:
     """What the rows take from the text before and after the video, as if it were one tile."""
     places = [*range(prefix), *range(suffix_start, seen.k.shape[1])]
     logits = (seen.q.float() * seen.scale) @ seen.k[:, places].float().transpose(1, 2)  # (heads, rows, text)
@@ -89,7 +89,7 @@ def _text_sums(seen: Rows, prefix: int, suffix_start: int) -> TileSums:
 
 
 def _taken(parts: list[TileSums]) -> Tensor:
-    """One softmax over several parts: (heads, rows, tiles of all, 9), the values weighed by mass, the mass."""
+    """One softmax over several parts: (heads, rows, tiles of all, 9), values times mass, then the mass."""
     mass = torch.cat([part.lse for part in parts], dim=-1).softmax(dim=-1)[..., None]
     means = torch.cat([part.means for part in parts], dim=2)
     return torch.cat([mass * means, mass], dim=-1)

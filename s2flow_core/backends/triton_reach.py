@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 from ..grid import TokenGrid
 from ..kernels.launch_table import Launch, reach_launch
 from ..kernels.reach import tile_sums_kernel
-from ..tile_sums import Rows, TileSums
+from ..tile_sums import QueryRows, TileSums
 from .architecture import architecture_of
 
 _LOG2_E = math.log2(math.e)
@@ -33,7 +33,7 @@ def refuses(queries: Tensor, grid: TokenGrid) -> str | None:
     return None
 
 
-def tile_sums(rows: Rows, grid: TokenGrid, launch: Launch | None = None) -> TileSums:
+def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) -> TileSums:
     """See `TileSums`. `launch` replaces the shipped configuration."""
     heads, asked, dim = rows.q.shape
     launch = launch or reach_launch(architecture_of(rows.q.device), dim)

@@ -14,7 +14,7 @@ from s2flow_core import window_error as window_error_module
 from s2flow_core.grid import TokenGrid
 from s2flow_core.kernels.launch_table import Launch
 from s2flow_core.reach import measure_reach, sample_query_rows
-from s2flow_core.tile_sums import Rows, choose_tile_sums, torch_tile_sums
+from s2flow_core.tile_sums import QueryRows, choose_tile_sums, torch_tile_sums
 from s2flow_core.window_error import measure_reach_and_error
 
 LAUNCHES = (Launch(16, 16, 4, 1), Launch(32, 64, 4, 1))
@@ -82,11 +82,11 @@ def test_tiles_that_are_hidden_have_no_mass():
     assert (sums.means[:, :, 1] == 0).all()
 
 
-def some_rows(grid: TokenGrid, dim: int, bias: torch.Tensor | None = None) -> Rows:
+def some_rows(grid: TokenGrid, dim: int, bias: torch.Tensor | None = None) -> QueryRows:
     """Three rows of one head, with two channels of values."""
     torch.manual_seed(0)
     q, k, values = (torch.randn(1, n, d) for n, d in ((3, dim), (grid.tokens, dim), (grid.tokens, 2)))
-    return Rows(q, k, values, bias, dim**-0.5)
+    return QueryRows(q, k, values, bias, dim**-0.5)
 
 
 def test_the_torch_path_is_taken_where_there_is_no_gpu():
