@@ -20,6 +20,8 @@ from s2flow_core.window_error import measure_reach_and_error
 ROWS = 256
 MOST_SAMPLING_ERROR = 0.02
 POLICIES = ("paper", "budget", "error", "fixed")
+PAPER_GRID = (30, 96, 160)  # 2560x1536, 117 frames
+S_STEP = 0.01
 _ROUNDING = 1e-6
 _STEPS, _LAYERS, _HEADS, _DIM = 10, 2, 2, 128
 
@@ -28,7 +30,7 @@ def coverage_tables(run: CapturedRun, densities: tuple[float, ...]) -> tuple[lis
     """All tables, and a sentence for everything that falls short."""
     sampling, sampling_problems = sampling_table(run)
     policies, policy_problems = policy_table(run, densities)
-    return [sampling, policies], sampling_problems + policy_problems
+    return [sampling, policies, equal_coverage_table(run, densities)], sampling_problems + policy_problems
 
 
 def sampling_table(run: CapturedRun) -> tuple[Table, list[str]]:
@@ -80,6 +82,30 @@ def policy_table(run: CapturedRun, densities: tuple[float, ...]) -> tuple[Table,
         if worse:
             problems.append(f"At s = {density}, budget covers less than paper in {worse} steps.")
     return table, problems
+
+
+def equal_coverage_table(run: CapturedRun, densities: tuple[float, ...]) -> Table:
+    """The least s at which `budget` covers what `paper` covers, on the paper's large grid."""
+    reach, grid = reach_of(run), TokenGrid(PAPER_GRID)
+
+    def plan(s: float, policy: str) -> WindowPlan:
+        return plan_windows(reach, run.sigmas, grid, s, policy)
+
+    table = Table(
+        f"Equal coverage, heads of the {run.source}, windows on {PAPER_GRID} tokens",
+        ["paper at s", "density", "coverage", "budget at s", "its density", "its coverage"],
+    )
+    for density in densities:
+        paper = plan(density, "paper")
+        low, high = 0, round(density / S_STEP)  # budget covers enough at high, and not at low
+        while high - low > 1:
+            middle = (low + high) // 2
+            enough = plan(middle * S_STEP, "budget").coverage.mean() >= paper.coverage.mean()
+            low, high = (low, middle) if enough else (middle, high)
+        budget = plan(high * S_STEP, "budget")
+        columns = [(plan.density, plan.coverage.mean().item()) for plan in (paper, budget)]
+        table.add(density, *columns[0], round(high * S_STEP, 2), *columns[1])
+    return table
 
 
 def reach_of(run: CapturedRun) -> AttentionReach:

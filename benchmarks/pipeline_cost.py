@@ -10,6 +10,8 @@ from s2flow_core.windows import axis_shares, candidate_extents
 
 Triple = tuple[int, int, int]
 HALF = 2  # bytes of bfloat16 and float16
+MOST_LOGITS = 2**26  # held at once while capturing, see s2flow_core/reach.py
+CAPTURE_COPIES = 3
 ERROR_CHANNELS = 9  # what the record of output errors sums per row and key
 
 
@@ -220,7 +222,7 @@ def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
         * model.live_widths
         * n
         * model.width,
-        "device: a score matrix of tokens² per head": 0.0,
+        "device: capture, a piece of rows x keys in fp32": 4.0 * CAPTURE_COPIES * MOST_LOGITS,
         "CPU: trajectory, estimate and noise of every step in fp16": 2.0 * HALF * plan.steps * low_cells,
         "CPU: reach and output errors of every step, layer and head in fp16": float(
             2 * HALF * plan.steps * per_step * tiles[0] * tiles[1] * tiles[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks import pipeline_run
 from benchmarks.pipeline_cost import (
     MODELS,
     SKIPPING,
@@ -64,9 +65,25 @@ def test_ways_differ_where_they_should():
     assert with_vae["S²Flow"]["VAE between"] == 2.0 * LOW.pixels + HIGH.pixels
 
 
-def test_nothing_of_the_size_of_tokens_squared():
-    model, plan = MODELS["hunyuan_video"], Plan(LOW, HIGH)
-    assert max(memory_parts(model, plan).values()) < 2.0 * model.tokens(HIGH) ** 2
+def test_memory_grows_with_the_tokens_and_not_with_their_square():
+    model = MODELS["hunyuan_video"]
+    once, twice = (
+        memory_parts(model, Plan(low, high))
+        for low, high in ((LOW, HIGH), (VideoSize(1280, 768, 237), VideoSize(2560, 1536, 237)))
+    )
+    assert model.tokens(VideoSize(2560, 1536, 237)) == 2 * model.tokens(HIGH)
+    for part in once:
+        assert twice[part] <= 2 * once[part], part
+
+
+def test_windows_that_are_computed_wrongly_are_never_timed(monkeypatch):
+    def halved(q, *_, **__):
+        return q / 2
+
+    monkeypatch.setattr(pipeline_run, "window_attention", halved)
+    plan = Plan(VideoSize(64, 64, 5), VideoSize(128, 128, 5))
+    with pytest.raises(RuntimeError, match="differs from its definition"):
+        measure(MODELS["wan_1.3b"], plan, "cpu", depth=1, rounds=1)
 
 
 def test_a_measured_run_extrapolates_over_all_layers():
