@@ -18,14 +18,36 @@ from benchmarks.bootstrap import mean_interval
 from benchmarks.fast_host import import_fast_comfy
 from benchmarks.kept_rows import KeptRows, Rows, add_share_option, share_of
 from benchmarks.refine_exact import exact_table
-from benchmarks.refine_preview import FROM_SMALL, SPLITS, STEPS, preview_rows
-from benchmarks.refine_refiner import GUIDANCE, STEP_COUNTS, WINDOWS, RefinerRuns, refiner_rows
+from benchmarks.refine_preview import (
+    PARTS,
+    SCALES,
+    SIZE_ROWS,
+    SPLIT_ROWS,
+    STEPS,
+    VARIANT_ROWS,
+    Preview,
+    from_start,
+    preview_rows,
+)
+from benchmarks.refine_refiner import (
+    GUIDANCE,
+    OURS,
+    RENOISE_STRENGTHS,
+    START,
+    STEP_COUNTS,
+    VAE_LIMIT,
+    WINDOWS,
+    RefinerRuns,
+    method_rows,
+    renoised,
+    variant_rows,
+)
 from benchmarks.small_model import SmallModel, digest_of
 from benchmarks.tables import Table, add_report_options, report, where
 from demo.clips import TRAIN_SIZE
 from demo.host import DIT_FILE, REFINER_FILE, VAE_FILE, WORK
 
-PREVIEWS, CLIPS = 32, 16
+PREVIEWS, CLIPS, VARIANT_CLIPS = 32, 32, 8
 
 Seeds = list[Rows]
 
@@ -56,56 +78,69 @@ def comparison(table: Table, seeds: Seeds, what: str, better: str, worse: str, h
 
 def preview_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
     note = (
-        f"{len(seeds)} held-out seeds, {STEPS} steps, {TRAIN_SIZE}² to {TRAIN_SIZE // 2}². Distances to the "
-        "40-0 run's object in frame heights; words: share of the prompt's words that the pixels show."
+        f"{len(seeds)} held-out seeds, {STEPS} steps, model trained at {TRAIN_SIZE}². Distances to the "
+        "object of the whole run at that size, in frame heights; words: share of the prompt's that are shown."
     )
-    layout = ["position", "size", "motion", "layout", "words", "seconds", "attention GFLOP"]
-    splits = [f"{k}-{STEPS - k}" for k in SPLITS]
-    table = means("Preview: large steps - small steps", seeds, [*splits, FROM_SMALL], layout, note)
-    variants = means(
-        "Preview 10-30: noise and sigmas",
-        seeds,
-        ["10-30", "10-30 fresh noise", "10-30 snr_matched"],
-        layout,
-        note,
-    )
-    gains = Table("Preview 10-30 against the small size from the start", ["gain", "mean", "95 % interval"])
-    # The bar is the layout as a whole; its three parts stand beside it.
-    layout_problem = comparison(gains, seeds, "layout", "10-30", FROM_SMALL, higher=False)
-    problems = [layout_problem] if layout_problem else []
-    for part in ("position", "size", "motion"):
-        comparison(gains, seeds, part, "10-30", FROM_SMALL, higher=False)
-    if len(variants.rows) == 1:
-        return [table, gains], problems
-    for variant in ("10-30 snr_matched", "10-30 fresh noise"):
-        comparison(gains, seeds, "layout", variant, "10-30", higher=False)
-    return [table, variants, gains], problems
+    columns = [*PARTS, "words", "seconds", "attention GFLOP"]
+
+    def table(title: str, previews: list[Preview]) -> Table:
+        return means(title, seeds, [str(preview) for preview in previews], columns, note)
+
+    tables = [
+        table("Preview: large steps - small steps", SPLIT_ROWS),
+        table("Preview 10-30: size and positions", SIZE_ROWS),
+        table("Preview 10-30: sigmas and noise", VARIANT_ROWS),
+    ]
+    gains = Table("Preview 10-30, gains", ["gain", "mean", "95 % interval"])
+    problems = []
+    for scale in SCALES:
+        ours = Preview(scale=scale)
+        for rope in ("none", "position"):
+            rival = from_start(ours, rope)
+            if str(ours) not in seeds[0] or str(rival) not in seeds[0]:
+                continue
+            missed = [
+                comparison(gains, seeds, part, str(ours), str(rival), higher=False)
+                for part in (*PARTS, "layout")
+            ]
+            # The bar is against the small size as anyone would run it.
+            problems += missed if rope == "none" else []
+    for variant in VARIANT_ROWS[1:]:
+        if str(variant) in seeds[0]:
+            comparison(gains, seeds, "layout", str(VARIANT_ROWS[0]), str(variant), higher=False)
+    return [*(table for table in tables if len(table.rows) > 1), gains], [p for p in problems if p]
+
+
+FINE = (
+    f"{TRAIN_SIZE}² to {2 * TRAIN_SIZE}², CFG {GUIDANCE:g}. fine: the waves that the small size lacks, "
+    "their energy as a share of the truth's, mismatch |ln| of it, spectrum error the same frequency by "
+    "frequency. seconds: of the steps."
+)
+FINE_COLUMNS = ["PSNR", "fine energy", "fine mismatch", "fine spectrum error", "fine correlation", "seconds"]
 
 
 def refiner_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
-    note = (
-        f"{len(seeds)} held-out clips, {TRAIN_SIZE}² to {2 * TRAIN_SIZE}², CFG {GUIDANCE:g}. fine: the "
-        "waves that the small size does not show; energy as a share of the truth's, mismatch |ln| of it. "
-        "seconds: of the steps."
-    )
-    columns = ["PSNR", "fine energy", "fine mismatch", "fine correlation", "seconds"]
-    ours = "flow_map, 10 steps"
-    others = ["start (bicubic, encoded)", "flashvideo, 5 steps", "truth through the VAE"]
-    methods = means("Refiner, 2x", seeds, ["bicubic", "renoise", ours, *others], columns, note)
+    renoise = [renoised(strength) for strength in RENOISE_STRENGTHS]
+    rows = ["bicubic", *renoise, START, "flashvideo, 5 steps", OURS, VAE_LIMIT]
+    table = means("Refiner, 2x", seeds, rows, FINE_COLUMNS, f"{len(seeds)} held-out clips, {FINE}")
+    gains = Table("Refiner, gains", ["gain", "mean", "95 % interval"])
+    problems = []
+    for other in (row for row in rows if row in seeds[0] and row != OURS):
+        for what, higher in (("PSNR", True), ("fine mismatch", False), ("fine spectrum error", False)):
+            problem = comparison(gains, seeds, what, OURS, other, higher)
+            if problem and what != "fine spectrum error" and other in ("bicubic", *renoise):
+                problems.append(problem)
+    return [table, gains], problems
+
+
+def refiner_variant_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
+    note = f"{len(seeds)} held-out clips, {FINE}"
     steps = [f"flow_map, {count} steps" for count in STEP_COUNTS]
-    tables = [methods, means("Refine steps", seeds, steps, columns, note)]
-    windows = means(
-        "Temporal windows in the Refiner", seeds, [ours, *(f"window {w}" for w in WINDOWS)], columns, note
-    )
-    if len(windows.rows) > 1:
-        tables.append(windows)
-    gains = Table("Refiner against bicubic and renoise", ["gain", "mean", "95 % interval"])
-    problems = [
-        comparison(gains, seeds, what, ours, other, higher)
-        for what, higher in (("PSNR", True), ("fine mismatch", False))
-        for other in ("bicubic", "renoise")
-    ]
-    return [*tables, gains], [problem for problem in problems if problem]
+    windows = [OURS, *(f"window {frames}" for frames in WINDOWS)]
+    return [
+        means("Refine steps", seeds, steps, FINE_COLUMNS, note),
+        means("Temporal windows in the Refiner, trained without", seeds, windows, FINE_COLUMNS, note),
+    ], []
 
 
 def measured(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
@@ -115,16 +150,29 @@ def measured(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
     exact, problems = exact_table(model)
     file = WORK / f"refine_{digest_of(DIT_FILE, VAE_FILE, REFINER_FILE)}.jsonl"
     kept = KeptRows(None if options.quick else file)
-    previews, clips = (share_of(count, options) for count in (options.previews, options.clips))
-    kept.measure("preview", previews, lambda index: preview_rows(model, index, options.quick))
-    kept.measure("clip", clips, lambda index: refiner_rows(runs, index, options.quick))
-    shown, refined = list(kept.of("preview").values()), list(kept.of("clip").values())
-    tables, short = [exact], problems
-    for seeds, tables_of in ((shown, preview_tables), (refined, refiner_tables)):
+    recipes = [
+        (
+            "previews",
+            options.previews,
+            lambda index: preview_rows(model, index, options.quick),
+            preview_tables,
+        ),
+        ("refiner", options.clips, lambda index: method_rows(runs, index, options.quick), refiner_tables),
+        (
+            "refiner variants",
+            0 if options.quick else min(VARIANT_CLIPS, options.clips),
+            lambda index: variant_rows(runs, index),
+            refiner_variant_tables,
+        ),
+    ]
+    shown = [exact]
+    for name, count, rows_of, tables_of in recipes:
+        kept.measure(name, share_of(count, options), rows_of)
+        seeds = list(kept.of(name).values())
         if seeds:
             more, missed = tables_of(seeds)
-            tables, short = [*tables, *more], [*short, *missed]
-    return [*tables, where()], short
+            shown, problems = [*shown, *more], [*problems, *missed]
+    return [*shown, where()], problems
 
 
 def main() -> int:

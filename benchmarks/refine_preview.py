@@ -20,8 +20,45 @@ from demo.observe import Observation, observe
 
 STEPS = 40
 SPLITS = (5, 10, 20, 30, 40)  # the paper's table 4
-SMALL = TRAIN_SIZE // 2
-FROM_SMALL = "small from the start"
+SCALES = (0.5, 0.75)  # the paper's, and that of the bundled workflows
+PARTS = ("position", "size", "motion")
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A way to a small video.
+
+    k: steps at the model's own size; 0 is the small size from the start. scale: of the small size. rope:
+    whether the small size's positions are scaled to the trained range.
+    """
+
+    k: int = 10
+    scale: float = 0.5
+    rope: str = "position"
+    sigma_mode: str = "snr_matched"
+    noise_mode: str = "consistent"
+
+    @property
+    def size(self) -> int:
+        return int(self.scale * TRAIN_SIZE)
+
+    def __str__(self) -> str:
+        parts = [f"{self.k}-{STEPS - self.k}", f"{self.size}²", f"rope {self.rope}"]
+        if self.k:
+            parts += [self.sigma_mode, *([] if self.noise_mode == "consistent" else ["fresh noise"])]
+        return ", ".join(parts)
+
+
+def from_start(preview: Preview, rope: str) -> Preview:
+    """The small size of a preview from the first step on."""
+    return Preview(0, preview.scale, rope)
+
+
+SPLIT_ROWS = [Preview(k) for k in SPLITS]
+SIZE_ROWS = [Preview(k, scale, rope) for scale in SCALES for rope in ("position", "none") for k in (10, 0)]
+VARIANT_ROWS = [Preview(), Preview(sigma_mode="literal"), Preview(noise_mode="fresh")]
+ALL_ROWS = list(dict.fromkeys([*SPLIT_ROWS, *SIZE_ROWS, *VARIANT_ROWS]))
+QUICK_ROWS = [Preview(), from_start(Preview(), "none"), from_start(Preview(), "position")]
 
 
 @dataclass(frozen=True)
@@ -39,17 +76,26 @@ class PreviewRuns:
     """One prompt and seed at the model's own size, at half of it, and with a change after k steps."""
 
     def __init__(self, model: SmallModel, index: int):
-        prompt, self.seed = held_out_cases(index + 1)[index]
+        self.prompt, self.seed = held_out_cases(index + 1)[index]
         self.model = model
         self.patcher = model.models.model
-        self.guider = guider_for(self.patcher, [prompt])
         self.sigmas = schedule(self.patcher, STEPS)
 
-    def sample(self, noise: Tensor, sigmas: Tensor, latent: Tensor, callback: Any = None) -> Tensor:
+    def guider(self, rope: str) -> Any:
+        """For the model as it is, or with S²Flow Scale Positions before it."""
+        model = self.patcher
+        if rope != "none":
+            node = self.model.module("nodes.scale_positions").S2FlowScalePositions
+            (model,) = node.execute(model, {"samples": empty_latent(1, TRAIN_SIZE)}, rope).args
+        return guider_for(model, [self.prompt])
+
+    def sample(
+        self, noise: Tensor, sigmas: Tensor, latent: Tensor, rope: str = "none", callback: Any = None
+    ) -> Tensor:
         """Core's Euler; returns LATENT."""
         import comfy.samplers
 
-        return self.guider.sample(
+        return self.guider(rope).sample(
             noise,
             latent,
             comfy.samplers.sampler_object("euler"),
@@ -70,13 +116,18 @@ class PreviewRuns:
             estimates.append(denoised.clone())
 
         started = time.process_time()
-        result = self.sample(noise, self.sigmas, latent, keep)
+        result = self.sample(noise, self.sigmas, latent, callback=keep)
         return FullRun(states, estimates, result, (time.process_time() - started) / STEPS, noise)
 
-    def changed_after(
-        self, full: FullRun, k: int, sigma_mode: str, noise_mode: str, size: int = SMALL
-    ) -> tuple[Tensor, float]:
-        """The preview (LATENT) of k large and 40-k small steps, and its seconds."""
+    def result(self, full: FullRun, preview: Preview) -> tuple[Tensor, float]:
+        """A preview (LATENT), and its seconds."""
+        if preview.k == STEPS:
+            return full.result, STEPS * full.step_seconds
+        return self.changed_after(full, preview) if preview.k else self.small_from_start(full, preview)
+
+    def changed_after(self, full: FullRun, preview: Preview) -> tuple[Tensor, float]:
+        """k large steps, then small ones."""
+        k = preview.k
         to_latent = self.patcher.model.process_latent_out
         handed_over = full.states[k] / (1 - self.sigmas[k])
         node = self.model.module("nodes.noise_reshift").S2FlowNoiseReshift
@@ -85,44 +136,54 @@ class PreviewRuns:
             latent={"samples": to_latent(full.estimates[k - 1])},
             sigmas=self.sigmas,
             k=k,
-            scale=size / TRAIN_SIZE,
-            noise_mode=noise_mode,
-            sigma_mode=sigma_mode,
+            scale=preview.scale,
+            noise_mode=preview.noise_mode,
+            sigma_mode=preview.sigma_mode,
             seed=self.seed,
             noisy_latent={"samples": to_latent(handed_over)},
         ).args
         started = time.process_time()
-        preview = self.sample(noise.generate_noise(latent), rest, latent["samples"])
-        return preview, k * full.step_seconds + time.process_time() - started
+        small = self.sample(noise.generate_noise(latent), rest, latent["samples"], preview.rope)
+        return small, k * full.step_seconds + time.process_time() - started
 
-    def small_from_start(self, full: FullRun, size: int = SMALL) -> tuple[Tensor, float]:
-        """All steps at a small size, from the coarse part of the large run's noise: its best chance."""
-        latent = empty_latent(1, size)
+    def small_from_start(self, full: FullRun, preview: Preview) -> tuple[Tensor, float]:
+        """All steps at the small size, from the coarse part of the large run's noise: its best chance."""
+        latent = empty_latent(1, preview.size)
         coarse = self.model.module("s2flow_core.noise").coarse_noise(full.noise, latent.shape[-2:])
         started = time.process_time()
-        return self.sample(coarse, self.sigmas, latent), time.process_time() - started
+        small = self.sample(coarse, self.sigmas, latent, preview.rope)
+        return small, time.process_time() - started
 
     def seen(self, latent: Tensor) -> Observation:
         return observe(decode(self.model.models, latent)[0])
 
 
 def layout_error(seen: Observation, reference: Observation) -> Row:
-    """Distances in frame heights between two clips' objects: where, how large (root of the area), how moved.
+    """Distances in frame heights between two clips' objects.
 
-    A clip without an object has its object as far away, as large and as much moved as can be: 1.
+    position: of the centres; size: of the roots of the areas; motion: of the centres once each track is moved
+    to its own middle. Means over the frames in which both show an object; a clip that shows none in all of
+    them is 1 off in everything.
     """
-    if not seen.track or not reference.track:
-        missed = float(bool(seen.track) != bool(reference.track))
-        return {"position": missed, "size": missed, "motion": missed, "layout": missed}
-    frames = min(len(seen.track), len(reference.track))
-    a, b = (torch.tensor(o.track[:frames], dtype=torch.float64) for o in (seen, reference))
-    size = [torch.tensor(o.areas[:frames], dtype=torch.float64).sqrt() for o in (seen, reference)]
+    shared = sorted(set(seen.frames) & set(reference.frames))
+    if not shared:
+        missed = float(bool(seen.frames) != bool(reference.frames))
+        return dict.fromkeys((*PARTS, "layout"), missed)
+    (a, a_size), (b, b_size) = (_track(clip, shared) for clip in (seen, reference))
     row = {
         "position": float((a - b).norm(dim=1).mean()),
-        "size": float((size[0] - size[1]).abs().mean()),
-        "motion": float(((a[-1] - a[0]) - (b[-1] - b[0])).norm()),
+        "size": float((a_size - b_size).abs().mean()),
+        "motion": float(((a - a.mean(dim=0)) - (b - b.mean(dim=0))).norm(dim=1).mean()),
     }
     return row | {"layout": sum(row.values()) / len(row)}
+
+
+def _track(clip: Observation, frames: list[int]) -> tuple[Tensor, Tensor]:
+    """(frames, 2) centres and (frames,) roots of the areas."""
+    places = [clip.frames.index(frame) for frame in frames]
+    centres = torch.tensor([clip.track[place] for place in places], dtype=torch.float64)
+    areas = torch.tensor([clip.areas[place] for place in places], dtype=torch.float64)
+    return centres, areas.sqrt()
 
 
 def attention_gflops(size: int, steps: int) -> float:
@@ -134,28 +195,22 @@ def attention_gflops(size: int, steps: int) -> float:
 
 
 def preview_rows(model: SmallModel, index: int, quick: bool) -> Rows:
-    """One seed: every split, the variants of the reshift at k = 10, and the small run."""
+    """One seed: every preview against the whole run at the model's own size."""
     runs = PreviewRuns(model, index)
     full = runs.full()
     reference = runs.seen(full.result)
     rows: Rows = {}
-
-    def add(name: str, preview: Tensor, seconds: float, k: int) -> None:
-        flops = attention_gflops(TRAIN_SIZE, k) + attention_gflops(SMALL, STEPS - k)
-        words = runs.seen(preview).fidelity(held_out_cases(index + 1)[index][0])
-        rows[name] = layout_error(runs.seen(preview), reference) | {
+    for preview in QUICK_ROWS if quick else ALL_ROWS:
+        latent, seconds = runs.result(full, preview)
+        seen = runs.seen(latent)
+        words = seen.fidelity(runs.prompt)
+        large, small = (
+            attention_gflops(TRAIN_SIZE, preview.k),
+            attention_gflops(preview.size, STEPS - preview.k),
+        )
+        rows[str(preview)] = layout_error(seen, reference) | {
             "words": sum(words.values()) / len(words),
             "seconds": seconds,
-            "attention GFLOP": flops,
+            "attention GFLOP": large + small,
         }
-
-    for k in (10,) if quick else SPLITS:
-        if k == STEPS:
-            add(f"{k}-0", full.result, STEPS * full.step_seconds, STEPS)
-        else:
-            add(f"{k}-{STEPS - k}", *runs.changed_after(full, k, "literal", "consistent"), k)
-    if not quick:
-        add("10-30 fresh noise", *runs.changed_after(full, 10, "literal", "fresh"), 10)
-        add("10-30 snr_matched", *runs.changed_after(full, 10, "snr_matched", "consistent"), 10)
-    add(FROM_SMALL, *runs.small_from_start(full), 0)
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,10 @@ from demo.vocabulary import held_out_prompts
 SCALE = 2
 STEP_COUNTS = (8, 9, 10, 11, 12)  # the paper's table 5
 WINDOWS = (2, 3, 4, 5)  # latent frames; the clips have 5
-RENOISE_STRENGTH = 0.3
+RENOISE_STRENGTHS = (0.2, 0.3, 0.4)  # the last is the node's default
+OURS = "flow_map, 10 steps"
+START = "start (bicubic, encoded)"
+VAE_LIMIT = "truth through the VAE"
 # No guidance: the small Refiner has one right answer to find, not a style to exaggerate.
 GUIDANCE = 1.0
 
@@ -89,42 +93,78 @@ def fine_band(clip: Tensor) -> Tensor:
 
 
 def scores(clip: Tensor, truth: Tensor) -> Row:
-    """PSNR, and of the band that the small video does not show: its energy as a share of the truth's, how far
-    that share is from 1 as |ln|, and its correlation with the truth."""
+    """PSNR, and what the band that the small video does not show has in common with the truth's.
+
+    fine energy: its share of the truth's; fine mismatch: how far that is from 1, as |ln|; fine spectrum
+    error: Σ|power - truth's| / Σ truth's over its frequencies, blind to where things are.
+    """
     ours, theirs = fine_band(clip), fine_band(truth)
-    energy = float(ours.abs().square().sum() / theirs.abs().square().sum())
+    power, true_power = (band.abs().square().sum(dim=0) for band in (ours, theirs))
+    energy = float(power.sum() / true_power.sum())
     correlation = float((ours * theirs.conj()).real.sum() / (ours.norm() * theirs.norm()))
     return {
         "PSNR": psnr(clip, truth),
         "fine energy": energy,
         "fine mismatch": abs(float(torch.tensor(energy).log())),
+        "fine spectrum error": float((power - true_power).abs().sum() / true_power.sum()),
         "fine correlation": correlation,
     }
 
 
-def refiner_rows(runs: RefinerRuns, index: int, quick: bool) -> Rows:
-    """One clip by every method."""
-    truth = render(runs.scene(index), SCALE * TRAIN_SIZE)
+def renoised(strength: float) -> str:
+    """The name of a row."""
+    return f"renoise {strength:g}"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A held-out clip: its large truth, the latent of its small rendering, and that enlarged."""
+
+    runs: RefinerRuns
+    index: int
+    truth: Tensor
+    small: Tensor
+    large: Tensor
+
+    def row(self, mode: str, **inputs: Any) -> Row:
+        """The Refiner Sampler's result."""
+        latent, seconds = self.runs.refine(self.large, self.index, mode, **inputs)
+        return scores(self.runs.decoded(latent), self.truth) | {"seconds": seconds}
+
+    def shown(self, video: Tensor) -> Row:
+        """A video that took no steps."""
+        return scores(video, self.truth) | {"seconds": 0.0}
+
+
+def clip_of(runs: RefinerRuns, index: int) -> Clip:
     small = runs.small_latent(index)
+    return Clip(runs, index, render(runs.scene(index), SCALE * TRAIN_SIZE), small, runs.enlarged(small))
+
+
+def method_rows(runs: RefinerRuns, index: int, quick: bool) -> Rows:
+    """One clip by every method."""
+    clip = clip_of(runs, index)
     resize = runs.model.module("s2flow_core.resample").resize_video
     side = SCALE * TRAIN_SIZE
-    bicubic = resize(runs.decoded(small), (side, side), "bicubic")
-    rows = {"bicubic": scores(bicubic, truth) | {"seconds": 0.0}}
-    large = runs.enlarged(small)
+    rows = {
+        "bicubic": clip.shown(resize(runs.decoded(clip.small), (side, side), "bicubic")),
+        OURS: clip.row("flow_map", steps=10),
+    }
+    for strength in RENOISE_STRENGTHS[-1:] if quick else RENOISE_STRENGTHS:
+        rows[renoised(strength)] = clip.row(
+            "renoise", strength=strength, seed=index, steps=4 if quick else 10
+        )
+    rows[START] = clip.shown(runs.decoded(clip.large))
+    if not quick:
+        rows["flashvideo, 5 steps"] = clip.row("flashvideo", seed=index)
+        rows[VAE_LIMIT] = clip.shown(runs.decoded(runs.model.models.vae.encode(clip.truth)))
+    return rows
 
-    def add(name: str, mode: str, **inputs: Any) -> None:
-        latent, seconds = runs.refine(large, index, mode, **inputs)
-        rows[name] = scores(runs.decoded(latent), truth) | {"seconds": seconds}
 
-    for steps in (10,) if quick else STEP_COUNTS:
-        add(f"flow_map, {steps} steps", "flow_map", steps=steps)
-    add("renoise", "renoise", strength=RENOISE_STRENGTH, seed=index, steps=4 if quick else 10)
-    if quick:
-        return rows
-    add("flashvideo, 5 steps", "flashvideo", seed=index)
+def variant_rows(runs: RefinerRuns, index: int) -> Rows:
+    """One clip with other numbers of steps and with temporal windows."""
+    clip = clip_of(runs, index)
+    rows = {f"flow_map, {steps} steps": clip.row("flow_map", steps=steps) for steps in STEP_COUNTS}
     for window in WINDOWS:
-        add(f"window {window}", "flow_map", steps=10, window=window)
-    rows["start (bicubic, encoded)"] = scores(runs.decoded(large), truth) | {"seconds": 0.0}
-    best = runs.model.models.vae.encode(truth)
-    rows["truth through the VAE"] = scores(runs.decoded(best), truth) | {"seconds": 0.0}
+        rows[f"window {window}"] = clip.row("flow_map", steps=10, window=window)
     return rows

@@ -53,7 +53,8 @@ class Observation:
     shape: str | None
     direction: str | None
     ground: str
-    track: tuple[tuple[float, float], ...]  # centre of the largest region, frame by frame
+    frames: tuple[int, ...]  # those with an object
+    track: tuple[tuple[float, float], ...]  # centre of the largest region in each of them
     areas: tuple[float, ...]
 
     @property
@@ -178,6 +179,7 @@ def observe(clip: Tensor) -> Observation:
         shape=shapes.most_common(1)[0][0] if shapes else None,
         direction=direction_of(track),
         ground=nearest(ground_color(frames[len(frames) // 2]), GROUNDS),
+        frames=tuple(number for number, regions in enumerate(found) if regions),
         track=tuple(track),
         areas=tuple(region.area for region in main),
     )
