@@ -17,6 +17,7 @@ from demo.generate import decode, empty_latent, guider_for, schedule
 from demo.measure import held_out_cases
 from demo.models import DIT_SETTINGS
 from demo.observe import Observation, observe
+from s2flow_core.rotary import position_factor
 
 STEPS = 40
 SPLITS = (5, 10, 20, 30, 40)  # the paper's table 4
@@ -29,7 +30,7 @@ class Preview:
     """A way to a small video.
 
     k: steps at the model's own size; 0 is the small size from the start. scale: of the small size. rope:
-    whether the small size's positions are scaled to the trained range.
+    "position" if the small size's positions are scaled to the trained range.
     """
 
     k: int = 10
@@ -81,12 +82,17 @@ class PreviewRuns:
         self.patcher = model.models.model
         self.sigmas = schedule(self.patcher, STEPS)
 
-    def guider(self, rope: str) -> Any:
-        """For the model as it is, or with S²Flow Scale Positions before it."""
+    def guider(self, latent: Tensor, rope: str) -> Any:
+        """For the model as it is, or with core's ScaleROPE, so that any size spans the trained positions."""
         model = self.patcher
-        if rope != "none":
-            node = self.model.module("nodes.scale_positions").S2FlowScalePositions
-            (model,) = node.execute(model, {"samples": empty_latent(1, TRAIN_SIZE)}, rope).args
+        if rope == "position":
+            from comfy_extras.nodes_rope import ScaleROPE
+
+            native = empty_latent(1, TRAIN_SIZE)
+            factor = position_factor(
+                *(x.shape[-1] // DIT_SETTINGS["patch_size"][-1] for x in (native, latent))
+            )
+            (model,) = ScaleROPE.execute(model, factor, 0.0, factor, 0.0, 1.0, 0.0).args
         return guider_for(model, [self.prompt])
 
     def sample(
@@ -95,7 +101,7 @@ class PreviewRuns:
         """Core's Euler; returns LATENT."""
         import comfy.samplers
 
-        return self.guider(rope).sample(
+        return self.guider(latent, rope).sample(
             noise,
             latent,
             comfy.samplers.sampler_object("euler"),
