@@ -139,6 +139,24 @@ def test_a_training_stopped_half_way_ends_where_an_unbroken_one_does(tmp_path: P
     assert torch.equal(run(6, tmp_path / "parts.pt"), unbroken)
 
 
+def test_a_checkpoint_of_other_settings_or_of_more_steps_is_refused(tmp_path: Path):
+    model = torch.nn.Linear(2, 1)
+
+    def run(steps: int, rate: str) -> None:
+        optimizer = training.AdamW(list(model.parameters()))
+        schedule = training.Schedule(steps, 1e-3, decay_share=0.0)
+        loss = {"loss": model(torch.ones(1, 2)).sum()}
+        training.train(
+            "test", model, optimizer, lambda _: loss, schedule, tmp_path / "c.pt", settings={"rate": rate}
+        )
+
+    run(1, "slow")
+    with pytest.raises(SystemExit, match="rate: slow then, fast now"):
+        run(1, "fast")
+    with pytest.raises(SystemExit, match="steps: 1 done, 0 asked for"):
+        run(0, "slow")
+
+
 FULL_DISK = """
 import resource, sys, torch
 from pathlib import Path
