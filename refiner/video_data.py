@@ -13,7 +13,7 @@ from .buckets import UNIT, bucket_size, fit_bucket
 from .codec import Codec, encode_pair
 from .degradation import PixelDegradation, degrade_pixels
 from .pair_cache import Pair, PairCache
-from .videos import ClipRules, SkippedVideos, list_videos, usable_clips
+from .videos import ClipRules, SkippedVideos, list_videos, unreadable, usable_clips
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,16 @@ class VideoData:
 
 def encode_videos(data: VideoData, codec: Codec, context: Tensor, cache: PairCache) -> SkippedVideos:
     """Fills the cache; goes on where a stopped run was. context: (tokens, width), the text of every clip."""
-    skipped = SkippedVideos()
-    missing = {path: missing_pairs(path, data, cache) for path in list_videos(data.folder)}
+    skipped = SkippedVideos(data.folder)
+    missing = {}
+    for path in list_videos(data.folder):
+        try:
+            missing[path] = missing_pairs(path, data, cache)
+        except OSError as problem:
+            skipped.add(path, unreadable(problem))
     unread = [path for path, names in missing.items() if names]
     for path, frames in usable_clips(unread, data.rules, skipped):
-        try:
-            size = bucket_size(frames.shape[2], frames.shape[1], data.area)
-        except ValueError as reason:
-            skipped.add(path.name, str(reason))
-            continue
+        size = bucket_size(frames.shape[2], frames.shape[1], data.area)
         high = fit_bucket(frames, size)
         small = tuple(max(UNIT // 2, round(side / data.scale / 8) * 8) for side in size)
         for variant, name in missing[path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,7 @@ from PIL import Image
 from demo.clips import draw_scene, render
 from demo.video_files import write_frames
 from refiner.buckets import UNIT, bucket_size, fit_bucket
+from refiner.captions import caption_of
 from refiner.degradation import PixelDegradation, blurred, compressed, degrade_pixels
 from refiner.flow_mapping import FlowMapping, draw_sigmas, flow_mapping_loss
 from refiner.pair_cache import Pair, PairCache
@@ -21,6 +23,7 @@ from refiner.train import stage_list
 from refiner.videos import (
     ClipRules,
     SkippedVideos,
+    Unusable,
     laplacian_variance,
     list_videos,
     read_clip,
@@ -102,15 +105,110 @@ RULES = ClipRules(least_frames=5, most_frames=9)
 
 
 def test_unusable_videos_are_skipped_by_name_and_counted(folder: Path):
-    skipped = SkippedVideos()
+    skipped = SkippedVideos(folder)
     used = [path.name for path, _ in usable_clips(list_videos(folder), RULES, skipped)]
     assert used == ["deep.mp4", "fast.mp4", "good.mp4"]
-    assert skipped.reasons.keys() == {"short.mp4", "dark.mp4", "soft.mp4", "cut.mp4", "empty.mkv"}
-    assert "too short, 3 of 5 frames" in skipped.reasons["short.mp4"]
-    assert "mean brightness 0.0" in skipped.reasons["dark.mp4"]
-    assert "too soft" in skipped.reasons["soft.mp4"]
-    assert "cannot be read" in skipped.reasons["cut.mp4"]
-    assert skipped.summary().startswith("5 videos skipped")
+    reasons = {name: str(reason) for name, reason in skipped.reasons.items()}
+    assert reasons.keys() == {"short.mp4", "dark.mp4", "soft.mp4", "cut.mp4", "empty.mkv"}
+    assert reasons["short.mp4"] == "too short (3 of 5 frames at 16 per second)"
+    assert reasons["dark.mp4"].startswith("too dark (mean 0.0")
+    assert reasons["soft.mp4"].startswith("too soft (Laplacian variance")
+    assert (
+        reasons["cut.mp4"]
+        == reasons["empty.mkv"]
+        == "cannot be read (Invalid data found when processing input)"
+    )
+    assert (
+        skipped.summary() == "5 videos skipped: 2 × cannot be read; 1 × too dark; 1 × too short; 1 × too soft"
+    )
+
+
+def cut_off(path: Path) -> None:
+    video(path, CLIP)
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def resized(path: Path) -> None:
+    """One stream of pictures of two sizes."""
+    parts = []
+    for size in (64, 96):
+        with av.open(str(path), "w", format="h264") as container:
+            stream = container.add_stream("libx264", rate=16)
+            stream.width = stream.height = size
+            for frame in render(draw_scene(3), size=size, frames=9):
+                pixels = (frame * 255).round().byte().numpy()
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            container.mux(stream.encode())
+        parts.append(path.read_bytes())
+    path.write_bytes(b"".join(parts))
+
+
+def sound_only(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+        frame.sample_rate = 16000
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def with_binary_caption(path: Path) -> None:
+    video(path, CLIP)
+    path.with_suffix(".txt").write_bytes(b"\xff\xfe\x00")
+
+
+UNUSABLE = {
+    "cut off": (cut_off, "cannot be read"),
+    "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
+    "dangling link": (lambda path: path.symlink_to("nowhere.mp4"), "cannot be read"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "cannot be read"),
+    "folder": (Path.mkdir, "cannot be read"),
+    "sound only": (sound_only, "has no picture"),
+    "changing size": (resized, "changes its frame size"),
+    "tiny": (lambda path: video(path, CLIP[:, :2, :16]), "too small"),
+    "short": (lambda path: video(path, CLIP[:3]), "too short"),
+    "bright": (lambda path: video(path, torch.ones_like(CLIP)), "too bright"),
+    "caption": (with_binary_caption, "its caption is no UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in UNUSABLE if kind != "caption"])
+def test_nothing_in_a_folder_stops_the_reading(tmp_path: Path, kind: str):
+    """Two unusable files of one name in two folders, beside a good one."""
+    make, reason = UNUSABLE[kind]
+    for below in ("one", "two"):
+        (tmp_path / below).mkdir()
+        make(tmp_path / below / "clip.mp4")
+    video(tmp_path / "good.mp4", CLIP)
+    skipped = SkippedVideos(tmp_path)
+    used = [path.name for path, _ in usable_clips(list_videos(tmp_path), RULES, skipped)]
+    assert used == ["good.mp4"]
+    assert skipped.reasons.keys() == {"one/clip.mp4", "two/clip.mp4"}
+    assert all(str(tmp_path) not in str(why) for why in skipped.reasons.values())
+    assert skipped.summary() == f"2 videos skipped: 2 × {reason}"
+
+
+def test_a_decoder_may_raise_anything(folder: Path, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no such pixel format")
+
+    monkeypatch.setattr(av, "open", fails)
+    with pytest.raises(Unusable, match=r"cannot be read \(no such pixel format\)"):
+        read_clip(folder / "good.mp4", RULES)
+
+
+def test_one_skipped_video_is_one_video(tmp_path: Path):
+    skipped = SkippedVideos(tmp_path)
+    skipped.add(tmp_path / "a.mp4", Unusable("too short"))
+    assert skipped.summary() == "1 video skipped: 1 × too short"
+
+
+def test_a_caption_lies_beside_its_clip(tmp_path: Path):
+    (tmp_path / "clip.txt").write_bytes("\ufeffa red circle\n".encode())
+    assert caption_of(tmp_path / "clip.mp4") == "a red circle"
+    assert caption_of(tmp_path / "other.mp4") == ""
 
 
 def test_a_faster_video_loses_frames_to_the_training_rate(folder: Path):

@@ -52,7 +52,7 @@ def test_a_folder_of_videos_becomes_a_checkpoint_that_core_loads(comfy_modules, 
     import comfy.sd
 
     out, said = trained
-    assert "1 videos skipped: 1 × cannot be read" in said
+    assert "1 video skipped: 1 × cannot be read" in said
     model = comfy.sd.load_diffusion_model(str(out))
     assert type(model.model.diffusion_model).__name__ == "WanModel"
     assert len(model.model.diffusion_model.blocks) == 2
