@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -110,6 +110,31 @@ def save_atomically(state: Any, path: Path) -> None:
         raise
 
 
+def require_same_training(checkpoint: Path, settings: Mapping[str, str], steps: int) -> None:
+    """Refuses to go on from a checkpoint of another training: the result would be neither of the two.
+
+    settings: what the training's result depends on, by name. Raises SystemExit where the file was written
+    with others, or has gone further than `steps`; a file that is not there is fine.
+    """
+    if not checkpoint.is_file():
+        return
+    # Mapped, because the settings are all that is read of a large model.
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    then = state.get("settings", {})
+    differing = [
+        f"{name}: {then.get(name, 'unknown')} then, {settings.get(name, 'none')} now"
+        for name in {**then, **settings}
+        if then.get(name) != settings.get(name)
+    ]
+    if state["step"] > steps:
+        differing.append(f"steps: {state['step']} done, {steps} asked for")
+    if differing:
+        raise SystemExit(
+            f"{checkpoint} belongs to a training with other settings ({'; '.join(differing)}). Use the "
+            f"former settings to go on with it; to start anew, give another --out or delete the file."
+        )
+
+
 def train(
     name: str,
     model: nn.Module,
@@ -118,25 +143,30 @@ def train(
     schedule: Schedule,
     checkpoint: Path,
     validate: Callable[[nn.Module], str] | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """Runs the loop from the last checkpoint on and returns the model with averaged weights.
 
     loss_of_step(step) returns the named parts of the loss, of which "loss" is minimised. It must draw
     its data from the step number alone, so that a resumed run sees what an unbroken one would have.
+    settings: as in `require_same_training`; they are stored with every checkpoint.
     """
+    settings = dict(settings or {})
     average = copy.deepcopy(model).eval()
     first_step = 0
+    require_same_training(checkpoint, settings, schedule.steps)
     if checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         first_step = state["step"]
 
     def save(step: int) -> None:
-        state = {"model": model.state_dict(), "average": average.state_dict()}
+        weights = {"model": model.state_dict(), "average": average.state_dict()}
+        progress = {"optimizer": optimizer.state_dict(), "step": step, "settings": settings}
         try:
-            save_atomically(state | {"optimizer": optimizer.state_dict(), "step": step}, checkpoint)
+            save_atomically(weights | progress, checkpoint)
         except (OSError, RuntimeError) as problem:
             tqdm.write(f"{name} step {step}: no checkpoint written ({problem}); the last good one is kept")
 

@@ -24,7 +24,10 @@ class Codec(Protocol):
 
 
 class CoreCodec:
-    """Any VAE that ComfyUI loads, with the latent format of the model."""
+    """Any VAE that ComfyUI loads, with the latent format of the model.
+
+    Raises SystemExit for a file that holds no VAE, or one with other latent channels than the format.
+    """
 
     def __init__(self, path: Path, latent_format: Any):
         import comfy.sd
@@ -32,6 +35,14 @@ class CoreCodec:
 
         self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(path)))
         self.latent_format = latent_format
+        wanted = latent_format.latent_channels
+        if self.vae.first_stage_model is None:
+            raise SystemExit(f"{path} is no VAE: give --vae the Wan 2.1 VAE (wan_2.1_vae.safetensors).")
+        if self.vae.latent_channels != wanted:
+            raise SystemExit(
+                f"The latents of {path} have {self.vae.latent_channels} channels, and Wan 2.1's {wanted}: "
+                f"give --vae the Wan 2.1 VAE (wan_2.1_vae.safetensors)."
+            )
 
     def encode(self, frames: Tensor) -> Tensor:
         return self.latent_format.process_in(self.vae.encode(frames).float().cpu())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from s2flow_core.flow import renoise, snr_matched_sigma
 from s2flow_core.flow_map import degraded, reference_signal
@@ -19,14 +20,14 @@ class FlowMapping:
 
     time_shift: of σ ~ LogitNormal(0, 1). noise_levels: the degradation of the small latent, in thousandths
     of FlashVideo's reference step (the paper's "noise in [0.6, 0.9]"). noise_share: share of the samples
-    that get it; the others train the flow map from a small video as it is. drop_prompt: share without text.
-    relative: every sample's error counts as a share of its own target. Without it, the degraded samples,
-    whose targets are fifty times larger, drown the others.
+    that get it, all of them in the paper; the others train the flow map from a small video as it is.
+    drop_prompt: share that sees the empty prompt. relative: every sample's error counts as a share of its own
+    target. Without it, the degraded samples, whose targets are fifty times larger, drown the others.
     """
 
     time_shift: float = 5.0
     noise_levels: tuple[float, float] = (0.6, 0.9)
-    noise_share: float = 0.5
+    noise_share: float = 1.0
     drop_prompt: float = 0.1
     relative: bool = False
 
@@ -41,14 +42,15 @@ def flow_mapping_loss(
     high: Tensor,
     low: Tensor,
     context: Tensor,
+    empty: Tensor,
     settings: FlowMapping,
     generator: torch.Generator,
 ) -> Tensor:
     """Mean squared error per sample (B,) of the velocity z_LR - z_HR.
 
-    high, low: (B, C, T, H, W) in model space, low enlarged to high's size. context: (B, tokens, width), zeros
-    stand for no prompt. model takes state, timesteps 0...1000 and context. Draws come from the generator (on
-    the CPU) alone.
+    high, low: (B, C, T, H, W) in model space, low enlarged to high's size. context: (B, tokens, width).
+    empty: (tokens, width), the empty prompt, which takes a dropped one's place. model takes state, timesteps
+    0...1000 and context. Draws come from the generator (on the CPU) alone.
     """
     count, device = len(high), high.device
     least, most = settings.noise_levels
@@ -63,7 +65,8 @@ def flow_mapping_loss(
 
     sigma = draw_sigmas(count, settings.time_shift, generator).to(device)
     dropped = torch.rand(count, generator=generator).to(device) < settings.drop_prompt
-    context = torch.where(dropped[:, None, None], torch.zeros_like(context), context)
+    texts = pad_sequence([*context, empty], batch_first=True)  # (B + 1, tokens, width)
+    context = torch.where(dropped[:, None, None], texts[-1], texts[:-1])
     state = renoise(high, low, rearrange(sigma, "b -> b 1 1 1 1"))
     velocity = model(state, sigma * 1000, context)
     target = low - high

@@ -38,7 +38,10 @@ def new_refiner(**changes: Any) -> HostModule:
 
 
 def load_refiner(path: Path, dtype: torch.dtype, device: str) -> HostModule:
-    """The diffusion model of a checkpoint as ComfyUI loads it, ready to be trained."""
+    """The diffusion model of a checkpoint as ComfyUI loads it, ready to be trained.
+
+    dtype: of the weights; what is trained itself wants float32, what stays frozen under a LoRA does not.
+    """
     import comfy.sd
 
     patcher = comfy.sd.load_diffusion_model(str(path), model_options={"dtype": dtype})

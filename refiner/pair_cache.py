@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 _MOST_KEPT_BYTES = 2**30
 
@@ -43,9 +44,18 @@ class PairCache:
 
     def add(self, name: str, pair: Pair) -> None:
         """Writes a pair in half precision; a killed run leaves no half file."""
+        self._write(name, vars(pair))
+
+    def add_text(self, name: str, context: Tensor) -> None:
+        """Keeps a text (tokens, width) that belongs to no pair, such as the empty prompt."""
+        self._write(name, {"context": context})
+
+    def text(self, name: str) -> Tensor:
+        return load_file(self.path(name))["context"].float()
+
+    def _write(self, name: str, tensors: dict[str, Tensor]) -> None:
         partial = self.folder / f".{name}.partial"
-        tensors = {key: value.to(torch.float16).contiguous() for key, value in vars(pair).items()}
-        save_file(tensors, partial)
+        save_file({key: value.to(torch.float16).contiguous() for key, value in tensors.items()}, partial)
         partial.replace(self.path(name))
 
     def load(self, path: Path) -> Pair:
@@ -59,10 +69,13 @@ class PairCache:
             self._kept_bytes += size
         return pair
 
-    def groups(self) -> list[list[Path]]:
-        """The files of every latent shape, in a fixed order; a damaged file is left out."""
+    def groups(self, names: list[str]) -> list[list[Path]]:
+        """The files of these pairs by latent shape, in a fixed order; a damaged file is left out.
+
+        Pairs of former runs with other settings may lie in the same folder and are no part of this one.
+        """
         by_shape: dict[tuple[int, ...], list[Path]] = defaultdict(list)
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in sorted(map(self.path, names)):
             try:
                 with safe_open(path, "pt") as file:
                     by_shape[tuple(file.get_slice("high").get_shape())].append(path)
@@ -71,9 +84,12 @@ class PairCache:
         return list(by_shape.values())
 
     def batch(self, paths: list[Path], frames: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, T, H, W) high and low and (B, tokens, width); the first `frames` latent frames of each."""
+        """(B, C, T, H, W) high and low and (B, tokens, width); the first `frames` latent frames of each.
+
+        Shorter texts are filled up with zeros, as Wan's text encoder does it.
+        """
         pairs = [self.load(path) for path in paths]
         high, low = (
             torch.stack([getattr(pair, name)[:, :frames] for pair in pairs]) for name in ("high", "low")
         )
-        return high, low, torch.stack([pair.context for pair in pairs])
+        return high, low, pad_sequence([pair.context for pair in pairs], batch_first=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,47 +34,84 @@ class Batching:
     crop: int = 0
 
 
+@dataclass(frozen=True)
+class TrainingPairs:
+    """names: of this run's pairs in the cache. empty: (tokens, width), what a dropped prompt becomes."""
+
+    cache: PairCache
+    names: list[str]
+    empty: Tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training happens, and which one it is.
+
+    work: folder of the checkpoints. settings: all that the result depends on, by name; checkpoints of other
+    settings are refused. half: run the model in bf16.
+    """
+
+    work: Path
+    settings: Mapping[str, str]
+    device: str = "cpu"
+    half: bool = True
+
+    def checkpoint(self, number: int) -> Path:
+        return self.work / f"refiner_stage{number + 1}.pt"
+
+    def settings_of_stage(self, stages: list[Stage], number: int) -> dict[str, str]:
+        """Of the stage's own steps nothing: a training of a constant rate may be made longer."""
+        before = ", ".join(f"{stage.latent_frames}:{stage.steps}" for stage in stages[:number])
+        frames = str(stages[number].latent_frames)
+        return {**self.settings, "latent frames": frames, "stages before": before or "none"}
+
+    def require_same(self, stages: list[Stage]) -> None:
+        """Raises SystemExit where a checkpoint of another training lies in the folder."""
+        for number, stage in enumerate(stages):
+            settings = self.settings_of_stage(stages, number)
+            training.require_same_training(self.checkpoint(number), settings, stage.steps)
+
+
 def run_stages(
     model: HostModule,
     trained: nn.Module,
     optimizer_of: Callable[[nn.Module], training.Optimizer],
-    cache: PairCache,
+    pairs: TrainingPairs,
     stages: list[Stage],
     schedule: training.Schedule,
     mapping: FlowMapping,
     batching: Batching,
-    work: Path,
-    device: str = "cpu",
-    half: bool = True,
+    run: Run,
 ) -> nn.Module:
     """Trains `trained` (the model, or the LoRA layers inside it) and returns its averaged weights.
 
-    half: run the model in bf16. A stopped run goes on in the stage and at the step of its last checkpoint.
+    A stopped run goes on in the stage and at the step of its last checkpoint. Raises SystemExit if there is
+    no pair, or a checkpoint is another training's.
     """
-    groups = cache.groups()
+    run.require_same(stages)
+    groups = pairs.cache.groups(pairs.names)
     if not groups:
-        raise SystemExit(f"There is no training pair in {cache.folder}; the messages above say why.")
+        raise SystemExit("No video can be trained on; the messages above say why.")
     average = trained
     for number, stage in enumerate(stages):
 
         def loss_of_step(step: int, stage: Stage = stage, number: int = number) -> dict[str, Tensor]:
             generator = torch.Generator().manual_seed(number * 10**9 + step)
-            high, low, context = draw_batch(cache, groups, stage, batching, step, generator)
-            autocast = torch.autocast(device, torch.bfloat16) if half else nullcontext()
+            drawn = draw_batch(pairs.cache, groups, stage, batching, step, generator)
+            high, low, context, empty = (tensor.to(run.device) for tensor in (*drawn, pairs.empty))
+            autocast = torch.autocast(run.device, torch.bfloat16) if run.half else nullcontext()
             with autocast:
-                losses = flow_mapping_loss(
-                    model, high.to(device), low.to(device), context.to(device), mapping, generator
-                )
+                losses = flow_mapping_loss(model, high, low, context, empty, mapping, generator)
             return {"loss": losses.mean()}
 
-        checkpoint = work / f"refiner_stage{number + 1}.pt"
         average = training.train(
             f"Refiner, stage {number + 1} of {len(stages)}",
             trained,
             optimizer_of(trained),
             loss_of_step,
             replace(schedule, steps=stage.steps),
-            checkpoint,
+            run.checkpoint(number),
+            settings=run.settings_of_stage(stages, number),
         )
         trained.load_state_dict(average.state_dict())
     return average

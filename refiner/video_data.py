@@ -2,65 +2,106 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from .buckets import UNIT, bucket_size, fit_bucket
+from .captions import TextEncoder, caption_of
 from .codec import Codec, encode_pair
 from .degradation import PixelDegradation, degrade_pixels
+from .fingerprint import fingerprint
 from .pair_cache import Pair, PairCache
-from .videos import ClipRules, SkippedVideos, list_videos, usable_clips
+from .videos import ClipRules, SkippedVideos, Unusable, list_videos, unreadable, usable_clips
 
 
 @dataclass(frozen=True)
-class VideoData:
-    """folder: of videos. area: of the large clips in pixels. scale: between small and large.
+class PairSettings:
+    """What a pair depends on beside its video.
 
-    variants: differently degraded copies of each clip.
+    area: of the large clips in pixels. scale: between small and large. vae, text: the encoders' fingerprints.
     """
 
-    folder: Path
     area: int
-    scale: float = 2.0
-    variants: int = 2
+    scale: float
+    vae: str
+    text: str
     rules: ClipRules = field(default_factory=ClipRules)
     degradation: PixelDegradation = field(default_factory=PixelDegradation)
 
 
-def encode_videos(data: VideoData, codec: Codec, context: Tensor, cache: PairCache) -> SkippedVideos:
-    """Fills the cache; goes on where a stopped run was. context: (tokens, width), the text of every clip."""
-    skipped = SkippedVideos()
-    missing = {path: missing_pairs(path, data, cache) for path in list_videos(data.folder)}
-    unread = [path for path, names in missing.items() if names]
-    for path, frames in usable_clips(unread, data.rules, skipped):
+@dataclass(frozen=True)
+class Video:
+    """A file as it lies below the training folder, before it is read.
+
+    name: its path below the folder. facts: change when the file or its caption does.
+    """
+
+    path: Path
+    name: str
+    caption: str
+    facts: str
+
+    def pair_name(self, settings: PairSettings, variant: int) -> str:
+        """A name that changes with everything that the pair depends on."""
+        return fingerprint(self.facts, settings, variant)
+
+
+def find_videos(folder: Path, skipped: SkippedVideos, captions: bool) -> list[Video]:
+    """Every video below the folder; a dangling link or an unreadable caption is skipped.
+
+    captions: read the text beside each; without, a caption says nothing and changes nothing.
+    """
+    videos = []
+    for path in list_videos(folder):
         try:
-            size = bucket_size(frames.shape[2], frames.shape[1], data.area)
-        except ValueError as reason:
-            skipped.add(path.name, str(reason))
+            file = path.stat()
+            caption = caption_of(path) if captions else ""
+        except OSError as problem:
+            skipped.add(path, unreadable(problem))
             continue
+        except Unusable as reason:
+            skipped.add(path, reason)
+            continue
+        name = path.relative_to(folder).as_posix()
+        facts = fingerprint(name, file.st_size, file.st_mtime_ns, caption)
+        videos.append(Video(path, name, caption, facts))
+    return videos
+
+
+def encode_videos(
+    videos: list[Video],
+    settings: PairSettings,
+    variants: int,
+    codec_of: Callable[[], Codec],
+    text: TextEncoder,
+    cache: PairCache,
+    skipped: SkippedVideos,
+) -> list[str]:
+    """Names of the pairs that the videos gave; those that a former run left in the cache are not made again.
+
+    variants: differently degraded copies of each clip. codec_of: loads the VAE, called when it is needed.
+    """
+    names = {video.path: [video.pair_name(settings, i) for i in range(variants)] for video in videos}
+    by_path = {video.path: video for video in videos}
+    unread = [path for path, wanted in names.items() if not all(map(cache.has, wanted))]
+    codec = codec_of() if unread else None
+    for path, frames in usable_clips(unread, settings.rules, skipped):
+        assert codec is not None
+        video = by_path[path]
+        size = bucket_size(frames.shape[2], frames.shape[1], settings.area)
         high = fit_bucket(frames, size)
-        small = tuple(max(UNIT // 2, round(side / data.scale / 8) * 8) for side in size)
-        for variant, name in missing[path]:
-            generator = torch.Generator().manual_seed(int(name[:8], 16))
-            low = degrade_pixels(high, (small[0], small[1]), data.degradation, generator)
+        height, width = (max(UNIT // 2, round(side / settings.scale / 8) * 8) for side in size)
+        for variant, name in enumerate(names[path]):
+            if cache.has(name):
+                continue
+            # From the place alone, so that a copied folder is degraded alike.
+            seed = int(fingerprint(video.name, variant)[:8], 16)
+            generator = torch.Generator().manual_seed(seed)
+            low = degrade_pixels(high, (height, width), settings.degradation, generator)
             high_latent, low_latent = encode_pair(codec, high, low)
-            cache.add(name, Pair(high_latent, low_latent, context))
-            print(f"{path.name}: {size[1]}×{size[0]}, {len(high)} frames, variant {variant + 1}", flush=True)
-    return skipped
-
-
-def missing_pairs(path: Path, data: VideoData, cache: PairCache) -> list[tuple[int, str]]:
-    """Variants of a video that are not in the cache yet, with their names."""
-    names = [pair_name(path, data, variant) for variant in range(data.variants)]
-    return [(variant, name) for variant, name in enumerate(names) if not cache.has(name)]
-
-
-def pair_name(path: Path, data: VideoData, variant: int) -> str:
-    """A name that changes with everything that the pair depends on."""
-    facts = path.stat()
-    text = f"{path.name} {facts.st_size} {data.area} {data.scale} {data.degradation} {data.rules} {variant}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+            cache.add(name, Pair(high_latent, low_latent, text.encode(video.caption)))
+            print(f"{video.name}: {size[1]}×{size[0]}, {len(high)} frames, variant {variant + 1}", flush=True)
+    return [name for wanted in names.values() for name in wanted if cache.has(name)]
