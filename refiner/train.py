@@ -83,9 +83,9 @@ def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--noise-share",
         type=share,
-        default=1.0,
+        default=0.25,
         help="share of the samples whose small latent is degraded with noise. 1: all, as in the paper,\n"
-        "for the mode flashvideo; 0: none, for flow_map; between: both",
+        "for the mode flashvideo; 0: none, for flow_map; between, as in the shipped Refiner: both",
     )
     parser.add_argument(
         "--noise-levels",
@@ -98,9 +98,10 @@ def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--drop-prompt", type=share, default=0.1, help="share that sees the empty prompt")
     parser.add_argument(
         "--relative",
-        action="store_true",
-        help="count a sample's error as a share of its own target (the demo's loss): between 0 and 1 of\n"
-        "--noise-share, the clean samples would otherwise hardly count. Not in the paper",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="count a sample's error as a share of its own target: between 0 and 1 of --noise-share, the\n"
+        "clean samples would otherwise hardly count. Not in the paper",
     )
     parser.add_argument("--checkpointing", action="store_true", help="less memory, a third more time")
     parser.add_argument(

@@ -406,12 +406,14 @@ def test_wrong_options_are_answered_with_a_sentence(tmp_path: Path, capsys, opti
     assert re.search(BAD_OPTIONS[options], capsys.readouterr().err)
 
 
-def test_a_training_on_videos_has_the_papers_values_and_every_one_can_be_chosen(tmp_path: Path):
+def test_a_training_on_videos_is_that_of_the_shipped_refiner_and_the_papers_can_be_chosen(tmp_path: Path):
     (tmp_path / "file").touch()
     given = f"--videos {tmp_path} --out x.safetensors --vae {tmp_path / 'file'}".split()
-    paper = FlowMapping(5.0, noise_levels=(0.6, 0.9), noise_share=1.0, drop_prompt=0.1, relative=False)
-    assert mapping_of(parse_arguments(given)) == paper
-    chosen = ["--noise-share", "0.5", "--noise-levels", "0.65", "0.75", "--drop-prompt", "0.2", "--relative"]
+    shipped = FlowMapping(5.0, noise_levels=(0.6, 0.9), noise_share=0.25, drop_prompt=0.1, relative=True)
+    assert mapping_of(parse_arguments(given)) == shipped
+    paper = ["--noise-share", "1", "--no-relative"]
+    assert mapping_of(parse_arguments(given + paper)) == FlowMapping()
+    chosen = ["--noise-share", "0.5", "--noise-levels", "0.65", "0.75", "--drop-prompt", "0.2"]
     assert mapping_of(parse_arguments(given + chosen)) == FlowMapping(5.0, (0.65, 0.75), 0.5, 0.2, True)
     assert (DEMO_MAPPING.noise_share, DEMO_MAPPING.relative) == (0.25, True)
 
