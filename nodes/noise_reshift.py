@@ -61,7 +61,10 @@ class S2FlowNoiseReshift(io.ComfyNode):
                     min=0.05,
                     max=1.0,
                     step=0.05,
-                    tooltip="Size of each side after the change; used while width and height are 0.",
+                    tooltip=(
+                        "Size of each side after the change, rounded to what the model's patches divide. "
+                        "Used while width and height are 0."
+                    ),
                 ),
                 io.Combo.Input(
                     "noise_mode",

@@ -52,28 +52,42 @@ def shrunk_size(
 ) -> tuple[int, int]:
     """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
 
-    size, patch: (H, W) in latent cells; pixels: per cell. Both sides must be whole patches; otherwise a
-    ValueError names the nearest valid size.
+    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
+    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one.
     """
     if wanted is not None:
-        exact = (wanted[0] / pixels, wanted[1] / pixels)
-    elif scale is not None and math.isfinite(scale) and 0 < scale <= 1:
-        exact = (size[0] * scale, size[1] * scale)
-    else:
+        return _exact_size(size, patch, pixels, wanted)
+    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
         raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
-    if exact == size:
+    if scale == 1:
         return size
-    nearest_h, nearest_w = (
-        min(max(round(cells / step) * step, step), side // step * step)
-        for cells, step, side in zip(exact, patch, size, strict=True)
+    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
+
+
+def _whole_patches(
+    cells: tuple[float, float], patch: tuple[int, int], largest: tuple[int, int]
+) -> tuple[int, int]:
+    """The size (h, w) of whole patches nearest to `cells`, within the large size."""
+    height, width = (
+        min(max(round(side / step), 1) * step, limit // step * step or limit)
+        for side, step, limit in zip(cells, patch, largest, strict=True)
     )
-    if exact == (nearest_h, nearest_w):
-        return nearest_h, nearest_w
+    return height, width
+
+
+def _exact_size(
+    size: tuple[int, int], patch: tuple[int, int], pixels: int, wanted: tuple[int, int]
+) -> tuple[int, int]:
+    """`wanted` (height, width) in pixels as cells; raises if it is no smaller size of whole patches."""
+    height, width = wanted
+    for valid in (size, _whole_patches((height / pixels, width / pixels), patch, size)):
+        if (valid[0] * pixels, valid[1] * pixels) == (height, width):
+            return valid
     raise ValueError(
-        f"A video of {size[1] * pixels}×{size[0] * pixels} would become "
-        f"{exact[1] * pixels:g}×{exact[0] * pixels:g}. That is no smaller size that this model can cut into "
-        f"patches of {patch[1] * pixels}×{patch[0] * pixels} pixels. The nearest valid size is "
-        f"{nearest_w * pixels}×{nearest_h * pixels}: set it as width and height."
+        f"A video of {size[1] * pixels}×{size[0] * pixels} would become {width}×{height}. That is no smaller "
+        f"size that this model can cut into patches of {patch[1] * pixels}×{patch[0] * pixels} pixels. The "
+        f"nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width and height, or set "
+        "both to 0 to use scale."
     )
 
 

@@ -28,10 +28,59 @@ PROMISED = {
     "s2flow_pick_one_of_four": {"s2flow_picked": 256},
 }
 
+# The node's input that holds the video whose size it changes; a trajectory has the size of its run.
+CHANGE_THE_SIZE = {
+    "S2FlowNoiseReshift": "latent",
+    "S2FlowUpsample": "trajectory",
+    "S2FlowRefinerSampler": "latent",
+}
+# Of Wan: pixels per latent cell, and cells per token.
+CELL, PATCH = 8, (1, 2, 2)
+
 
 def as_prompt(comfyui_server, name: str) -> dict[str, Any]:
     workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     return to_api(workflow, comfyui_server.object_info)
+
+
+def sizes_of(comfy_modules, prompt: dict[str, Any], key: str, first: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels of the video that a node gives if the empty latent has the size `first`."""
+    kind, inputs = prompt[key]["class_type"], prompt[key]["inputs"]
+    if kind == "EmptyHunyuanLatentVideo":
+        return first
+    if kind in CHANGE_THE_SIZE:
+        before = sizes_of(comfy_modules, prompt, inputs[CHANGE_THE_SIZE[kind]][0], first)
+        cells = (before[0] // CELL, before[1] // CELL)
+        width, height = inputs["width"], inputs["height"]
+        if kind == "S2FlowNoiseReshift":
+            shrunk_size = comfy_modules.pack("s2flow_core.reshift").shrunk_size
+            wanted = (height, width) if width else None
+            height, width = shrunk_size(cells, PATCH[1:], CELL, inputs["scale"], wanted)
+            return height * CELL, width * CELL
+        video = comfy_modules.pack("s2flow_core.transition").LatentVideo((1, 16, 5, *cells), PATCH)
+        wanted_size = comfy_modules.pack("nodes.host.enlargement").wanted_size
+        size = wanted_size(video, CELL, inputs["scale"], width, height)
+        return size.height, size.width
+    # Samplers and the pick pass the size of their latent on.
+    source = inputs.get("latent_image") or inputs.get("latent")
+    return sizes_of(comfy_modules, prompt, source[0], first)
+
+
+@pytest.mark.parametrize("first", [(480, 832), (720, 1280)], ids=["480p", "720p"])
+@pytest.mark.parametrize("name", ["s2flow_quickstart", *PROMISED])
+def test_a_real_models_size_in_the_empty_latent_is_all_that_must_change(
+    comfy_modules, comfyui_server, name, first
+):
+    """Sizes alone, as the nodes work them out: none is refused, and the last is about twice the first."""
+    prompt = as_prompt(comfyui_server, name)
+    changing = [key for key, node in prompt.items() if node["class_type"] in CHANGE_THE_SIZE]
+    assert changing
+    sizes = [sizes_of(comfy_modules, prompt, key, first) for key in changing]
+    for height, width in sizes:
+        assert height % (CELL * PATCH[1]) == width % (CELL * PATCH[2]) == 0
+    largest = max(sizes)
+    for side, own in zip(largest, first, strict=True):
+        assert abs(side - 2 * own) <= CELL * PATCH[1]
 
 
 def test_every_workflow_has_a_thumbnail():
