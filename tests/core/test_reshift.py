@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from s2flow_core.flow import low_res_sigma, renoise, shifted_sigmas
 from s2flow_core.reshift import (
+    check_step_of_noise,
     noise_in_state,
     remaining_sigmas,
     reshifted_noise,
@@ -138,6 +139,26 @@ def test_the_named_size_is_valid_and_another_one(height: int, width: int, patch:
         shrunk = shrunk_size(size, (patch, patch), 8, wanted=(down, across))
     assert (shrunk[0] * 8, shrunk[1] * 8) == (down, across)
     assert all(0 < small <= large and small % patch == 0 for small, large in zip(shrunk, size, strict=True))
+
+
+@given(st.integers(2, 60), st.floats(1, 8), st.data())
+def test_noise_of_another_step_is_named_once_it_is_a_tenth_off(steps: int, shift: float, data):
+    """A run that stopped after `ran` steps, read at k, with an exact clean estimate."""
+    sigmas = shifted_sigmas(steps, shift)
+    k, ran = data.draw(st.integers(1, steps - 1)), data.draw(st.integers(1, steps - 1))
+    noise = GOAL / GOAL.std()
+    read = noise_in_state(noise * sigmas[ran] / (1 - sigmas[ran]), torch.zeros(SHAPE), float(sigmas[k]))
+    if k == ran:
+        check_step_of_noise(read, sigmas, k)
+    elif not 1 / 1.1 <= read.std() <= 1.1:
+        with pytest.raises(ValueError, match=f"k is {k}, but .* stopped after {ran} of these {steps} steps"):
+            check_step_of_noise(read, sigmas, k)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e4])
+def test_what_is_no_noise_of_any_step_is_said(factor: float):
+    with pytest.raises(ValueError, match="no step of these sigmas explains"):
+        check_step_of_noise(START * factor, SIGMAS, 3)
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.5, 1.5, float("nan"), None])

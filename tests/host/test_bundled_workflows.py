@@ -14,8 +14,7 @@ from demo.workflow_api import to_api
 # Fewer steps and frames than the artist gets; the graph stays what it is.
 SHORTER: dict[str, dict[str, Any]] = {
     "BasicScheduler": {"steps": 4},
-    "SplitSigmas": {"step": 2},
-    "S2FlowNoiseReshift": {"k": 2},
+    "PrimitiveInt": {"value": 2},  # k of the bowtie
     "S2FlowUpsample": {"t_i": 1},
     "S2FlowRefinerSampler": {"steps": 2},
     "EmptyHunyuanLatentVideo": {"length": 5, "batch_size": 2},
@@ -109,8 +108,11 @@ def test_workflow_runs_and_leaves_its_videos(comfyui_server, name):
 
 @pytest.mark.parametrize("name", ["s2flow_bowtie_high_res", "s2flow_bowtie_refiner"])
 def test_the_bowtie_changes_size_after_the_same_k_everywhere(comfyui_server, name):
-    inputs = {node["class_type"]: node["inputs"] for node in as_prompt(comfyui_server, name).values()}
-    assert inputs["SplitSigmas"]["step"] == inputs["S2FlowNoiseReshift"]["k"] == 10
+    prompt = as_prompt(comfyui_server, name)
+    inputs = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    source, slot = inputs["SplitSigmas"]["step"]
+    assert inputs["S2FlowNoiseReshift"]["k"] == [source, slot]
+    assert prompt[source]["inputs"]["value"] == 10
     assert inputs["BasicScheduler"]["steps"] == 40
 
 
