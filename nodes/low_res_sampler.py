@@ -110,6 +110,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         if trajectory is not None:
             trajectory.check_fits(identity_of(patcher))
             trajectory.check_continues(sigmas, tuple(samples.shape))
+            trajectory.check_resumes(samples, noise.generate_noise(latent_image | {"samples": samples}))
             require_same_capture(trajectory, capture_rows, capture_error)
 
         model = diffusion_model(patcher)
