@@ -118,7 +118,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         recorder = TrajectoryRecorder()
         capture = None
         if capture_rows and family.layers(model):
-            require_family(patcher)
+            require_family(patcher, "set capture_rows to 0 and leave the windows out")
             capture = AttentionCapture(family, model, grid, capture_rows, capture_error)
         to_latent_space = patcher.model.process_latent_out
 

@@ -19,7 +19,7 @@ from ..s2flow_core.reshift import (
 )
 from ..s2flow_core.transition import SNR_MODES
 from .host.enlargement import pixels_per_cell
-from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
+from .host.model_facts import patch_of, require_flow_model, require_video_latent
 from .host.ready_noise import ReadyNoise
 from .host.schema import CATEGORY, advanced, exact_size_inputs, seed_input
 
@@ -128,12 +128,11 @@ class S2FlowNoiseReshift(io.ComfyNode):
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of Noise Reshift", to_zero=False)
         require_flow_model(model)
-        family = require_family(model)
         denoised = latent["samples"]
         require_video_latent(model, denoised, "latent")
         if bool(width) != bool(height):
             raise ValueError("Set both width and height, or set both to 0 to use scale.")
-        patch = family.patch(diffusion_model(model))
+        patch = patch_of(model)
         large = (denoised.shape[-2], denoised.shape[-1])
         pixels = pixels_per_cell(None, type(model.model.latent_format).__name__)
         small = shrunk_size(
