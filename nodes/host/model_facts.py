@@ -109,15 +109,20 @@ def identity_of(patcher: Any) -> ModelIdentity:
     )
 
 
-def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
-    """Raises unless samples are a finite video latent (B, C, T, H, W) with the model's channels."""
-    channels = patcher.model.latent_format.latent_channels
+def require_video_axes(samples: Tensor, name: str) -> None:
+    """Raises unless samples have the axes of a video latent (B, C, T, H, W)."""
     if samples.ndim != 5:
         raise ValueError(
             f"{name} has the shape {tuple(samples.shape)}, but a video latent has five axes "
             "(batch, channels, frames, height, width). Use an empty video latent such as "
             "EmptyHunyuanLatentVideo, not one made for images."
         )
+
+
+def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
+    """Raises unless samples are a finite video latent (B, C, T, H, W) with the model's channels."""
+    channels = patcher.model.latent_format.latent_channels
+    require_video_axes(samples, name)
     if samples.shape[1] != channels:
         raise ValueError(
             f"{name} has {samples.shape[1]} channels, but this model's latents have {channels}. "
