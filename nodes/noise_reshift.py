@@ -35,7 +35,7 @@ class S2FlowNoiseReshift(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Goes on at a smaller size after the first k steps, for a preview in a fraction of the time "
-                "that keeps the layout and motion of the large run. Any sampler takes over from here."
+                "that keeps the layout of the large run: what is where. Any sampler takes over from here."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model of the sampler that follows."),
@@ -84,7 +84,8 @@ class S2FlowNoiseReshift(io.ComfyNode):
                         "schedule whose shift suits the smaller size."
                     ),
                 ),
-                seed_input("Seed of fresh noise."),
+                # ComfyUI caches by what stands in the widgets, also where consistent noise ignores it.
+                seed_input("Seed of fresh noise; consistent noise draws none.", control=False),
                 io.Latent.Input(
                     "noisy_latent",
                     optional=True,

@@ -60,7 +60,13 @@ class S2FlowRefinerSampler(io.ComfyNode):
                 "other video model can be used in the mode renoise."
             ),
             inputs=[
-                io.Guider.Input("guider", tooltip="Of the light model. The paper guides it with CFG 6."),
+                io.Guider.Input(
+                    "guider",
+                    tooltip=(
+                        "Of the light model. Published CFG: 6 for flow_map (Bowtie-flow), 13 (10 to 13) for "
+                        "flashvideo. The demo's Refiner wants 1."
+                    ),
+                ),
                 io.Latent.Input("latent", tooltip="The finished small video."),
                 io.Combo.Input(
                     "mode",

@@ -1,7 +1,7 @@
 """Noise reshift: on to a smaller size in the middle of a run (Bowtie-flow, section 3.2).
 
-The first k steps at the model's own size decide layout and motion; the rest run on fewer tokens. Equation 2
-of the paper adds the noise to the unscaled estimate, which is the variance-exploding form, while its estimate
+The first k steps at the model's own size decide the layout; the rest run on fewer tokens. Equation 2 of the
+paper adds the noise to the unscaled estimate, which is the variance-exploding form, while its estimate
 `z - σu` is that of a flow. Here the state at the smaller size is that of a flow: `(1-σ)·D↓ + σ·ε`.
 
 The paper leaves open whether step k is evaluated again. It is not: after k steps the last estimate is noised
