@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -33,6 +34,15 @@ CHANGE_THE_SIZE = {
     "S2FlowUpsample": "trajectory",
     "S2FlowRefinerSampler": "latent",
 }
+# What the gate of "pick one of four" holds back.
+LARGE = {
+    "S2FlowPickPreview",
+    "S2FlowUpsample",
+    "S2FlowWindowMask",
+    "S2FlowHighResSampler",
+    "VAEDecode",
+    "CreateVideo",
+}
 # Of Wan: pixels per latent cell, and cells per token.
 CELL, PATCH = 8, (1, 2, 2)
 
@@ -40,6 +50,20 @@ CELL, PATCH = 8, (1, 2, 2)
 def as_prompt(comfyui_server, name: str) -> dict[str, Any]:
     workflow = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
     return to_api(workflow, comfyui_server.object_info)
+
+
+def shortened(prompt: dict[str, Any], **changes: dict[str, Any]) -> dict[str, Any]:
+    """The prompt with the short values above and `changes` by class, where a node does not hold a 1."""
+    prompt = copy.deepcopy(prompt)
+    for node in prompt.values():
+        for key, value in (SHORTER | changes).get(node["class_type"], {}).items():
+            if node["inputs"][key] != 1:
+                node["inputs"][key] = value
+    return prompt
+
+
+def kinds(prompt: dict[str, Any], nodes: set[str]) -> set[str]:
+    return {prompt[key]["class_type"] for key in nodes}
 
 
 def sizes_of(comfy_modules, prompt: dict[str, Any], key: str, first: tuple[int, int]) -> tuple[int, int]:
@@ -90,11 +114,7 @@ def test_every_workflow_has_a_thumbnail():
 
 @pytest.mark.parametrize("name", PROMISED)
 def test_workflow_runs_and_leaves_its_videos(comfyui_server, name):
-    prompt = as_prompt(comfyui_server, name)
-    for node in prompt.values():
-        changes = SHORTER.get(node["class_type"], {})
-        node["inputs"].update({key: value for key, value in changes.items() if node["inputs"][key] != 1})
-    run = comfyui_server.queue(prompt)
+    run = comfyui_server.queue(shortened(as_prompt(comfyui_server, name)))
     assert run.succeeded, run.error
     sizes = {}
     for output in run.outputs.values():
@@ -123,3 +143,24 @@ def test_picking_starts_with_the_gate_closed(comfyui_server):
     }
     assert inputs["S2FlowPreviewGate"]["go"] is False
     assert inputs["EmptyHunyuanLatentVideo"]["batch_size"] == 4
+
+
+def test_no_seed_changes_by_itself(comfyui_server):
+    """What the gate and the sliders promise rests on it: ComfyUI keeps what has the same widgets."""
+    for path in (ROOT / "workflows").glob("*.json"):
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            assert not {"randomize", "increment", "decrement"} & set(node.get("widgets_values") or []), node
+    inputs = comfyui_server.object_info["S2FlowNoiseReshift"]["input"]["required"]
+    assert inputs["seed"][1]["control_after_generate"] is False
+
+
+def test_the_gate_of_the_bundled_workflow_holds_back_the_large_video_alone(comfyui_server):
+    prompt = as_prompt(comfyui_server, "s2flow_pick_one_of_four")
+    seed = {"noise_seed": 11}  # of no other test, so that nothing of it is cached
+    off = comfyui_server.queue(shortened(prompt, RandomNoise=seed, S2FlowPreviewGate={"go": False}))
+    assert off.succeeded, off.error
+    assert {"S2FlowLowResSampler", "S2FlowContactSheet"} <= kinds(prompt, off.executed_nodes)
+    assert not kinds(prompt, off.executed_nodes) & LARGE
+    on = comfyui_server.queue(shortened(prompt, RandomNoise=seed, S2FlowPreviewGate={"go": True}))
+    assert on.succeeded, on.error
+    assert kinds(prompt, on.executed_nodes) == LARGE | {"S2FlowPreviewGate", "SaveVideo"}
