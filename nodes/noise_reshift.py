@@ -10,6 +10,7 @@ from torch import Tensor
 from ..s2flow_core.flow import check_sigmas
 from ..s2flow_core.reshift import (
     NOISE_MODES,
+    check_clean,
     check_step_of_noise,
     noise_in_state,
     remaining_sigmas,
@@ -148,15 +149,14 @@ class S2FlowNoiseReshift(io.ComfyNode):
             )
         held = None
         if noisy_latent is not None:
-            held = noise_of_run(model, denoised, noisy_latent["samples"], float(sigmas[k]))
-            check_step_of_noise(held, sigmas, k)
+            held = noise_of_run(model, denoised, noisy_latent["samples"], sigmas, k)
         clean = shrink_estimate(denoised, small, method)
         noise = reshifted_noise(held if noise_mode == "consistent" else None, tuple(clean.shape), seed)
         return io.NodeOutput({"samples": clean}, rest, ReadyNoise(noise, seed))
 
 
-def noise_of_run(model, denoised: Tensor, state: Tensor, sigma: float) -> Tensor:
-    """The noise (B, C, T, H, W) in model space that the first sampler stopped with at sigma.
+def noise_of_run(model, denoised: Tensor, state: Tensor, sigmas: Tensor, k: int) -> Tensor:
+    """The noise (B, C, T, H, W) in model space that the first sampler stopped with; raises if not at step k.
 
     denoised, state: its two outputs, in LATENT space.
     """
@@ -165,5 +165,8 @@ def noise_of_run(model, denoised: Tensor, state: Tensor, sigma: float) -> Tensor
             f"noisy_latent has the shape {tuple(state.shape)} and latent {tuple(denoised.shape)}. Connect "
             "output and denoised_output of the same sampler."
         )
-    to_model_space = model.model.process_latent_in
-    return noise_in_state(to_model_space(state.float()), to_model_space(denoised.float()), sigma)
+    state, clean = (model.model.process_latent_in(latent.float()) for latent in (state, denoised))
+    noise = noise_in_state(state, clean, float(sigmas[k]))
+    check_clean(clean, noise)
+    check_step_of_noise(noise, sigmas, k)
+    return noise

@@ -94,8 +94,7 @@ def test_no_right_k_is_refused_in_the_whole_schedule(small, sampler):
     """Under strong guidance; samplers that keep no state hand over what they tell their callback."""
     import comfy.samplers
 
-    check = small.modules.pack("s2flow_core.reshift").check_step_of_noise
-    noise_in_state = small.modules.pack("s2flow_core.reshift").noise_in_state
+    reshift = small.modules.pack("s2flow_core.reshift")
     steps: list[tuple[Tensor, Tensor]] = []
     chosen = comfy.samplers.sampler_object(sampler)
     small.guider(7.5).sample(
@@ -111,7 +110,10 @@ def test_no_right_k_is_refused_in_the_whole_schedule(small, sampler):
     for k in range(1, STEPS):
         sigma = float(small.sigmas[k])
         state = steps[k][1] / (1 - sigma)  # as ComfyUI hands it over
-        check(noise_in_state(state, steps[k - 1][0], sigma), small.sigmas, k)
+        denoised = steps[k - 1][0]
+        noise = reshift.noise_in_state(state, denoised, sigma)
+        reshift.check_clean(denoised, noise)
+        reshift.check_step_of_noise(noise, small.sigmas, k)
 
 
 @pytest.mark.parametrize("sampler", ["heun", "uni_pc"])
@@ -129,3 +131,5 @@ def test_wires_that_no_k_explains_are_named(small, stopped, noise_mode):
         small.reshift(state, state, K, noise_mode)
     with pytest.raises(ValueError, match=says):
         small.reshift(denoised, state * 100, K, noise_mode)
+    with pytest.raises(ValueError, match="the two are crossed"):
+        small.reshift(state, denoised, K, noise_mode)
