@@ -222,7 +222,8 @@ def hook_for(
     if windows is None and larger is None:
         return None
     if windows is None:
-        hook = SelfAttentionHook(require_family(patcher), diffusion_model(patcher))
+        family = require_family(patcher, "set rope to none and attention_temperature to off")
+        hook = SelfAttentionHook(family, diffusion_model(patcher))
     else:
         hook = hook_for_windows(patcher, windows, backend)
         hook.require_grid_of(samples)

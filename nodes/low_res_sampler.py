@@ -110,6 +110,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         if trajectory is not None:
             trajectory.check_fits(identity_of(patcher))
             trajectory.check_continues(sigmas, tuple(samples.shape))
+            trajectory.check_resumes(samples, noise.generate_noise(latent_image | {"samples": samples}))
             require_same_capture(trajectory, capture_rows, capture_error)
 
         model = diffusion_model(patcher)
@@ -117,7 +118,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         recorder = TrajectoryRecorder()
         capture = None
         if capture_rows and family.layers(model):
-            require_family(patcher)
+            require_family(patcher, "set capture_rows to 0 and leave the windows out")
             capture = AttentionCapture(family, model, grid, capture_rows, capture_error)
         to_latent_space = patcher.model.process_latent_out
 

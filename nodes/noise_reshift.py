@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..s2flow_core.flow import check_sigmas
 from ..s2flow_core.reshift import (
     NOISE_MODES,
+    check_clean,
+    check_step_of_noise,
     noise_in_state,
     remaining_sigmas,
     reshifted_noise,
@@ -18,15 +20,11 @@ from ..s2flow_core.reshift import (
 )
 from ..s2flow_core.transition import SNR_MODES
 from .host.enlargement import pixels_per_cell
-from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
+from .host.model_facts import patch_of, require_flow_model, require_video_latent
 from .host.ready_noise import ReadyNoise
 from .host.schema import CATEGORY, advanced, exact_size_inputs, seed_input
 
-log = logging.getLogger(__name__)
-
 METHODS = ("area", "bilinear", "bicubic")
-# The noise of a run is nearly of deviation 1; far from it, k or one of the two latents belongs elsewhere.
-CREDIBLE_DEVIATION = (0.5, 2.0)
 
 
 class S2FlowNoiseReshift(io.ComfyNode):
@@ -38,7 +36,7 @@ class S2FlowNoiseReshift(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Goes on at a smaller size after the first k steps, for a preview in a fraction of the time "
-                "that keeps the layout and motion of the large run. Any sampler takes over from here."
+                "that keeps the layout of the large run: what is where. Any sampler takes over from here."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model of the sampler that follows."),
@@ -53,7 +51,9 @@ class S2FlowNoiseReshift(io.ComfyNode):
                     min=1,
                     max=1000,
                     display_mode=io.NumberDisplay.number,
-                    tooltip="How many steps ran at the large size. The paper: 10 of 40.",
+                    tooltip=(
+                        "How many steps ran at the large size: the step of Split Sigmas. The paper: 10 of 40."
+                    ),
                 ),
                 io.Float.Input(
                     "scale",
@@ -61,7 +61,10 @@ class S2FlowNoiseReshift(io.ComfyNode):
                     min=0.05,
                     max=1.0,
                     step=0.05,
-                    tooltip="Size of each side after the change; used while width and height are 0.",
+                    tooltip=(
+                        "Size of each side after the change, rounded to what the model's patches divide. "
+                        "Used while width and height are 0."
+                    ),
                 ),
                 io.Combo.Input(
                     "noise_mode",
@@ -82,11 +85,15 @@ class S2FlowNoiseReshift(io.ComfyNode):
                         "schedule whose shift suits the smaller size."
                     ),
                 ),
-                seed_input("Seed of fresh noise."),
+                # ComfyUI caches by what stands in the widgets, also where consistent noise ignores it.
+                seed_input("Seed of fresh noise; consistent noise draws none.", control=False),
                 io.Latent.Input(
                     "noisy_latent",
                     optional=True,
-                    tooltip="output of the same sampler; needed for consistent noise.",
+                    tooltip=(
+                        "output of the same sampler; needed for consistent noise. It also shows whether k is "
+                        "right."
+                    ),
                 ),
                 *exact_size_inputs(),
                 advanced(
@@ -121,13 +128,13 @@ class S2FlowNoiseReshift(io.ComfyNode):
         height: int = 0,
         method: str = "area",
     ) -> io.NodeOutput:
+        check_sigmas(sigmas, "sigmas of Noise Reshift", to_zero=False)
         require_flow_model(model)
-        family = require_family(model)
         denoised = latent["samples"]
         require_video_latent(model, denoised, "latent")
         if bool(width) != bool(height):
             raise ValueError("Set both width and height, or set both to 0 to use scale.")
-        patch = family.patch(diffusion_model(model))
+        patch = patch_of(model)
         large = (denoised.shape[-2], denoised.shape[-1])
         pixels = pixels_per_cell(None, type(model.model.latent_format).__name__)
         small = shrunk_size(
@@ -135,35 +142,31 @@ class S2FlowNoiseReshift(io.ComfyNode):
         )
         factor = math.sqrt(large[0] / small[0] * large[1] / small[1])
         rest = remaining_sigmas(sigmas, k, sigma_mode, factor)
+        if noise_mode == "consistent" and noisy_latent is None:
+            raise ValueError(
+                "noise_mode is 'consistent', which continues the noise of the first sampler. Connect that "
+                "sampler's output to noisy_latent (and its denoised_output to latent), or choose 'fresh'."
+            )
         held = None
-        if noise_mode == "consistent":
-            held = noise_of_run(model, denoised, noisy_latent, float(sigmas[k]))
+        if noisy_latent is not None:
+            held = noise_of_run(model, denoised, noisy_latent["samples"], sigmas, k)
         clean = shrink_estimate(denoised, small, method)
-        noise = reshifted_noise(held, tuple(clean.shape), seed)
+        noise = reshifted_noise(held if noise_mode == "consistent" else None, tuple(clean.shape), seed)
         return io.NodeOutput({"samples": clean}, rest, ReadyNoise(noise, seed))
 
 
-def noise_of_run(model, denoised: Tensor, noisy_latent, sigma: float) -> Tensor:
-    """The noise (B, C, T, H, W) in model space that the first sampler stopped with at sigma."""
-    if noisy_latent is None:
-        raise ValueError(
-            "noise_mode is 'consistent', which continues the noise of the first sampler. Connect that "
-            "sampler's output to noisy_latent (and its denoised_output to latent), or choose 'fresh'."
-        )
-    state = noisy_latent["samples"]
+def noise_of_run(model, denoised: Tensor, state: Tensor, sigmas: Tensor, k: int) -> Tensor:
+    """The noise (B, C, T, H, W) in model space that the first sampler stopped with; raises if not at step k.
+
+    denoised, state: its two outputs, in LATENT space.
+    """
     if state.shape != denoised.shape:
         raise ValueError(
             f"noisy_latent has the shape {tuple(state.shape)} and latent {tuple(denoised.shape)}. Connect "
             "output and denoised_output of the same sampler."
         )
-    to_model_space = model.model.process_latent_in
-    noise = noise_in_state(to_model_space(state.float()), to_model_space(denoised.float()), sigma)
-    deviation = float(noise.std())
-    if not CREDIBLE_DEVIATION[0] <= deviation <= CREDIBLE_DEVIATION[1]:
-        log.warning(
-            "S²Flow Noise Reshift: the noise at sigma %.3f has deviation %.2f instead of about 1. Is k the "
-            "number of steps that the first sampler ran?",
-            sigma,
-            deviation,
-        )
+    state, clean = (model.model.process_latent_in(latent.float()) for latent in (state, denoised))
+    noise = noise_in_state(state, clean, float(sigmas[k]))
+    check_clean(clean, noise)
+    check_step_of_noise(noise, sigmas, k)
     return noise

@@ -9,6 +9,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..s2flow_core.contact_sheet import contact_sheet
 from ..s2flow_core.trajectory import Trajectory
+from .host.enlargement import require_matching_vae
+from .host.model_facts import require_video_axes
 from .host.schema import CATEGORY, AnyResultType, TrajectoryType
 
 # Said by the node that needs it, if one does.
@@ -35,7 +37,10 @@ class S2FlowContactSheet(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, vae, columns: int, frame_height: int) -> io.NodeOutput:
-        clips = [vae.decode(video[None])[0].float().cpu().clamp(0, 1) for video in latent["samples"]]
+        samples = latent["samples"]
+        require_video_axes(samples, "latent")
+        require_matching_vae(vae, samples.shape[1], "the latent")
+        clips = [vae.decode(video[None])[0].float().cpu().clamp(0, 1) for video in samples]
         sheet = contact_sheet(clips, columns, frame_height)[None]  # (1, height, width, 3)
         return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
 

@@ -33,7 +33,13 @@ from .host.enlargement import (
 )
 from .host.flow_sampler import FlowSettings, flow_sampler
 from .host.guided_sampling import sample_guided
-from .host.model_facts import diffusion_model, require_family, require_flow_model, require_video_latent
+from .host.model_facts import (
+    diffusion_model,
+    patch_of,
+    require_family,
+    require_flow_model,
+    require_video_latent,
+)
 from .host.ready_noise import ReadyNoise
 from .host.schema import CATEGORY, advanced, enlargement_input, exact_size_inputs, seed_input
 from .host.shifted_attention_hook import ShiftedWindows
@@ -54,7 +60,13 @@ class S2FlowRefinerSampler(io.ComfyNode):
                 "other video model can be used in the mode renoise."
             ),
             inputs=[
-                io.Guider.Input("guider", tooltip="Of the light model. The paper guides it with CFG 6."),
+                io.Guider.Input(
+                    "guider",
+                    tooltip=(
+                        "Of the light model. Published CFG: 6 for flow_map (Bowtie-flow), 13 (10 to 13) for "
+                        "flashvideo. The demo's Refiner wants 1."
+                    ),
+                ),
                 io.Latent.Input("latent", tooltip="The finished small video."),
                 io.Combo.Input(
                     "mode",
@@ -151,7 +163,6 @@ class S2FlowRefinerSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         patcher = guider.model_patcher
         require_flow_model(patcher)
-        family = require_family(patcher)
         samples = latent["samples"]
         require_refiner_for(patcher, samples)
         start = RefinerStart(mode, reference_step, seed)
@@ -160,11 +171,12 @@ class S2FlowRefinerSampler(io.ComfyNode):
         hook = None
         if window:
             TemporalWindow(window)  # refuses a window of one frame before the VAE starts
+            family = require_family(patcher, "set window to 0")
             hook = ShiftedWindows(family, diffusion_model(patcher), window)
 
         if vae is not None:
             require_matching_vae(vae, samples.shape[1], "the small video")
-        video = LatentVideo(tuple(samples.shape), family.patch(diffusion_model(patcher)))
+        video = LatentVideo(tuple(samples.shape), patch_of(patcher))
         cell = pixels_per_cell(vae, type(patcher.model.latent_format).__name__)
         size = wanted_size(video, cell, scale, width, height)
         require_memory(video, size, vae)
@@ -212,7 +224,8 @@ class RefinerStart:
 
     def parts(self, large: Tensor, to_model_space: Any) -> tuple[Tensor, Tensor]:
         """(LATENT, noise in model space) whose mixture at the first σ is the start; large in LATENT space."""
-        fresh = white_noise(tuple(large.shape), self.seed)
+        # Under --gpu-only latents stay on the GPU.
+        fresh = white_noise(tuple(large.shape), self.seed).to(large.device)
         if self.mode == "renoise":
             return large, fresh
         small = to_model_space(large)

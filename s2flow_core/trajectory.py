@@ -28,6 +28,8 @@ VERSION = 1
 _REACH_PREFIX = "reach."
 # Schedules are float32; the closest steps of a real one are a hundred times further apart.
 _SAME_SIGMA = 1e-5
+# Of the largest value: a latent that was stored or moved in half precision is still the same one.
+_SAME_LATENT = 2e-3
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,26 @@ class Trajectory:
             raise ValueError(
                 f"The earlier trajectory is of a latent of shape {self.latent_shape}, latent_image has "
                 f"{latent_shape}. A trajectory is of one size; connect the latent of its own sampler."
+            )
+
+    def check_resumes(self, latent: Tensor, noise: Tensor) -> None:
+        """Raise a ValueError unless a run from this latent and noise goes on where this one stopped.
+
+        latent: (B, C, T, H, W) in LATENT space, as `latent_shape`; noise: likewise, in model space. ComfyUI
+        starts a run at `(1-σ)·latent + σ·noise`, and `final` is the last state divided by 1-σ.
+        """
+        if noise.any():
+            raise ValueError(
+                "With a trajectory connected, the Low-Res Sampler goes on with a video that already holds "
+                "its noise, and the connected noise would be added to it. Connect DisableNoise to noise. "
+                "After S²Flow Noise Reshift a new run begins: keep its noise and leave trajectory empty."
+            )
+        distance = (latent.float().cpu() - self.final.float()).abs().max()
+        if distance > _SAME_LATENT * self.final.abs().max():
+            raise ValueError(
+                "latent_image is not the video that the connected trajectory stopped at, so its steps would "
+                "be recorded as one run with those of another video. Connect the latent output of the "
+                "Low-Res Sampler that made the trajectory."
             )
 
     def of_video(self, index: int) -> Trajectory:

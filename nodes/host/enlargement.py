@@ -35,11 +35,15 @@ def wanted_size(video: SizedVideo, cell: int, scale: float, width: int, height: 
 
 
 def require_matching_vae(vae: Any, channels: int, what: str) -> None:
-    """Raises unless the VAE's latents have the channels of `what`."""
+    """Raises unless the VAE is one for videos and its latents have the channels of `what`."""
     if vae.latent_channels != channels:
         raise ValueError(
             f"This VAE's latents have {vae.latent_channels} channels, those of {what} {channels}. Load the "
             "VAE that belongs to the model."
+        )
+    if vae.latent_dim != 3:
+        raise ValueError(
+            f"This VAE makes single images, and {what} is of videos. Load the VAE that belongs to the model."
         )
 
 

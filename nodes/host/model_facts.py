@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...s2flow_core.trajectory import ModelIdentity
-from .token_layout import FAMILIES, ModelFamily, UnknownVideoModel, family_of
+from .token_layout import FAMILIES, ModelFamily, Triple, UnknownVideoModel, family_of
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +51,25 @@ def family_or_unknown(patcher: Any) -> ModelFamily:
     return family or UnknownVideoModel(model)
 
 
-def require_family(patcher: Any) -> ModelFamily:
-    """The family of a model whose attention can be reached; raises if it cannot."""
+def patch_of(patcher: Any) -> Triple:
+    """Latent cells per token, (T, H, W), of any video model: sizes need no access to the attention."""
+    model = diffusion_model(patcher)
+    return (family_of(model) or UnknownVideoModel(model)).patch(model)
+
+
+def require_family(patcher: Any, otherwise: str) -> ModelFamily:
+    """The family of a model whose attention can be reached; raises if it cannot.
+
+    otherwise: what the artist can do with this model at the node that asks, e.g. "set window to 0".
+    """
     model = diffusion_model(patcher)
     family = family_of(model)
     if family is None:
         raise ValueError(
             f"S²Flow does not know where {type(model).__name__} keeps its video tokens (known: "
-            f"{known_families()}). Use a model of a known family, or leave the windows out."
+            f"{known_families()}). Use a model of a known family, or {otherwise}."
         )
-    require_open_attention(family, model)
+    require_open_attention(family, model, otherwise)
     return family
 
 
@@ -68,7 +77,7 @@ def known_families() -> str:
     return ", ".join(family.name for family in FAMILIES)
 
 
-def require_open_attention(family: ModelFamily, model: Any) -> None:
+def require_open_attention(family: ModelFamily, model: Any, otherwise: str) -> None:
     """Raises if another pack has replaced the attention by code that never asks ComfyUI's attention function.
 
     Quantised models with kernels of their own do so: no hook would see q and k, and windows would silently
@@ -82,7 +91,7 @@ def require_open_attention(family: ModelFamily, model: Any) -> None:
         raise ValueError(
             f"The attention of this {family.name} model is computed by {home}.{type(attention).__name__}, "
             "which does not use ComfyUI's attention function, so S²Flow can neither measure nor window it. "
-            "Load the model with a core loader, or set capture_rows to 0 and leave the windows out."
+            f"Load the model with a core loader, or {otherwise}."
         )
 
 
@@ -100,15 +109,20 @@ def identity_of(patcher: Any) -> ModelIdentity:
     )
 
 
-def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
-    """Raises unless samples are a finite video latent (B, C, T, H, W) with the model's channels."""
-    channels = patcher.model.latent_format.latent_channels
+def require_video_axes(samples: Tensor, name: str) -> None:
+    """Raises unless samples have the axes of a video latent (B, C, T, H, W)."""
     if samples.ndim != 5:
         raise ValueError(
             f"{name} has the shape {tuple(samples.shape)}, but a video latent has five axes "
             "(batch, channels, frames, height, width). Use an empty video latent such as "
             "EmptyHunyuanLatentVideo, not one made for images."
         )
+
+
+def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
+    """Raises unless samples are a finite video latent (B, C, T, H, W) with the model's channels."""
+    channels = patcher.model.latent_format.latent_channels
+    require_video_axes(samples, name)
     if samples.shape[1] != channels:
         raise ValueError(
             f"{name} has {samples.shape[1]} channels, but this model's latents have {channels}. "

@@ -16,9 +16,13 @@ WindowsType = io.Custom("S2FLOW_WINDOWS")
 AnyResultType = io.Custom("VIDEO,IMAGE,LATENT")
 
 
-def seed_input(tooltip: str) -> io.Int.Input:
+def seed_input(tooltip: str, control: bool = True) -> io.Int.Input:
+    """A seed; without `control` the browser has no widget that changes it after every run.
+
+    An explicit False matters: left out, the browser adds the widget to any input of this name.
+    """
     return io.Int.Input(
-        "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=tooltip
+        "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=control, tooltip=tooltip
     )
 
 

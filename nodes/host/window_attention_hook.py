@@ -62,7 +62,7 @@ class WindowedAttention(SelfAttentionHook):
 
 def hook_for_windows(patcher: Any, windows: WindowPlan, backend: str) -> WindowedAttention:
     """A hook for one ModelPatcher; raises if the windows were made for a model of another depth or width."""
-    family = require_family(patcher)
+    family = require_family(patcher, "leave the windows out")
     model = diffusion_model(patcher)
     made_for = tuple(windows.extents.shape[1:3])
     given = (family.layers(model), family.heads(model))

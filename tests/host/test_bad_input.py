@@ -152,9 +152,32 @@ def test_a_model_that_is_no_flow_model(graph, monkeypatch):
         graph.low_res(latent_image={"samples": torch.zeros(LATENT)})
 
 
-def test_a_vae_of_another_model(graph, trajectory):
-    class ImageVae:
-        latent_channels = 4
+class StableDiffusionVae:
+    latent_channels, latent_dim = 4, 2
 
-    with pytest.raises(ValueError, match=r"have 4 channels, those of the trajectory 16"):
-        graph.upsample(trajectory, vae=ImageVae())
+
+class FluxVae:
+    """As many channels as Wan's, but for images."""
+
+    latent_channels, latent_dim = 16, 2
+
+
+@pytest.mark.parametrize(
+    ("vae", "says"),
+    [
+        (StableDiffusionVae(), "latents have 4 channels, those of the {} 16"),
+        (FluxVae(), "makes single images, and the {} is of videos"),
+    ],
+)
+def test_a_vae_of_another_model(graph, trajectory, vae, says):
+    with pytest.raises(ValueError, match=says.format("trajectory")):
+        graph.upsample(trajectory, vae=vae)
+    sheet = {"latent": {"samples": torch.zeros(LATENT)}, "vae": vae, "columns": 2, "frame_height": 64}
+    with pytest.raises(ValueError, match=says.format("latent")):
+        graph.run("S2FlowContactSheet", **sheet)
+
+
+def test_a_contact_sheet_of_an_image_latent(graph):
+    image = {"samples": torch.zeros(1, 16, 8, 8)}
+    with pytest.raises(ValueError, match=r"latent has the shape \(1, 16, 8, 8\), .* five axes"):
+        graph.run("S2FlowContactSheet", latent=image, vae=FluxVae(), columns=2, frame_height=64)

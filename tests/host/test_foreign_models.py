@@ -135,12 +135,16 @@ def fused_model() -> Any:
 def test_attention_that_another_pack_has_fused(comfy_modules, graph, record):
     model = fused_model()
     says = r"attention of this wan model is computed by test_foreign_models\.FusedAttention"
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=f"{says}.* or set capture_rows to 0"):
         graph.low_res(guider=guider_of(model))
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=f"{says}.* or leave the windows out"):
         graph.high_res(record[1], guider=guider_of(model), windows=record[2])
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=f"{says}.* or set rope to none"):
+        graph.high_res(record[1], guider=guider_of(model), trajectory=record[0], rope="position")
+    with pytest.raises(ValueError, match=f"{says}.* or leave the windows out"):
         graph.run("S2FlowApplyWindows", model=model, windows=record[2])
+    with pytest.raises(ValueError, match=f"{says}.* or set window to 0"):
+        refined(graph, model, window=2)
 
 
 def test_fused_attention_runs_without_capture_and_windows(comfy_modules):
@@ -148,6 +152,35 @@ def test_fused_attention_runs_without_capture_and_windows(comfy_modules):
     _, trajectory = fused.low_res(capture_rows=0)
     triple = fused.upsample(trajectory)
     assert torch.isfinite(fused.high_res(triple, trajectory=trajectory, order=2)).all()
+
+
+def refined(graph, model: Any, **inputs: Any) -> torch.Tensor:
+    """The Refiner Sampler's result with this light model."""
+    latent = {"samples": torch.ones(1, 16, 3, 8, 8)}
+    given = {"guider": guider_of(model), "latent": latent, "mode": "renoise", "steps": 2, "scale": 1.5}
+    return graph.run("S2FlowRefinerSampler", **given | inputs)[0]["samples"]
+
+
+def reshifted(graph, model: Any, **inputs: Any) -> torch.Tensor:
+    """The latent of Noise Reshift for this model."""
+    given = {"latent": {"samples": torch.ones(1, 16, 3, 8, 8)}, "sigmas": graph.sigmas, "k": 2, "scale": 0.5}
+    modes = {"noise_mode": "fresh", "sigma_mode": "literal", "seed": 0}
+    return graph.run("S2FlowNoiseReshift", model=model, **given | modes | inputs)[0]["samples"]
+
+
+def test_sizes_and_the_refiner_without_windows_need_no_attention(comfy_modules, monkeypatch):
+    """Neither asks where the tokens are: fused attention and unknown families go through."""
+    fused = wan_graph(comfy_modules, model=fused_model())
+    assert refined(fused, fused.guider.model_patcher, guider=fused.guider).shape[-2:] == (12, 12)
+    assert reshifted(fused, fused.guider.model_patcher).shape[-2:] == (4, 4)
+    known = wan_graph(comfy_modules)
+    model = known.guider.model_patcher
+    expected = refined(known, model, guider=known.guider)
+    monkeypatch.setattr(comfy_modules.pack("nodes.host.model_facts"), "family_of", lambda model: None)
+    assert torch.equal(refined(known, model, guider=known.guider), expected)
+    assert reshifted(known, model).shape[-2:] == (4, 4)
+    with pytest.raises(ValueError, match=r"does not know where WanModel .* or set window to 0"):
+        refined(known, model, guider=known.guider, window=2)
 
 
 def test_attention_that_never_arrives_ends_the_run_after_one_step(comfy_modules, monkeypatch):

@@ -115,6 +115,25 @@ def test_a_second_guidance_continues_the_first(graph, other_guidance):
     assert torch.equal(result["samples"], core)
 
 
+def test_only_the_state_that_a_trajectory_stopped_at_continues_it(graph, stopped, tmp_path):
+    half, first = graph.low_res(sigmas=graph.sigmas[: K + 1])
+    rest = {"sigmas": graph.sigmas[K:], "latent_image": half, "noise": no_noise(graph), "trajectory": first}
+    other, _ = graph.low_res(sigmas=graph.sigmas[: K + 1], noise=SeededNoise(4))
+    for foreign in (other, {"samples": torch.zeros(LATENT)}):
+        with pytest.raises(ValueError, match=r"latent_image is not the video .* Connect the latent output"):
+            graph.low_res(**rest | {"latent_image": foreign})
+    with pytest.raises(ValueError, match="Connect DisableNoise to noise"):
+        graph.low_res(**rest | {"noise": SeededNoise(3)})
+    latent, _, noise = reshift(graph, stopped)
+    with pytest.raises(ValueError, match="After S²Flow Noise Reshift a new run begins"):
+        graph.low_res(**rest | {"latent_image": latent, "noise": noise})
+    files = graph.modules.pack("s2flow_core.trajectory")
+    files.save_trajectory(first, tmp_path / "first.safetensors")
+    rest["trajectory"] = files.load_trajectory(tmp_path / "first.safetensors")
+    rest["latent_image"] = {"samples": half["samples"].half()}
+    assert graph.low_res(**rest)[1].finished
+
+
 def test_an_unfinished_trajectory_is_not_upsampled(graph):
     _, first = graph.low_res(sigmas=graph.sigmas[: K + 1])
     with pytest.raises(ValueError, match="Continue it to 0 first"):

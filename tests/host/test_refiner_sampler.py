@@ -82,6 +82,15 @@ def test_flashvideo_runs_the_published_sigmas_from_a_degraded_start(graph, small
     assert signal == pytest.approx(0.264, abs=1e-3)
 
 
+@pytest.mark.parametrize("mode", ["flow_map", "flashvideo", "renoise"])
+def test_the_start_is_made_where_the_latent_lies(graph, mode):
+    """Under --gpu-only that is not the CPU; the meta device stands for it, and refuses to be mixed."""
+    start = graph.modules.pack("nodes.refiner_sampler").RefinerStart(mode, 675, 0)
+    large = torch.zeros(LATENT, device="meta")
+    clean, noise = start.parts(large, graph.guider.model_patcher.model.process_latent_in)
+    assert clean.device.type == noise.device.type == "meta"
+
+
 def test_renoise_starts_at_its_strength(graph, small, monkeypatch):
     seen = SeenStates(graph, monkeypatch)
     first = refine(graph, small, "renoise", strength=0.3, seed=1)
