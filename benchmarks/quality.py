@@ -54,7 +54,8 @@ RECIPES = (
     Recipe("windows", "windows", SEEDS, window_rows),
     Recipe("methods", "methods", DECODED_SEEDS, method_rows),
     Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
-    Recipe("left", "left", DECODED_SEEDS, left_rows),
+    Recipe("left", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "none")),
+    Recipe("left, position", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "position")),
     Recipe("orders", "orders", SEEDS, order_rows),
 )
 # Shows that everything runs, and decides nothing.

@@ -238,13 +238,15 @@ def method_rows(seed: Seed) -> Rows:
     return rows
 
 
-def left_rows(seed: Seed) -> Rows:
+def left_rows(seed: Seed, rope: str) -> Rows:
     """How many steps are left for the large size: what the video shows, from decoded pixels."""
     small = seed.small_video()
     detail = true_detail(seed.run.prompt, seed.run.seed, int(TRAIN_SIZE * SCALE))
     rows: Rows = {}
     for left in LEFT:
-        result = seed.run.high_res(seed.triple(left), windows=seed.plan(DEFAULT_WINDOWS, left))
+        plan = seed.plan(DEFAULT_WINDOWS, left)
+        result = seed.run.high_res(seed.triple(left), windows=plan, rope=rope)
         video = decode(seed.run.model.models, result.latent)[0]
-        rows[f"t_i = {left}"] = video_row(video, small, seed.run.prompt, detail) | cost(result)
+        name = f"t_i = {left}" if rope == "none" else f"t_i = {left}, rope {rope}"
+        rows[name] = video_row(video, small, seed.run.prompt, detail) | cost(result)
     return rows

@@ -78,11 +78,11 @@ class S2FlowNoiseReshift(io.ComfyNode):
                 io.Combo.Input(
                     "sigma_mode",
                     options=list(SNR_MODES),
-                    default="literal",
+                    default="snr_matched",
                     tooltip=(
-                        "literal: the sigmas that are left (the paper). snr_matched: lower ones, so that "
-                        "noise hides no more of the small picture than it hid of the large one; this is the "
-                        "schedule whose shift suits the smaller size."
+                        "snr_matched: lower sigmas than are left, so that noise hides no more of the small "
+                        "picture than it hid of the large one; this is the schedule whose shift suits the "
+                        "smaller size. literal: the sigmas that are left (the paper)."
                     ),
                 ),
                 # ComfyUI caches by what stands in the widgets, also where consistent noise ignores it.

@@ -119,7 +119,7 @@ def test_a_folder_of_videos_becomes_a_checkpoint_that_core_loads(comfy_modules, 
     out, said = trained
     assert "1 video skipped: 1 × cannot be read" in said
     assert "CFG 1 and a zeroed conditioning" in said
-    assert "mode for it is flashvideo" in said
+    assert "modes for it are flow_map and flashvideo" in said
     model = comfy.sd.load_diffusion_model(str(out))
     assert type(model.model.diffusion_model).__name__ == "WanModel"
     assert len(model.model.diffusion_model.blocks) == 2
