@@ -104,27 +104,28 @@ def measured_table(model: ModelShape, plan: Plan, measured: Measured, device: st
     steps = measured.steps(model)
     table = Table(
         f"{model.name}: {depth} layer(s) measured on {device_name(device)}, extrapolated to {model.layers}",
-        ["part", "s per step", "steps", "s per run", "x direct"],
+        ["part", "s per step", "steps", "s per run", "x direct", "LR share"],
     )
     low, windowed = plan.steps * steps["LR with capture"], steps["HR, windows"]
     direct = plan.steps * steps["HR, dense"]
 
     def add(part: str, step: float, count: int) -> None:
-        table.add(part, step, count, count * step, "")
+        table.add(part, step, count, count * step, "", "")
 
     add("LR", steps["LR"], plan.steps)
     add("LR with capture", steps["LR with capture"], plan.steps)
     add("HR, dense", steps["HR, dense"], plan.steps_left)
     add(f"HR, windows of {measured.density:.1%} and tail", windowed, plan.steps_left)
     add("HR, windows and tail, steps skipped", windowed, plan.calls_left)
-    ways = {
-        "direct": direct,
-        "cascade, dense": plan.steps * steps["LR"] + plan.steps_left * steps["HR, dense"],
-        "S²Flow": low + plan.steps_left * windowed,
-        SKIPPING: low + plan.calls_left * windowed,
+    ways = {  # LR, HR
+        "direct": (0.0, direct),
+        "cascade, dense": (plan.steps * steps["LR"], plan.steps_left * steps["HR, dense"]),
+        "S²Flow": (low, plan.steps_left * windowed),
+        SKIPPING: (low, plan.calls_left * windowed),
     }
-    for way, seconds in ways.items():
-        table.add(way, "", "", seconds, direct / seconds)
+    for way, stages in ways.items():
+        seconds = sum(stages)
+        table.add(way, "", "", seconds, direct / seconds, f"{stages[0] / seconds:.1%}")
     extra = (
         "" if measured.extra_memory is None else f" Windows added {measured.extra_memory:.1%} to peak memory."
     )

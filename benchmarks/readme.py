@@ -63,16 +63,17 @@ def small_models() -> str:
     return markdown(["measure", "reached", "at least"], rows)
 
 
-def preview() -> str:
-    table = tables_in("refine")["Preview: large steps - small steps"]
-    names = {"run": "large - small steps"} | {name: name for name in table["columns"][1:]}
-    return columns_of(table, names)
+def whole(name: str, title: str, first: str = "") -> Callable[[], str]:
+    """A whole table of a results file; `first` names its first column anew."""
 
+    def table() -> str:
+        content = tables_in(name)[title]
+        columns = content["columns"]
+        return columns_of(
+            content, {columns[0]: first or columns[0]} | {column: column for column in columns[1:]}
+        )
 
-def refiner() -> str:
-    table = tables_in("refine")["Refiner, 2x"]
-    names = {"run": "method"} | {name: name for name in table["columns"][1:]}
-    return columns_of(table, names)
+    return table
 
 
 def solver() -> str:
@@ -121,8 +122,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "small models": small_models,
     "solver": solver,
     "attention": attention,
-    "preview": preview,
-    "refiner": refiner,
+    "preview": whole("refine", "Preview: large steps - small steps", "large - small steps"),
+    "preview sizes": whole("refine", "Preview 10-30: size and positions"),
+    "preview variants": whole("refine", "Preview 10-30: sigmas and noise"),
+    "preview gains": whole("refine", "Preview 10-30, gains"),
+    "refiner": whole("refine", "Refiner, 2x", "method"),
+    "refiner gains": whole("refine", "Refiner, gains"),
+    "refine steps": whole("refine", "Refine steps"),
+    "refiner windows": whole("refine", "Temporal windows in the Refiner, trained without"),
+    "positions": whole("rope", "Positions and temperature at twice the trained size"),
+    "position changes": whole("rope", "What they change, with 95 % intervals"),
     "pipeline": pipeline,
     "methods": quality(
         "Methods",
