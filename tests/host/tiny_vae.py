@@ -97,7 +97,7 @@ def random_weight(name: str, value: Tensor) -> Tensor:
     """Noise that keeps amplitudes; norms and statistics that change nothing."""
     if "mean-of" in name:
         return torch.zeros(value.shape)
-    if name.endswith("gamma") or "norm" in name or value.ndim < 2 and not name.endswith("bias"):
+    if name.endswith("gamma") or "norm" in name or (value.ndim < 2 and not name.endswith("bias")):
         return torch.zeros(value.shape) if name.endswith("bias") else torch.ones(value.shape)
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
     noise = torch.randn(value.shape, generator=generator)
