@@ -185,6 +185,11 @@ class S2FlowHighResSampler(io.ComfyNode):
         if trajectory is not None:
             trajectory.require_finished()
             require_same_video(trajectory, samples)
+            if trajectory.held is not None and latent_image.get("noise_mask") is None:
+                log.warning(
+                    "The small run held a start image or keyframes, but latent_image has no mask, so nothing "
+                    "is held at the large size. S²Flow Upsample gives the mask with its latent."
+                )
 
         switch_sigma = None if guider_low_noise is None else boundary
         settings = FlowSettings(order, derivative, skip_share, alignment, switch_sigma)

@@ -11,10 +11,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..s2flow_core.flow import check_sigmas, noise_estimate
+from ..s2flow_core.held import HeldLatent
 from ..s2flow_core.solver import FlowSolver
 from ..s2flow_core.trajectory import Trajectory, TrajectoryRecorder
 from .host.attention_capture import AttentionCapture
-from .host.guided_sampling import GuidedModel, latent_samples, sample_guided
+from .host.guided_sampling import GuidedModel, held_latent, latent_samples, sample_guided
 from .host.model_facts import (
     diffusion_model,
     family_or_unknown,
@@ -107,7 +108,9 @@ class S2FlowLowResSampler(io.ComfyNode):
         family = family_or_unknown(patcher)
         samples = latent_samples(guider, latent_image)
         require_video_latent(patcher, samples, "latent_image")
+        held = held_latent(latent_image, samples)
         if trajectory is not None:
+            require_nothing_held(held)
             trajectory.check_fits(identity_of(patcher))
             trajectory.check_continues(sigmas, tuple(samples.shape))
             require_same_capture(trajectory, capture_rows, capture_error)
@@ -132,10 +135,20 @@ class S2FlowLowResSampler(io.ComfyNode):
             seconds=time.perf_counter() - started,
             reach=capture.reach() if capture else None,
             end_sigma=float(sigmas[-1]),
+            held=held,
         )
         if trajectory is not None:
             recorded = trajectory.followed_by(recorded)
         return io.NodeOutput(latent_image | {"samples": result}, recorded)
+
+
+def require_nothing_held(held: HeldLatent | None) -> None:
+    """Raises if a mask would hold the noisy latent of a run that stopped early, as ComfyUI does."""
+    if held is not None:
+        raise ValueError(
+            "latent_image has a mask (a start image or keyframes of image to video), and this run continues "
+            "another one, so the mask would hold what is still noise. Run all sigmas in one Low-Res Sampler."
+        )
 
 
 def require_same_capture(earlier: Trajectory, rows: int, with_error: bool) -> None:

@@ -155,7 +155,9 @@ class FlowRun:
             self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
         if record is not None and settings.alignment > 0:
             strength = decaying_strength(settings.alignment, i, len(self.sigmas) - 1)
-            denoised = align_low_frequencies(denoised, record.denoised(i), strength)
+            aligned = align_low_frequencies(denoised, record.denoised(i), strength)
+            # A start image may have been replaced by a sharper one, which the small run does not know.
+            denoised = aligned if guided.mask is None else denoised.lerp(aligned, guided.mask)
         if callback is not None:
             callback({"i": i, "denoised": denoised, "x": x})
         assert self.solver is not None

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
 
@@ -79,6 +80,7 @@ class TinyVae:
         weights = {name: random_weight(name, value) for name, value in network.state_dict().items()}
         with narrow(*self.narrowed, network) if self.narrowed else nullcontext():
             vae = comfy.sd.VAE(sd=weights, metadata=self.metadata)
+        vae.first_stage_model.requires_grad_(False)
         assert vae.latent_channels == self.channels
         return vae
 
@@ -167,3 +169,15 @@ VAES = [
         {"config": json.dumps({"vae": LTX})},
     ),
 ]
+
+
+@lru_cache
+def loaded_vae(name: str) -> Any:
+    return next(vae for vae in VAES if vae.name == name).load()
+
+
+def start_picture(size: tuple[int, int, int], side: int) -> Tensor:
+    """An image (1, height, width, 3) for a latent (T, H, W) whose cells are side pixels wide."""
+    _, height, width = size
+    generator = torch.Generator().manual_seed(9)
+    return torch.rand(1, side * height, side * width, 3, generator=generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tiny_vae import loaded_vae, start_picture
 from tiny_variant import Size, State, Variant, random_weights
 from torch import Tensor
 
@@ -94,6 +95,16 @@ def person(size: Size) -> dict[str, Any]:
     return {"reference_latents": [noise(1, 16, 1, height, width)]}
 
 
+def held_first_frame(channels: int, size: Size) -> dict[str, Any]:
+    """The LATENT of Wan22ImageToVideoLatent, which is all that makes the 5B model image-to-video."""
+    from comfy_extras.nodes_wan import Wan22ImageToVideoLatent
+
+    frames, height, width = size
+    return Wan22ImageToVideoLatent.execute(
+        loaded_vae("wan22"), 16 * width, 16 * height, 4 * frames - 3, 1, start_picture(size, side=16)
+    ).args[0]
+
+
 def frame_tokens(size: Size) -> int:
     return size[1] // PATCH[1] * (size[2] // PATCH[2])
 
@@ -161,5 +172,12 @@ WAN_VARIANTS = [
         weights=lambda: wan_weights(in_dim=48, out_dim=48),
         latent_format="Wan22",
         channels=48,
+    ),
+    variant(
+        "wan22_5b_i2v",
+        weights=lambda: wan_weights(in_dim=48, out_dim=48),
+        latent_format="Wan22",
+        channels=48,
+        latent=held_first_frame,
     ),
 ]
