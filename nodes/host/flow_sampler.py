@@ -19,6 +19,7 @@ from ...s2flow_core.solver import FlowSolver, LowResField, Node
 from ...s2flow_core.trajectory import Trajectory
 from ...s2flow_core.transition import recorded_scale, require_recorded_steps
 from .guided_sampling import GuidedModel, SamplerFunction
+from .model_facts import identity_of, require_flow_model
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +75,22 @@ def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> Sampl
         callback: Callable | None = None,
         disable: bool = False,
     ) -> Tensor:
+        require_model_of_record(model, trajectory)
         run = FlowRun(settings, trajectory, sigmas).part(slice(0, len(sigmas) - 1))
         return run(model, x, sigmas, extra_args, callback, disable)
 
     return sample
+
+
+def require_model_of_record(model: Any, trajectory: Trajectory | None) -> None:
+    """Raises unless a sampler's model is a flow model, and the one that made the trajectory.
+
+    A SAMPLER learns of the model only when the run begins, which is still before the first step.
+    """
+    patcher = model.inner_model.model_patcher  # of the guider inside KSampler's inpainting wrapper
+    require_flow_model(patcher)
+    if trajectory is not None:
+        trajectory.check_fits(identity_of(patcher))
 
 
 class FlowRun:
