@@ -15,7 +15,8 @@ from ..s2flow_core.rotary import ROPE_MODES
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
 from .host.attention_hook import SelfAttentionHook
-from .host.flow_sampler import FlowRun, FlowSettings, require_same_video, steps_above
+from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
+from .host.flow_sampler import FlowRun, FlowSettings, require_same_video
 from .host.guided_sampling import Part, latent_samples, sample_in_parts
 from .host.larger_size import LargerSize
 from .host.model_facts import (
@@ -30,8 +31,6 @@ from .host.token_layout import patched_grid
 from .host.window_attention_hook import WindowedAttention, hook_for_windows
 
 log = logging.getLogger(__name__)
-
-DEFAULT_BOUNDARY = 0.875
 
 
 class S2FlowHighResSampler(io.ComfyNode):
@@ -57,14 +56,7 @@ class S2FlowHighResSampler(io.ComfyNode):
                 WindowsType.Input(
                     "windows", optional=True, tooltip="Without windows, attention stays dense."
                 ),
-                io.Guider.Input(
-                    "guider_low_noise",
-                    optional=True,
-                    tooltip=(
-                        "For models of two experts such as Wan 2.2 14B: the guider of the low-noise model; "
-                        "'guider' is then the high-noise one."
-                    ),
-                ),
+                low_noise_input(),
                 io.Int.Input(
                     "order",
                     default=DEFAULT_ORDER,
@@ -120,19 +112,7 @@ class S2FlowHighResSampler(io.ComfyNode):
                         ),
                     )
                 ),
-                advanced(
-                    io.Float.Input(
-                        "boundary",
-                        default=DEFAULT_BOUNDARY,
-                        min=0.0,
-                        max=1.0,
-                        step=0.005,
-                        tooltip=(
-                            "With two experts, the sigma below which the low-noise one takes over. Wan 2.2: "
-                            "0.875 for text to video, 0.9 for image to video."
-                        ),
-                    )
-                ),
+                boundary_input(),
                 advanced(
                     io.Combo.Input(
                         "rope",
@@ -249,12 +229,3 @@ def larger_size(
     density = 1.0 if windows is None else windows.density
     high = patched_grid(samples, trajectory.patch)
     return LargerSize(trajectory.token_shape, high, rope, temperature, density)
-
-
-def steps_of_experts(sigmas: Tensor, switch_sigma: float | None) -> list[slice]:
-    """The steps that each guider takes, in order; a part may be empty."""
-    steps = len(sigmas) - 1
-    if switch_sigma is None:
-        return [slice(0, steps)]
-    above = steps_above(sigmas, switch_sigma)
-    return [slice(0, above), slice(above, steps)]

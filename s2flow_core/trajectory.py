@@ -162,6 +162,7 @@ class Trajectory:
             model=later.model,
             seconds=self.seconds + later.seconds,
             boundaries=(*self.boundaries, self.steps, *(self.steps + step for step in later.boundaries)),
+            held=later.held,
         )
 
 

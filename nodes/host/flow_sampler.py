@@ -18,6 +18,7 @@ from ...s2flow_core.skipping import choose_skips, forecast_velocity, step_change
 from ...s2flow_core.solver import FlowSolver, LowResField, Node
 from ...s2flow_core.trajectory import Trajectory
 from ...s2flow_core.transition import recorded_scale, require_recorded_steps
+from .experts import steps_above
 from .guided_sampling import GuidedModel, SamplerFunction
 from .model_facts import identity_of, require_flow_model
 
@@ -175,11 +176,6 @@ class FlowRun:
             callback({"i": i, "denoised": denoised, "x": x})
         assert self.solver is not None
         return self.solver.step(x, denoised, self.sigmas, i)
-
-
-def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
-    """How many of the steps belong to the expert for high noise, σ >= switch_sigma."""
-    return int((sigmas[:-1] >= switch_sigma).sum())
 
 
 class RecordAtHighRes:
