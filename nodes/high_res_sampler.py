@@ -15,6 +15,7 @@ from ..s2flow_core.rotary import ROPE_MODES
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
 from .host.attention_hook import SelfAttentionHook
+from .host.conditioning_size import check_conditioning_size
 from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
 from .host.flow_sampler import FlowRun, FlowSettings, require_same_video
 from .host.guided_sampling import Part, latent_samples, sample_in_parts
@@ -162,6 +163,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         samples = latent_samples(guider, latent_image)
         for given in guiders:
             check_model(given.model_patcher, samples, trajectory)
+            check_conditioning_size(given, samples, "the High-Res Sampler")
         if trajectory is not None:
             trajectory.require_finished()
             require_same_video(trajectory, samples)

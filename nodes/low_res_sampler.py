@@ -13,6 +13,7 @@ from ..s2flow_core.flow import check_sigmas
 from ..s2flow_core.held import HeldLatent
 from ..s2flow_core.trajectory import ModelIdentity, Trajectory, TrajectoryRecorder
 from .host.attention_capture import AttentionCapture
+from .host.conditioning_size import check_conditioning_size
 from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
 from .host.guided_sampling import held_latent, latent_samples, sample_in_parts
 from .host.model_facts import (
@@ -125,6 +126,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         for given in guiders:
             require_flow_model(given.model_patcher)
             require_video_latent(given.model_patcher, samples, "latent_image")
+            check_conditioning_size(given, samples, "the Low-Res Sampler")
         patcher = guider.model_patcher
         identity = identity_of(patcher)
         require_one_architecture(identity, identity_of(guiders[-1].model_patcher))

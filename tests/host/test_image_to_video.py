@@ -171,6 +171,8 @@ def test_keyframes_are_made_again_at_the_large_size(ltx):
     *texts, cropped = crop.execute(*conditioned, enlarged).args
     large_guider, large, _ = guided(cropped, large_size, texts)
     assert (large["noise_mask"][:, :, -1] == 0).all()
+    with pytest.raises(ValueError, match=r"the keyframes \(LTXVAddGuide\) is for 128×128 pixels"):
+        ltx.high_res((large, sigmas, noise), guider=guider)
     windows = ltx.windows(trajectory, large, s=0.5)
     result = ltx.high_res((large, sigmas, noise), guider=large_guider, trajectory=trajectory, windows=windows)
     assert_close(result[:, :, -1], large["samples"][:, :, -1])

@@ -21,9 +21,11 @@ def noise(*shape: int) -> Tensor:
 
 def wan_weights(class_name: str = "WanModel", **changes: Any) -> State:
     import comfy.ldm.wan.model
+    import comfy.ldm.wan.model_animate
     import comfy.ops
 
-    kind = getattr(comfy.ldm.wan.model, class_name)
+    place = comfy.ldm.wan.model_animate if class_name == "AnimateWanModel" else comfy.ldm.wan.model
+    kind = getattr(place, class_name)
     model = kind(**SETTINGS | changes, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
     return random_weights(model, sharpened="self_attn.norm_q.weight")
 
@@ -105,6 +107,12 @@ def held_first_frame(channels: int, size: Size) -> dict[str, Any]:
     ).args[0]
 
 
+def pose_video(size: Size) -> dict[str, Any]:
+    """What WanAnimateToVideo adds for a character image and a pose video."""
+    frames, height, width = size
+    return start_image(size) | {"pose_video_latent": noise(1, 16, frames - 1, height, width)}
+
+
 def frame_tokens(size: Size) -> int:
     return size[1] // PATCH[1] * (size[2] // PATCH[2])
 
@@ -158,6 +166,13 @@ WAN_VARIANTS = [
         conditions=person,
         suffix=frame_tokens,
         model_class="HumoWanModel",
+    ),
+    variant(
+        "wan22_animate",
+        weights=lambda: wan_weights("AnimateWanModel", in_dim=36, num_layers=5, motion_encoder_dim=512),
+        conditions=pose_video,
+        layers=5,
+        model_class="AnimateWanModel",
     ),
     variant("wan22_14b_t2v", weights=wan_weights),
     variant(
