@@ -62,7 +62,7 @@ def check_conditioning_size(guider: Any, samples: Tensor, sampler: str) -> None:
 
 
 def needs_exact(patcher: Any, key: str) -> bool:
-    """Whether the model cannot run with a picture of another size; fun-control counts its reference's tokens."""
+    """Whether the model needs the picture at its exact size; fun-control counts on its reference's tokens."""
     if key == "reference_latents":
         return getattr(diffusion_model(patcher), "ref_conv", None) is not None
     return key in EXACT
