@@ -1,4 +1,9 @@
-"""The part of a video that a mask holds to a given latent: start images and keyframes of image-to-video."""
+"""The part of a video that a mask holds to a given latent: start images and keyframes of image-to-video.
+
+Inside a run it needs no care. There the model's answer is replaced by the given latent, so the clean estimate
+is constant and the velocity too: every derivative is zero and each solver ends on the latent exactly. Only
+what changes the size, or the estimate itself, must know of it.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ TOLERATED = {
     "reference_latents": "the reference image",
     "ref_latent": "the reference image",
 }
-IN_PIXELS = ("camera_conditions",)
+IN_PIXELS = ("camera_conditions", "keyframe_idxs")
 
 
 def check_conditioning_size(guider: Any, samples: Tensor, sampler: str) -> None:
@@ -81,6 +81,13 @@ def pictures(guider: Any) -> Iterator[tuple[str, Tensor]]:
 def picture_size(key: str, value: Tensor) -> tuple[int, int]:
     """(H, W) of a picture in its own unit; keyframes are known by the coordinates of their tokens."""
     if key == "keyframe_idxs":
-        rows, columns = (value.reshape(*value.shape[:3], -1)[0, axis, :, 0] for axis in (1, 2))
-        return len(rows.unique()), len(columns.unique())
+        return covered(value[0, 1]), covered(value[0, 2])
     return value.shape[-2], value.shape[-1]
+
+
+def covered(coordinates: Tensor) -> int:
+    """Pixels up to where the last token ends; coordinates: (tokens,) starts, or (tokens, 2) with ends."""
+    if coordinates.ndim == 2:  # newer ComfyUI
+        return int(coordinates[:, -1].max())
+    starts = coordinates.unique()
+    return int(2 * starts[-1] - starts[-2]) if len(starts) > 1 else int(starts[-1])

@@ -70,3 +70,19 @@ def test_what_is_enlarged_silently_is_reported_once(graph, says, caplog):
     with caplog.at_level("WARNING"):
         graph.high_res(large_inputs(graph))
     assert says not in caplog.text
+
+
+@pytest.mark.parametrize("form", ["starts", "starts and ends", "every other token"])
+def test_keyframes_cover_what_their_latent_covers(comfy_modules, form):
+    """ComfyUI keeps where tokens start, newer versions also where they end; some guides leave tokens out."""
+    from comfy.ldm.lightricks.symmetric_patchifier import SymmetricPatchifier, latent_to_pixel_coords
+
+    _, cells = SymmetricPatchifier(1).patchify(torch.zeros(1, 128, 2, 6, 10))
+    coordinates = latent_to_pixel_coords(cells, (8, 32, 32), causal_fix=True)  # (1, 3, tokens)
+    if form == "starts and ends":
+        ends = coordinates + torch.tensor([8, 32, 32])[None, :, None]
+        coordinates = torch.stack([coordinates, ends], dim=-1)
+    if form == "every other token":
+        coordinates = coordinates[:, :, (coordinates[0, 1] % 64 == 0) & (coordinates[0, 2] % 64 == 0)]
+    conditioning_size = comfy_modules.pack("nodes.host.conditioning_size")
+    assert conditioning_size.picture_size("keyframe_idxs", coordinates) == (6 * 32, 10 * 32)
