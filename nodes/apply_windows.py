@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..s2flow_core.backends import BACKENDS
 from ..s2flow_core.policy import WindowPlan
+from .host.model_facts import require_flow_model
 from .host.schema import CATEGORY, WindowsType, advanced
 from .host.window_attention_hook import hook_for_windows
 
@@ -38,6 +39,7 @@ class S2FlowApplyWindows(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, windows: WindowPlan, backend: str = "auto") -> io.NodeOutput:
+        require_flow_model(model)
         patched = model.clone()
         hook = hook_for_windows(patched, windows, backend)
         patched.model_options = hook.attach(patched.model_options)

@@ -15,7 +15,9 @@ from ..s2flow_core.rotary import ROPE_MODES
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
 from .host.attention_hook import SelfAttentionHook
-from .host.flow_sampler import FlowRun, FlowSettings, require_same_video, steps_above
+from .host.conditioning_size import check_conditioning_size
+from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
+from .host.flow_sampler import FlowRun, FlowSettings, require_same_video
 from .host.guided_sampling import Part, latent_samples, sample_in_parts
 from .host.larger_size import LargerSize
 from .host.model_facts import (
@@ -30,8 +32,6 @@ from .host.token_layout import patched_grid
 from .host.window_attention_hook import WindowedAttention, hook_for_windows
 
 log = logging.getLogger(__name__)
-
-DEFAULT_BOUNDARY = 0.875
 
 
 class S2FlowHighResSampler(io.ComfyNode):
@@ -57,14 +57,7 @@ class S2FlowHighResSampler(io.ComfyNode):
                 WindowsType.Input(
                     "windows", optional=True, tooltip="Without windows, attention stays dense."
                 ),
-                io.Guider.Input(
-                    "guider_low_noise",
-                    optional=True,
-                    tooltip=(
-                        "For models of two experts such as Wan 2.2 14B: the guider of the low-noise model; "
-                        "'guider' is then the high-noise one."
-                    ),
-                ),
+                low_noise_input(),
                 io.Int.Input(
                     "order",
                     default=DEFAULT_ORDER,
@@ -120,19 +113,7 @@ class S2FlowHighResSampler(io.ComfyNode):
                         ),
                     )
                 ),
-                advanced(
-                    io.Float.Input(
-                        "boundary",
-                        default=DEFAULT_BOUNDARY,
-                        min=0.0,
-                        max=1.0,
-                        step=0.005,
-                        tooltip=(
-                            "With two experts, the sigma below which the low-noise one takes over. Wan 2.2: "
-                            "0.875 for text to video, 0.9 for image to video."
-                        ),
-                    )
-                ),
+                boundary_input(),
                 advanced(
                     io.Combo.Input(
                         "rope",
@@ -182,9 +163,15 @@ class S2FlowHighResSampler(io.ComfyNode):
         samples = latent_samples(guider, latent_image)
         for given in guiders:
             check_model(given.model_patcher, samples, trajectory)
+            check_conditioning_size(given, samples, "the High-Res Sampler")
         if trajectory is not None:
             trajectory.require_finished()
             require_same_video(trajectory, samples)
+            if trajectory.held is not None and latent_image.get("noise_mask") is None:
+                log.warning(
+                    "The small run held a start image or keyframes, but latent_image has no mask, so nothing "
+                    "is held at the large size. S²Flow Upsample gives the mask with its latent."
+                )
 
         switch_sigma = None if guider_low_noise is None else boundary
         settings = FlowSettings(order, derivative, skip_share, alignment, switch_sigma)
@@ -245,12 +232,3 @@ def larger_size(
     density = 1.0 if windows is None else windows.density
     high = patched_grid(samples, trajectory.patch)
     return LargerSize(trajectory.token_shape, high, rope, temperature, density)
-
-
-def steps_of_experts(sigmas: Tensor, switch_sigma: float | None) -> list[slice]:
-    """The steps that each guider takes, in order; a part may be empty."""
-    steps = len(sigmas) - 1
-    if switch_sigma is None:
-        return [slice(0, steps)]
-    above = steps_above(sigmas, switch_sigma)
-    return [slice(0, above), slice(above, steps)]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..s2flow_core.flow import check_sigmas, noise_estimate
-from ..s2flow_core.solver import FlowSolver
-from ..s2flow_core.trajectory import Trajectory, TrajectoryRecorder
+from ..s2flow_core.flow import check_sigmas
+from ..s2flow_core.held import HeldLatent
+from ..s2flow_core.trajectory import ModelIdentity, Trajectory, TrajectoryRecorder
 from .host.attention_capture import AttentionCapture
-from .host.guided_sampling import GuidedModel, latent_samples, sample_guided
+from .host.conditioning_size import check_conditioning_size
+from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
+from .host.guided_sampling import held_latent, latent_samples, sample_in_parts
 from .host.model_facts import (
     diffusion_model,
     family_or_unknown,
@@ -23,8 +24,11 @@ from .host.model_facts import (
     require_flow_model,
     require_video_latent,
 )
+from .host.recording_sampler import RecordedPart, RecordingRun
 from .host.schema import CATEGORY, TrajectoryType, advanced
-from .host.token_layout import patched_grid
+from .host.token_layout import ModelFamily, Triple, patched_grid
+
+PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
 
 class S2FlowLowResSampler(io.ComfyNode):
@@ -54,11 +58,11 @@ class S2FlowLowResSampler(io.ComfyNode):
                     "trajectory",
                     optional=True,
                     tooltip=(
-                        "Of a Low-Res Sampler that stopped above 0, to be continued: another CFG, or the "
-                        "second expert of Wan 2.2. Then latent_image is that sampler's latent, and noise is "
-                        "DisableNoise."
+                        "Of a Low-Res Sampler that stopped above 0, to be continued, e.g. with another CFG. "
+                        "Then latent_image is that sampler's latent, and noise is DisableNoise."
                     ),
                 ),
+                low_noise_input(),
                 advanced(
                     io.Int.Input(
                         "capture_rows",
@@ -83,6 +87,18 @@ class S2FlowLowResSampler(io.ComfyNode):
                         ),
                     )
                 ),
+                boundary_input(),
+                advanced(
+                    io.Combo.Input(
+                        "precision",
+                        options=list(PRECISIONS),
+                        default="half",
+                        tooltip=(
+                            "Of the recorded tensors, which stay in main memory. half is exact to three "
+                            "digits and takes half the memory and disk of full."
+                        ),
+                    )
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The low-resolution video, for a preview."),
@@ -100,43 +116,92 @@ class S2FlowLowResSampler(io.ComfyNode):
         trajectory: Trajectory | None = None,
         capture_rows: int = 256,
         capture_error: bool = True,
+        guider_low_noise=None,
+        boundary: float = DEFAULT_BOUNDARY,
+        precision: str = "half",
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
-        patcher = guider.model_patcher
-        require_flow_model(patcher)
-        family = family_or_unknown(patcher)
+        guiders = [guider] if guider_low_noise is None else [guider, guider_low_noise]
         samples = latent_samples(guider, latent_image)
-        require_video_latent(patcher, samples, "latent_image")
+        for given in guiders:
+            require_flow_model(given.model_patcher)
+            require_video_latent(given.model_patcher, samples, "latent_image")
+            check_conditioning_size(given, samples, "the Low-Res Sampler")
+        patcher = guider.model_patcher
+        identity = identity_of(patcher)
+        require_one_architecture(identity, identity_of(guiders[-1].model_patcher))
+        family = family_or_unknown(patcher)
+        held = held_latent(latent_image, samples)
         if trajectory is not None:
-            trajectory.check_fits(identity_of(patcher))
+            require_nothing_held(held)
+            trajectory.check_fits(identity)
             trajectory.check_continues(sigmas, tuple(samples.shape))
             trajectory.check_resumes(samples, noise.generate_noise(latent_image | {"samples": samples}))
             require_same_capture(trajectory, capture_rows, capture_error)
 
-        model = diffusion_model(patcher)
-        grid = patched_grid(samples, family.patch(model))
-        recorder = TrajectoryRecorder()
-        capture = None
-        if capture_rows and family.layers(model):
-            require_family(patcher, "set capture_rows to 0 and leave the windows out")
-            capture = AttentionCapture(family, model, grid, capture_rows, capture_error)
-        to_latent_space = patcher.model.process_latent_out
+        patch = family.patch(diffusion_model(patcher))
+        grid = patched_grid(samples, patch)
+        switch_sigma = None if guider_low_noise is None else boundary
+        parts = []
+        for given, steps in zip(guiders, steps_of_experts(sigmas, switch_sigma), strict=True):
+            capture = capture_for(given.model_patcher, family, grid, capture_rows, capture_error)
+            if steps.start < steps.stop:
+                parts.append(RecordedPart(given, steps, TrajectoryRecorder(PRECISIONS[precision]), capture))
 
         started = time.perf_counter()
-        sampler = recording_sampler(recorder, capture, to_latent_space)
-        result = sample_guided(guider, noise, sigmas, latent_image, sampler, capture)
-        recorded = recorder.finish(
-            final=result,
-            token_shape=grid,
-            patch=family.patch(model),
-            model=identity_of(patcher),
-            seconds=time.perf_counter() - started,
-            reach=capture.reach() if capture else None,
-            end_sigma=float(sigmas[-1]),
-        )
-        if trajectory is not None:
-            recorded = trajectory.followed_by(recorded)
+        run = RecordingRun(sigmas)
+        result = sample_in_parts([run.part(part) for part in parts], noise, sigmas, latent_image)
+        seconds = time.perf_counter() - started
+        records = [] if trajectory is None else [trajectory]
+        for part in parts:
+            records.append(
+                part.recorder.finish(
+                    final=result,
+                    token_shape=grid,
+                    patch=patch,
+                    model=identity,
+                    seconds=seconds / len(parts),
+                    reach=part.capture.reach() if part.capture else None,
+                    end_sigma=float(sigmas[part.steps.stop]),
+                    held=held,
+                )
+            )
+        recorded = reduce(Trajectory.followed_by, records)
         return io.NodeOutput(latent_image | {"samples": result}, recorded)
+
+
+def capture_for(
+    patcher: Any, family: ModelFamily, grid: Triple, rows: int, with_error: bool
+) -> AttentionCapture | None:
+    """What measures a model's attention; None if nothing is to be measured, or the family is unknown."""
+    model = diffusion_model(patcher)
+    if not rows or not family.layers(model):
+        return None
+    require_family(patcher, "set capture_rows to 0 and leave the windows out")
+    return AttentionCapture(family, model, grid, rows, with_error)
+
+
+def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:
+    """Raises unless both experts are models of one kind, which make one record."""
+    if high_noise != low_noise:
+        raise ValueError(
+            f"The model of guider is {described(high_noise)}, "
+            f"that of guider_low_noise {described(low_noise)}. "
+            "Two experts have one architecture: connect the high-noise and the low-noise model of one pair."
+        )
+
+
+def described(model: ModelIdentity) -> str:
+    return f"{model.family} ({model.layers} layers, {model.heads} heads, {model.channels} channels)"
+
+
+def require_nothing_held(held: HeldLatent | None) -> None:
+    """Raises if a mask would hold the noisy latent of a run that stopped early, as ComfyUI does."""
+    if held is not None:
+        raise ValueError(
+            "latent_image has a mask (a start image or keyframes of image to video), and this run continues "
+            "another one, so the mask would hold what is still noise. Run all sigmas in one Low-Res Sampler."
+        )
 
 
 def require_same_capture(earlier: Trajectory, rows: int, with_error: bool) -> None:
@@ -153,34 +218,3 @@ def require_same_capture(earlier: Trajectory, rows: int, with_error: bool) -> No
             f"capture_error is {with_error} here and was {not with_error} in the earlier run. Set it alike "
             "in both Low-Res Samplers."
         )
-
-
-def recording_sampler(
-    recorder: TrajectoryRecorder,
-    capture: AttentionCapture | None,
-    to_latent_space: Callable[[Tensor], Tensor],
-) -> Callable[..., Tensor]:
-    """Euler that writes every step's estimates to the recorder and tells the capture which step it is."""
-
-    @torch.no_grad()
-    def sample(
-        model: Callable,
-        x: Tensor,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable | None = None,
-        disable: bool = False,
-    ) -> Tensor:
-        guided = GuidedModel(model, x, extra_args)
-        solver = FlowSolver(order=1, source="none", field=None)
-        for i, sigma in enumerate(sigmas[:-1]):
-            if capture is not None:
-                capture.begin_step(i)
-            denoised = guided.denoised(x, sigma)
-            recorder.record(sigma, to_latent_space(denoised), noise_estimate(x, denoised, sigma))
-            if callback is not None:
-                callback({"i": i, "denoised": denoised, "x": x})
-            x = solver.step(x, denoised, sigmas, i)
-        return x
-
-    return sample

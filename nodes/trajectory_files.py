@@ -87,7 +87,10 @@ class S2FlowLoadTrajectory(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         trajectory = load_trajectory(path_of(file))
-        return io.NodeOutput({"samples": trajectory.final}, trajectory)
+        latent = {"samples": trajectory.final}
+        if trajectory.held is not None:
+            latent["noise_mask"] = trajectory.held.mask
+        return io.NodeOutput(latent, trajectory)
 
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:

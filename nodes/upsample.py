@@ -139,5 +139,7 @@ class S2FlowUpsample(io.ComfyNode):
             noise = lr_consistent_noise(coarse, size.latent_hw, seed)
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
-        large = enlarge(clean, size, vae, method, upscale_model)
-        return io.NodeOutput({"samples": large}, sigmas, ReadyNoise(noise, seed))
+        latent = {"samples": enlarge(clean, size, vae, method, upscale_model)}
+        if trajectory.held is not None:
+            latent["noise_mask"] = trajectory.held.large_mask(size.latent_hw)
+        return io.NodeOutput(latent, sigmas, ReadyNoise(noise, seed))

@@ -20,12 +20,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .flow import check_sigmas
+from .held import HeldLatent
 from .reach import AttentionReach
 from .resample import check_finite
 
 FORMAT = "s2flow.trajectory"
 VERSION = 1
 _REACH_PREFIX = "reach."
+_HELD_PREFIX = "held."
 # Schedules are float32; the closest steps of a real one are a hundred times further apart.
 _SAME_SIGMA = 1e-5
 # Of the largest value: a latent that was stored or moved in half precision is still the same one.
@@ -65,6 +67,7 @@ class Trajectory:
     model: ModelIdentity
     seconds: float
     boundaries: tuple[int, ...] = ()  # ascending, each in 1...N-1
+    held: HeldLatent | None = None  # start image or keyframes that the run was given under a mask
 
     @property
     def switch_sigmas(self) -> tuple[float, ...]:
@@ -160,7 +163,11 @@ class Trajectory:
         """The record of one video of the batch; the attention stays that of the whole batch, its mean."""
         one = slice(index, index + 1)
         return dataclasses.replace(
-            self, denoised=self.denoised[:, one], noise=self.noise[:, one], final=self.final[one]
+            self,
+            denoised=self.denoised[:, one],
+            noise=self.noise[:, one],
+            final=self.final[one],
+            held=None if self.held is None else self.held.of_video(index),
         )
 
     def followed_by(self, later: Trajectory) -> Trajectory:
@@ -177,6 +184,7 @@ class Trajectory:
             model=later.model,
             seconds=self.seconds + later.seconds,
             boundaries=(*self.boundaries, self.steps, *(self.steps + step for step in later.boundaries)),
+            held=later.held,
         )
 
 
@@ -208,6 +216,7 @@ class TrajectoryRecorder:
         seconds: float,
         reach: AttentionReach | None = None,
         end_sigma: float = 0.0,
+        held: HeldLatent | None = None,
     ) -> Trajectory:
         """The finished record; `final` is the run's LATENT-space result at `end_sigma`."""
         sigmas = torch.tensor([*self._sigmas, end_sigma], dtype=torch.float32)
@@ -217,7 +226,9 @@ class TrajectoryRecorder:
         check_finite(denoised, "The Low-Res Sampler's clean estimate")
         check_finite(noise, "The Low-Res Sampler's noise estimate")
         check_finite(final, "The Low-Res Sampler's result")
-        return Trajectory(sigmas, denoised, noise, final, reach, token_shape, patch, model, seconds)
+        return Trajectory(
+            sigmas, denoised, noise, final, reach, token_shape, patch, model, seconds, held=held
+        )
 
 
 def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
@@ -229,6 +240,11 @@ def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
         "noise": trajectory.noise,
         "final": trajectory.final,
     }
+    if trajectory.held is not None:
+        tensors |= {
+            _HELD_PREFIX + "latent": trajectory.held.latent,
+            _HELD_PREFIX + "mask": trajectory.held.mask,
+        }
     reach_values: dict[str, Any] | None = None
     if trajectory.reach is not None:
         fields = {f.name: getattr(trajectory.reach, f.name) for f in dataclasses.fields(trajectory.reach)}
@@ -281,6 +297,9 @@ def load_trajectory(path: str | Path) -> Trajectory:
                 n.removeprefix(_REACH_PREFIX): t for n, t in tensors.items() if n.startswith(_REACH_PREFIX)
             }
             reach = AttentionReach(**recorded, **{n: _tuples(v) for n, v in values["reach"].items()})
+        held = None
+        if _HELD_PREFIX + "mask" in tensors:
+            held = HeldLatent(tensors[_HELD_PREFIX + "latent"], tensors[_HELD_PREFIX + "mask"])
         return Trajectory(
             sigmas=tensors["sigmas"],
             denoised=tensors["denoised"],
@@ -292,6 +311,7 @@ def load_trajectory(path: str | Path) -> Trajectory:
             model=ModelIdentity(**values["model"]),
             seconds=values["seconds"],
             boundaries=_tuples(values.get("boundaries", [])),
+            held=held,
         )
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         raise ValueError(

@@ -120,7 +120,7 @@ def require_recorded_steps(sigmas: Tensor, record: Tensor, scale: float) -> None
 
 
 def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step") -> Tensor:
-    """LATENT-space clean estimate (B, C, T, H, W), float32, from which HR starts.
+    """LATENT-space clean estimate (B, C, T, H, W), float32, from which HR starts; what a mask held as given.
 
     source "step": D of the LR step whose σ the HR run starts at (the paper's point of the path).
     "final": the finished LR video, sharper, and what the artist has seen in the preview.
@@ -134,7 +134,8 @@ def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step"
     else:
         raise ValueError(f"Unknown clean estimate '{source}'; choose one of {', '.join(CLEAN_SOURCES)}.")
     check_finite(clean, name)
-    return clean.float()
+    clean = clean.float()
+    return clean if trajectory.held is None else trajectory.held.laid_over(clean)
 
 
 def step_noise(trajectory: Trajectory, steps_left: int) -> Tensor:

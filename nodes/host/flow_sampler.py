@@ -18,7 +18,9 @@ from ...s2flow_core.skipping import choose_skips, forecast_velocity, step_change
 from ...s2flow_core.solver import FlowSolver, LowResField, Node
 from ...s2flow_core.trajectory import Trajectory
 from ...s2flow_core.transition import recorded_scale, require_recorded_steps
+from .experts import steps_above
 from .guided_sampling import GuidedModel, SamplerFunction
+from .model_facts import identity_of, require_flow_model
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +76,22 @@ def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> Sampl
         callback: Callable | None = None,
         disable: bool = False,
     ) -> Tensor:
+        require_model_of_record(model, trajectory)
         run = FlowRun(settings, trajectory, sigmas).part(slice(0, len(sigmas) - 1))
         return run(model, x, sigmas, extra_args, callback, disable)
 
     return sample
+
+
+def require_model_of_record(model: Any, trajectory: Trajectory | None) -> None:
+    """Raises unless a sampler's model is a flow model, and the one that made the trajectory.
+
+    A SAMPLER learns of the model only when the run begins, which is still before the first step.
+    """
+    patcher = model.inner_model.model_patcher  # of the guider inside KSampler's inpainting wrapper
+    require_flow_model(patcher)
+    if trajectory is not None:
+        trajectory.check_fits(identity_of(patcher))
 
 
 class FlowRun:
@@ -155,16 +169,13 @@ class FlowRun:
             self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
         if record is not None and settings.alignment > 0:
             strength = decaying_strength(settings.alignment, i, len(self.sigmas) - 1)
-            denoised = align_low_frequencies(denoised, record.denoised(i), strength)
+            aligned = align_low_frequencies(denoised, record.denoised(i), strength)
+            # A start image may have been replaced by a sharper one, which the small run does not know.
+            denoised = aligned if guided.mask is None else denoised.lerp(aligned, guided.mask)
         if callback is not None:
             callback({"i": i, "denoised": denoised, "x": x})
         assert self.solver is not None
         return self.solver.step(x, denoised, self.sigmas, i)
-
-
-def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
-    """How many of the steps belong to the expert for high noise, σ >= switch_sigma."""
-    return int((sigmas[:-1] >= switch_sigma).sum())
 
 
 class RecordAtHighRes:

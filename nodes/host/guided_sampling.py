@@ -19,6 +19,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from ...s2flow_core.held import HeldLatent
 from .attention_hook import SelfAttentionHook
 
 
@@ -47,6 +48,17 @@ class SamplerFunction(Protocol):
 def latent_samples(guider: Any, latent: dict[str, Any]) -> Tensor:
     """The samples of a LATENT; an empty one takes the channels that the model wants."""
     return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
+
+
+def held_latent(latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
+    """What a LATENT's noise_mask keeps of its samples (B, C, T, H, W); None if it has no mask."""
+    given = latent.get("noise_mask")
+    if given is None:
+        return None
+    mask = comfy.utils.reshape_mask(given.float(), samples.shape)  # (B, C, T, H, W), as core reads it
+    if (mask == mask[:, :1]).all():
+        mask = mask[:, :1]
+    return HeldLatent(samples.detach().to("cpu", torch.float32, copy=True), mask.cpu().contiguous())
 
 
 def guider_for_run(guider: Any, hook: SelfAttentionHook | None) -> Any:
@@ -118,6 +130,11 @@ class GuidedModel:
         self.model = model
         self.extra_args = extra_args
         self.ones = torch.ones(x.shape[0], dtype=x.dtype, device=x.device)  # (B,)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """1 where the video is made, 0 where ComfyUI puts back what is held; None without a mask."""
+        return self.extra_args.get("denoise_mask")
 
     def denoised(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Guided clean estimate of the state x at σ, in model space."""

@@ -16,6 +16,9 @@ from .token_layout import FAMILIES, ModelFamily, Triple, UnknownVideoModel, fami
 
 log = logging.getLogger(__name__)
 
+# Image models on the VAE of a video model, whose names do not say so.
+IMAGE_MODELS = ("Anima", "Krea2")
+
 
 def diffusion_model(patcher: Any) -> Any:
     return patcher.get_model_object("diffusion_model")
@@ -25,6 +28,11 @@ def require_flow_model(patcher: Any) -> None:
     """Raises unless the model makes videos by a rectified flow, which every formula here assumes."""
     sampling = patcher.get_model_object("model_sampling")
     model = type(patcher.model).__name__
+    if makes_images(patcher):
+        raise ValueError(
+            f"{model} makes single images, and S²Flow works on videos: load a video model such as Wan 2.1, "
+            "Wan 2.2 or HunyuanVideo."
+        )
     if not isinstance(sampling, comfy.model_sampling.CONST):
         raise ValueError(
             f"{model} is not a flow model. S²Flow works with video models that predict a flow, "
@@ -32,9 +40,20 @@ def require_flow_model(patcher: Any) -> None:
         )
     if patcher.model.latent_format.latent_dimensions != 3:
         raise ValueError(
-            f"{model} makes single images, and S²Flow works on videos: load a video model such as Wan 2.1, "
-            "Wan 2.2 or HunyuanVideo."
+            f"{model} does not make videos: load a video model such as Wan 2.1, Wan 2.2 or HunyuanVideo."
         )
+
+
+def makes_images(patcher: Any) -> bool:
+    """Whether this is a text-to-image model, e.g. Qwen-Image, which shares Wan's VAE and latent format.
+
+    Nothing in ComfyUI's classes tells them apart but their names: QwenImage, JoyImage, HunyuanImage21,
+    CosmosT2IPredict2 of its list of supported models.
+    """
+    names = type(patcher.model).__name__, type(patcher.model.model_config).__name__
+    return any(
+        name in IMAGE_MODELS or (("Image" in name or "T2I" in name) and "Video" not in name) for name in names
+    )
 
 
 def family_or_unknown(patcher: Any) -> ModelFamily:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from s2flow_core.flow import noise_estimate, shifted_sigmas
 from s2flow_core.grid import TokenGrid
+from s2flow_core.held import HeldLatent
 from s2flow_core.reach import AttentionReach
 from s2flow_core.trajectory import (
     ModelIdentity,
@@ -21,6 +22,7 @@ from s2flow_core.trajectory import (
     load_trajectory,
     save_trajectory,
 )
+from s2flow_core.transition import clean_estimate
 
 MODEL = ModelIdentity("wan2.1", layers=3, heads=2, channels=4, latent_format="Wan21")
 STEPS = 5
@@ -59,6 +61,32 @@ def test_recorder_owns_its_tensors():
 def test_recorder_refuses_what_half_precision_cannot_hold():
     with pytest.raises(ValueError, match="clean estimate holds"):
         recorded(scale=1e6)
+
+
+def test_what_a_mask_held_is_saved_and_goes_with_its_video(tmp_path: Path):
+    run = recorded()
+    latent = torch.arange(2.0)[:, None, None, None, None].expand(2, *run.latent_shape[1:]).contiguous()
+    mask = torch.ones(2, 1, *run.latent_shape[2:])
+    mask[0, :, 0] = 0
+    batch = dataclasses.replace(
+        run,
+        denoised=run.denoised.repeat(1, 2, 1, 1, 1, 1),
+        noise=run.noise.repeat(1, 2, 1, 1, 1, 1),
+        final=run.final.repeat(2, 1, 1, 1, 1),
+        held=HeldLatent(latent, mask),
+    )
+    save_trajectory(batch, tmp_path / "run.safetensors")
+    held = load_trajectory(tmp_path / "run.safetensors").held
+    assert held is not None
+    assert torch.equal(held.latent, latent) and torch.equal(held.mask, mask)
+    one = batch.of_video(1).held
+    assert one is not None
+    assert torch.equal(one.latent, latent[1:]) and torch.equal(one.mask, mask[1:])
+    clean = clean_estimate(batch, 2)
+    assert (clean[0, :, 0] == 0).all()
+    assert torch.equal(clean[:, :, 1:], batch.denoised[STEPS - 2][:, :, 1:].float())
+    assert tuple(held.large_mask((8, 9)).shape) == (2, 1, 3, 8, 9)
+    assert set(held.large_mask((7, 9)).unique().tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("with_reach", [False, True])

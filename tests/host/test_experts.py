@@ -1,4 +1,4 @@
-"""Two experts in one HR run, as in Wan 2.2 14B: the switch, and what must not reach across it."""
+"""Two experts in one run, as in Wan 2.2 14B: the switch in both runs, and what must not reach across it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_wan import random_wan_weights, wan_graph
+from tiny_wan import LATENT, SeededNoise, random_wan_weights, wan_graph
+from tiny_wan_variants import wan_weights
 
 BOUNDARY = 0.7  # between the second and the third of the tail's steps
 T_I = 5
@@ -40,6 +41,131 @@ def both(high_noise, low_noise, triple, **settings):
     return high_noise.high_res(triple, **given | settings)
 
 
+def core_two_expert_run(high_noise, low_noise, noise, sigmas, latent):
+    """Two SamplerCustomAdvanced in a row with leftover noise, as ComfyUI's own Wan 2.2 graph has them."""
+    import comfy.samplers
+
+    above = int((sigmas[:-1] >= BOUNDARY).sum())
+    assert 0 < above < len(sigmas) - 1
+    core = high_noise.modules.node("SamplerCustomAdvanced")
+    disabled = high_noise.modules.node("DisableNoise").execute().args[0]
+    euler = comfy.samplers.sampler_object("euler")
+    half = core.execute(noise, high_noise.guider, euler, sigmas[: above + 1], latent).args[0]
+    return core.execute(disabled, low_noise.guider, euler, sigmas[above:], half).args[0]["samples"]
+
+
+@pytest.fixture(scope="module")
+def experts_record(high_noise, low_noise):
+    """(latent, trajectory) of an LR run under both experts."""
+    return high_noise.low_res(guider_low_noise=low_noise.guider, boundary=BOUNDARY)
+
+
+def test_the_small_run_equals_cores_own_run_of_two_experts(high_noise, low_noise, experts_record):
+    latent, trajectory = experts_record
+    start = {"samples": torch.zeros(LATENT)}
+    expected = core_two_expert_run(high_noise, low_noise, SeededNoise(3), high_noise.sigmas, start)
+    assert torch.allclose(latent["samples"], expected, atol=1e-3)
+    assert not torch.allclose(latent["samples"], high_noise.low_res()[0]["samples"], atol=1e-2)
+    assert trajectory.steps == len(high_noise.sigmas) - 1
+    assert trajectory.boundaries == (int((high_noise.sigmas[:-1] >= BOUNDARY).sum()),)
+
+
+def test_each_part_of_the_record_is_of_its_own_expert(high_noise, low_noise, experts_record):
+    _, trajectory = experts_record
+    (above,) = trajectory.boundaries
+    first, second = (graph.low_res()[1].reach.mass for graph in (high_noise, low_noise))
+    mass = trajectory.reach.mass
+    assert torch.equal(mass[:above], first[:above])
+    assert not torch.allclose(mass[above:].float(), first[above:].float(), atol=1e-2)
+    assert not torch.allclose(mass[:above].float(), second[:above].float(), atol=1e-2)
+
+
+def test_two_samplers_in_a_row_make_the_same_record(high_noise, low_noise, experts_record):
+    latent, trajectory = experts_record
+    sigmas, (above,) = high_noise.sigmas, trajectory.boundaries
+    half, earlier = high_noise.low_res(sigmas=sigmas[: above + 1])
+    (disabled,) = high_noise.modules.node("DisableNoise").execute().args
+    rest, joined = low_noise.low_res(
+        sigmas=sigmas[above:], latent_image=half, trajectory=earlier, noise=disabled
+    )
+    assert torch.allclose(rest["samples"], latent["samples"], atol=1e-3)
+    assert joined.boundaries == trajectory.boundaries
+    assert torch.allclose(joined.reach.mass.float(), trajectory.reach.mass.float(), atol=1e-2)
+    assert torch.allclose(joined.denoised.float(), trajectory.denoised.float(), atol=1e-2)
+
+
+def test_both_runs_under_both_experts(high_noise, low_noise, experts_record, monkeypatch):
+    """LR, upsample, windows, HR: each step's windows are those of its own expert's part of the record."""
+    _, trajectory = experts_record
+    triple = high_noise.upsample(trajectory, t_i=T_I)
+    windows = high_noise.windows(trajectory, triple[0], s=0.5)
+    hook = high_noise.modules.pack("nodes.host.window_attention_hook")
+    steps, attend = [], hook.window_attention
+    real = hook.WindowedAttention.attend
+    monkeypatch.setattr(
+        hook.WindowedAttention,
+        "attend",
+        lambda self, call: steps.append((self.model, call.sigma, call.layer)) or real(self, call),
+    )
+    used = []
+    monkeypatch.setattr(
+        hook,
+        "window_attention",
+        lambda q, k, v, grid, extents, **rest: used.append(extents) or attend(q, k, v, grid, extents, **rest),
+    )
+    settings = {"trajectory": trajectory, "windows": windows, "order": 3, "derivative": "blend"}
+    result = both(high_noise, low_noise, triple, backend="torch_boxes", **settings)
+    assert torch.isfinite(result).all()
+
+    (above,) = trajectory.boundaries
+    models = [graph.guider.model_patcher.model.diffusion_model for graph in (high_noise, low_noise)]
+    assert len(used) == len(steps)
+    for (model, sigma, layer), extents in zip(steps, used, strict=True):
+        step = int((trajectory.sigmas[:-1] - sigma).abs().argmin())
+        assert model is models[step >= above]
+        assert torch.equal(torch.as_tensor(extents), torch.as_tensor(windows.extents_at(step, layer)))
+    assert {step[0] for step in steps} == set(models)
+
+
+def test_a_small_run_of_two_experts_reports_one_progress(high_noise, low_noise, monkeypatch):
+    import latent_preview
+
+    reported = []
+    monkeypatch.setattr(
+        latent_preview,
+        "prepare_callback",
+        lambda *_, **__: lambda step, denoised, x, total: reported.append((step, total)),
+    )
+    high_noise.low_res(guider_low_noise=low_noise.guider, boundary=BOUNDARY, capture_rows=0)
+    steps = len(high_noise.sigmas) - 1
+    assert reported == [(step, steps) for step in range(steps)]
+
+
+def test_experts_of_two_architectures_are_refused(high_noise, comfy_modules):
+    import comfy.sd
+
+    deeper = comfy.sd.load_diffusion_model_state_dict(wan_weights(num_layers=3))
+    other = wan_graph(comfy_modules, model=deeper)
+    with pytest.raises(ValueError, match=r"wan \(2 layers.* guider_low_noise wan \(3 layers"):
+        high_noise.low_res(guider_low_noise=other.guider)
+
+
+def test_a_masked_start_frame_is_held_under_both_experts(high_noise, low_noise):
+    start = torch.randn(LATENT, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(1, 1, *LATENT[2:])
+    mask[:, :, 0] = 0
+    latent, trajectory = high_noise.low_res(
+        latent_image={"samples": start, "noise_mask": mask},
+        guider_low_noise=low_noise.guider,
+        boundary=BOUNDARY,
+    )
+    assert torch.allclose(latent["samples"][:, :, 0], start[:, :, 0], atol=1e-4)
+    assert torch.equal(trajectory.held.latent, start)
+    triple = high_noise.upsample(trajectory, t_i=T_I)
+    result = both(high_noise, low_noise, triple, trajectory=trajectory)
+    assert torch.allclose(result[:, :, 0], triple[0]["samples"][:, :, 0], atol=1e-3)
+
+
 def test_one_model_in_both_places_is_one_run(high_noise, record):
     alone = high_noise.high_res(record[1])
     assert torch.equal(both(high_noise, high_noise, record[1]), alone)
@@ -47,16 +173,8 @@ def test_one_model_in_both_places_is_one_run(high_noise, record):
 
 def test_euler_equals_two_core_samplers_in_a_row(high_noise, low_noise, record):
     """Core hands leftover noise on as a LATENT: the same up to what that costs in digits."""
-    import comfy.samplers
-
     latent, sigmas, noise = record[1]
-    above = int((sigmas[:-1] >= BOUNDARY).sum())
-    assert 0 < above < T_I
-    core = high_noise.modules.node("SamplerCustomAdvanced")
-    disabled = high_noise.modules.node("DisableNoise").execute().args[0]
-    euler = comfy.samplers.sampler_object("euler")
-    half = core.execute(noise, high_noise.guider, euler, sigmas[: above + 1], latent).args[0]
-    expected = core.execute(disabled, low_noise.guider, euler, sigmas[above:], half).args[0]["samples"]
+    expected = core_two_expert_run(high_noise, low_noise, noise, sigmas, latent)
     result = both(high_noise, low_noise, record[1])
     assert torch.allclose(result, expected, atol=1e-3)
     assert not torch.allclose(result, high_noise.high_res(record[1]), atol=1e-2)

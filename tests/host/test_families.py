@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -140,3 +140,33 @@ def test_the_solver_follows_its_record(case):
     result = case.graph.high_res(case.triple, trajectory=case.trajectory, order=2, derivative="low_res")
     assert torch.isfinite(result).all()
     assert not torch.equal(result, case.dense)
+
+
+def test_the_face_of_animate_stays_outside_the_windows(comfy_modules, tmp_path):
+    """Between the blocks, the video's tokens look at the face's motion, which is no self-attention."""
+    variant = next(variant for variant in VARIANTS if variant.name == "wan22_animate")
+    face = {"face_video_pixels": torch.rand(1, 3, 1, 512, 512, generator=torch.Generator().manual_seed(4))}
+    with_face = replace(variant, conditions=lambda size: variant.conditions(size) | face, guidance=1.0)
+    graph = variant_graph(comfy_modules, with_face, variant.load(tmp_path))
+    sigmas = torch.tensor([1.0, 0.0])
+    _, trajectory = graph.low_res(sigmas=sigmas)
+    triple = graph.upsample(trajectory, t_i=1)
+    whole = graph.windows(trajectory, triple[0], s=1.0)
+    dense = graph.high_res(triple)
+    windowed = graph.high_res(triple, windows=whole, backend="torch_boxes")
+    assert torch.allclose(windowed, dense, atol=1e-4 * float(dense.abs().max()))
+    faceless = variant.guider(graph.large_guider.model_patcher, variant.large, guidance=1.0)
+    assert (dense - graph.high_res(triple, guider=faceless)).abs().max() > 1e-3 * dense.abs().max()
+    half = graph.windows(trajectory, triple[0], s=0.5)
+    counts = {}
+    hook = comfy_modules.pack("nodes.host.window_attention_hook").WindowedAttention
+    attend = hook.attend
+
+    def counted(self, call):
+        counts[call.layer] = counts.get(call.layer, 0) + 1
+        return attend(self, call)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hook, "attend", counted)
+        assert torch.isfinite(graph.high_res(triple, windows=half, backend="torch_boxes")).all()
+    assert counts == dict.fromkeys(range(variant.layers), 1)

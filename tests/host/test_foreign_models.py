@@ -43,7 +43,6 @@ def guider_of(model: Any) -> Any:
 def stable_diffusion() -> Any:
     """SD 1.5's UNet and noise schedule, very small."""
     import comfy.model_base
-    import comfy.model_patcher
     import comfy.supported_models
 
     config = comfy.supported_models.SD15(
@@ -65,9 +64,56 @@ def stable_diffusion() -> Any:
             "dtype": torch.float32,
         }
     )
-    model = comfy.model_base.BaseModel(config, comfy.model_base.ModelType.EPS)
+    return patcher_of(comfy.model_base.BaseModel(config, comfy.model_base.ModelType.EPS))
+
+
+def patcher_of(model: Any) -> Any:
+    import comfy.model_patcher
+
     device = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
+
+
+def qwen_image() -> Any:
+    """Qwen-Image: a flow model on Wan's VAE, whose latents have a frame axis, for single images."""
+    import comfy.supported_models
+
+    settings = {"in_channels": 64, "num_layers": 1, "num_attention_heads": 1, "joint_attention_dim": 64}
+    config = comfy.supported_models.QwenImage(
+        {"image_model": "qwen_image", "dtype": torch.float32, **settings}
+    )
+    return patcher_of(config.get_model({}))
+
+
+def cosmos_image(kind: str = "CosmosT2IPredict2", channels: int = 16) -> Any:
+    """Cosmos Predict2, very small, as text to image or as image to video."""
+    import comfy.supported_models
+
+    config = getattr(comfy.supported_models, kind)(
+        {
+            "image_model": "cosmos_predict2",
+            "max_img_h": 16,
+            "max_img_w": 16,
+            "max_frames": 8,
+            "in_channels": channels,
+            "out_channels": 16,
+            "patch_spatial": 2,
+            "patch_temporal": 1,
+            "model_channels": 64,
+            "num_blocks": 1,
+            "num_heads": 1,
+            "concat_padding_mask": True,
+            "crossattn_emb_channels": 64,
+            "pos_emb_cls": "rope3d",
+            "pos_emb_learnable": True,
+            "dtype": torch.float32,
+        }
+    )
+    return patcher_of(config.get_model({}))
+
+
+def cosmos_video() -> Any:
+    return cosmos_image("CosmosI2VPredict2", channels=17)
 
 
 def hunyuan_image() -> Any:
@@ -91,6 +137,9 @@ def hunyuan_image() -> Any:
     [
         (stable_diffusion, "BaseModel is not a flow model"),
         (hunyuan_image, "HunyuanImage21 makes single images"),
+        (qwen_image, "QwenImage makes single images"),
+        (cosmos_image, "CosmosPredict2 makes single images"),
+        (cosmos_video, "CosmosPredict2 is not a flow model"),
     ],
 )
 def test_a_model_that_makes_no_video_by_flow(graph, record, make, says):
@@ -102,6 +151,8 @@ def test_a_model_that_makes_no_video_by_flow(graph, record, make, says):
         graph.high_res(record[1], guider=guider)
     with pytest.raises(ValueError, match=says):
         graph.high_res(record[1], guider_low_noise=guider)
+    with pytest.raises(ValueError, match=says):
+        graph.run("S2FlowApplyWindows", model=guider.model_patcher, windows=record[2])
 
 
 @pytest.mark.usefixtures("no_sampling")
@@ -113,6 +164,35 @@ def test_a_trajectory_of_another_architecture(comfy_modules, graph, record, tmp_
         hunyuan.high_res(record[1], trajectory=record[0])
     with pytest.raises(ValueError, match="made for a model with 2 layers of 2 heads; this one has 3 of 2"):
         hunyuan.high_res(record[1], windows=record[2])
+
+
+@pytest.mark.usefixtures("no_sampling")
+@pytest.mark.parametrize("model", ["stable_diffusion", "qwen_image", "hunyuan_video", "deeper_wan"])
+def test_the_solver_refuses_it_before_the_first_step(comfy_modules, record, tmp_path, model):
+    """HunyuanVideo's latents have the channels of Wan's, so their shapes fit."""
+    samples = torch.zeros(1, 16, 3, 16, 16)
+    if model == "stable_diffusion":
+        patcher, says, samples = stable_diffusion(), "is not a flow model", torch.zeros(1, 4, 8, 8)
+    elif model == "qwen_image":
+        patcher, says = qwen_image(), "makes single images"
+    elif model == "hunyuan_video":
+        patcher, says = HUNYUAN_VARIANTS[0].load(tmp_path), "its model family is wan, the connected model"
+    else:
+        patcher, says = wan_with_more_layers(), "its number of layers is 2, the connected model has 3"
+    guider = guider_of(patcher)
+    guider.set_conds([[torch.zeros(1, 6, 64), {"pooled_output": torch.zeros(1, 768)}]], [])
+    node = comfy_modules.node("SamplerCustomAdvanced")
+    noise = comfy_modules.node("RandomNoise").execute(1).args[0]
+    for trajectory in (record[0], None) if model in ("stable_diffusion", "qwen_image") else (record[0],):
+        solver = comfy_modules.node("S2FlowSolver").execute(3, "blend", trajectory).args[0]
+        with pytest.raises(ValueError, match=says):
+            node.execute(noise, guider, solver, record[1][1], {"samples": samples})
+
+
+def wan_with_more_layers() -> Any:
+    import comfy.sd
+
+    return comfy.sd.load_diffusion_model_state_dict(wan_weights(num_layers=3))
 
 
 class FusedAttention(nn.Module):

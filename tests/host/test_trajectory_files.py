@@ -41,6 +41,24 @@ def test_saved_and_loaded_runs_give_the_same_video(graph, output_folder):
     assert torch.equal(result, expected)
 
 
+@pytest.mark.parametrize("precision", ["half", "full"])
+def test_the_record_has_the_precision_that_was_asked_for(graph, output_folder, precision):
+    dtype = {"half": torch.float16, "full": torch.float32}[precision]
+    latent, trajectory = graph.low_res(precision=precision, capture_rows=0)
+    graph.modules.node("S2FlowSaveTrajectory").execute(trajectory, precision)
+    file = f"output/{precision}_00001.s2flow.safetensors"
+    _, loaded = graph.run("S2FlowLoadTrajectory", file=file)
+    for record in (trajectory, loaded):
+        assert record.denoised.dtype == record.noise.dtype == dtype
+        assert record.denoised.device.type == record.noise.device.type == "cpu"
+    # The last step lands on its own clean estimate, so that is known to float32.
+    error = (trajectory.denoised[-1].float() - latent["samples"]).abs().max()
+    assert error < 1e-5 if precision == "full" else 1e-5 < error < 1e-2
+    triple = graph.upsample(loaded)
+    result = graph.high_res(triple, trajectory=loaded, order=3, derivative="blend")
+    assert torch.isfinite(result).all()
+
+
 def test_a_path_out_of_the_folders_is_refused(graph, output_folder):
     files = graph.modules.pack("nodes.trajectory_files")
     for file in ("output/../../secret", "elsewhere/run", "output//etc/hosts"):

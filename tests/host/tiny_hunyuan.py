@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import torch
+from tiny_vae import loaded_vae, start_picture
 from tiny_variant import Size, State, Variant, random_weights
 from tiny_wan_variants import noise
 
@@ -91,9 +93,29 @@ def masked_text(size: Size) -> dict[str, Any]:
     return pooled_text(size) | {"attention_mask": mask}
 
 
+@lru_cache
+def image_to_video(size: Size) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What HunyuanImageToVideo makes of a text and an image with "v2 (replace)": conditions and LATENT."""
+    from comfy_extras.nodes_hunyuan import HunyuanImageToVideo
+
+    frames, height, width = size
+    pixels = {"width": 8 * width, "height": 8 * height, "length": 4 * frames - 3, "batch_size": 1}
+    positive, latent = HunyuanImageToVideo.execute(
+        [[None, pooled_text(size)]],
+        loaded_vae("hunyuan"),
+        guidance_type="v2 (replace)",
+        start_image=start_picture(size, side=8),
+        **pixels,
+    ).args
+    return positive[0][1], latent
+
+
 def replaced_first_frame(size: Size) -> dict[str, Any]:
-    """What HunyuanImageToVideo adds with "v2 (replace)"."""
-    return pooled_text(size) | {"guiding_frame_index": 0}
+    return image_to_video(size)[0]
+
+
+def held_first_frame(channels: int, size: Size) -> dict[str, Any]:
+    return image_to_video(size)[1]
 
 
 def custom_reference(size: Size) -> dict[str, Any]:
@@ -146,7 +168,7 @@ HUNYUAN_VARIANTS = [
     variant("hunyuan_t2v"),
     # ComfyUI itself runs these three only one condition at a time, so they have no negative prompt.
     variant("hunyuan_t2v_masked", conditions=masked_text, guidance=1.0),
-    variant("hunyuan_i2v_replace", conditions=replaced_first_frame, guidance=1.0),
+    variant("hunyuan_i2v_replace", conditions=replaced_first_frame, latent=held_first_frame, guidance=1.0),
     variant("hunyuan_i2v_reference", conditions=custom_reference, prefix=reference_tokens, guidance=1.0),
     variant(
         "hunyuan_i2v_concat",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tiny_vae import loaded_vae, start_picture
 from tiny_variant import Size, State, Variant, random_weights
 
 WIDTH = 128
@@ -31,19 +32,34 @@ def text_mask(size: Size) -> dict[str, Any]:
     return {"attention_mask": torch.ones(1, TEXT_TOKENS, dtype=torch.int64), "frame_rate": 25}
 
 
-LTX_VARIANTS = [
-    Variant(
-        "ltx_video",
-        weights=ltx_weights,
-        family="ltx_video",
-        layers=2,
-        heads=32,
-        latent_format="LTXV",
-        channels=128,
-        size=(3, 4, 4),
-        patch=(1, 1, 1),
-        text_tokens=TEXT_TOKENS,
-        conditions=text_mask,
-        model_class="LTXVModel",
-    )
-]
+def held_first_frame(channels: int, size: Size, strength: float = 1.0) -> dict[str, Any]:
+    """The LATENT of LTXVImgToVideo."""
+    from comfy_extras.nodes_lt import LTXVImgToVideo
+
+    frames, height, width = size
+    pixels = {"width": 32 * width, "height": 32 * height, "length": 8 * frames - 7, "batch_size": 1}
+    picture = start_picture(size, side=32)
+    _, _, latent = LTXVImgToVideo.execute(
+        [], [], image=picture, vae=loaded_vae("ltx"), strength=strength, **pixels
+    ).args
+    return latent
+
+
+def variant(name: str, **settings: Any) -> Variant:
+    given = {
+        "weights": ltx_weights,
+        "family": "ltx_video",
+        "layers": 2,
+        "heads": 32,
+        "latent_format": "LTXV",
+        "channels": 128,
+        "size": (3, 4, 4),
+        "patch": (1, 1, 1),
+        "text_tokens": TEXT_TOKENS,
+        "conditions": text_mask,
+        "model_class": "LTXVModel",
+    }
+    return Variant(name, **given | settings)
+
+
+LTX_VARIANTS = [variant("ltx_video"), variant("ltx_i2v", latent=held_first_frame)]

@@ -20,12 +20,17 @@ def nothing_more(size: Size) -> dict[str, Any]:
     return {}
 
 
+def empty_latent(channels: int, size: Size) -> dict[str, Any]:
+    return {"samples": torch.zeros(1, channels, *size)}
+
+
 @dataclass(frozen=True)
 class Variant:
     """One published kind of model, its conditions at a given latent size, and the tokens it adds.
 
     weights: the checkpoint's tensors under their published names. conditions: what the loader's and core's
-    conditioning nodes would put beside the text, for a latent size. size: of the LR latent; twice it is HR.
+    conditioning nodes would put beside the text, for a latent size. latent: what they would give as LATENT,
+    for its channels and size. size: of the LR latent; twice it is HR.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Variant:
     text_width: int = 4096
     text_tokens: int = 6
     conditions: Callable[[Size], dict[str, Any]] = nothing_more
+    latent: Callable[[int, Size], dict[str, Any]] = empty_latent
     prefix: Callable[[Size], int] = lambda size: 0
     suffix: Callable[[Size], int] = lambda size: 0
     guidance: float = 3.0
@@ -90,8 +96,8 @@ class VariantGraph(Graph):
     large_guider: Any
 
     def low_res(self, **changes: Any) -> tuple[dict[str, Any], Any]:
-        empty = {"samples": torch.zeros(1, self.variant.channels, *self.variant.size)}
-        return super().low_res(**{"noise": SeededNoise(3), "latent_image": empty} | changes)
+        start = self.variant.latent(self.variant.channels, self.variant.size)
+        return super().low_res(**{"noise": SeededNoise(3), "latent_image": start} | changes)
 
     def high_res(self, triple: tuple[Any, Any, Any], **inputs: Any) -> Tensor:
         return super().high_res(triple, **{"guider": self.large_guider} | inputs)

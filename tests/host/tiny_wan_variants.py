@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from tiny_vae import loaded_vae, start_picture
 from tiny_variant import Size, State, Variant, random_weights
 from torch import Tensor
 
@@ -20,9 +21,11 @@ def noise(*shape: int) -> Tensor:
 
 def wan_weights(class_name: str = "WanModel", **changes: Any) -> State:
     import comfy.ldm.wan.model
+    import comfy.ldm.wan.model_animate
     import comfy.ops
 
-    kind = getattr(comfy.ldm.wan.model, class_name)
+    place = comfy.ldm.wan.model_animate if class_name == "AnimateWanModel" else comfy.ldm.wan.model
+    kind = getattr(place, class_name)
     model = kind(**SETTINGS | changes, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
     return random_weights(model, sharpened="self_attn.norm_q.weight")
 
@@ -94,6 +97,22 @@ def person(size: Size) -> dict[str, Any]:
     return {"reference_latents": [noise(1, 16, 1, height, width)]}
 
 
+def held_first_frame(channels: int, size: Size) -> dict[str, Any]:
+    """The LATENT of Wan22ImageToVideoLatent, which is all that makes the 5B model image-to-video."""
+    from comfy_extras.nodes_wan import Wan22ImageToVideoLatent
+
+    frames, height, width = size
+    return Wan22ImageToVideoLatent.execute(
+        loaded_vae("wan22"), 16 * width, 16 * height, 4 * frames - 3, 1, start_picture(size, side=16)
+    ).args[0]
+
+
+def pose_video(size: Size) -> dict[str, Any]:
+    """What WanAnimateToVideo adds for a character image and a pose video."""
+    frames, height, width = size
+    return start_image(size) | {"pose_video_latent": noise(1, 16, frames - 1, height, width)}
+
+
 def frame_tokens(size: Size) -> int:
     return size[1] // PATCH[1] * (size[2] // PATCH[2])
 
@@ -148,6 +167,13 @@ WAN_VARIANTS = [
         suffix=frame_tokens,
         model_class="HumoWanModel",
     ),
+    variant(
+        "wan22_animate",
+        weights=lambda: wan_weights("AnimateWanModel", in_dim=36, num_layers=5, motion_encoder_dim=512),
+        conditions=pose_video,
+        layers=5,
+        model_class="AnimateWanModel",
+    ),
     variant("wan22_14b_t2v", weights=wan_weights),
     variant(
         "wan22_14b_i2v",
@@ -161,5 +187,12 @@ WAN_VARIANTS = [
         weights=lambda: wan_weights(in_dim=48, out_dim=48),
         latent_format="Wan22",
         channels=48,
+    ),
+    variant(
+        "wan22_5b_i2v",
+        weights=lambda: wan_weights(in_dim=48, out_dim=48),
+        latent_format="Wan22",
+        channels=48,
+        latent=held_first_frame,
     ),
 ]
