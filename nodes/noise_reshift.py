@@ -20,6 +20,7 @@ from ..s2flow_core.reshift import (
 )
 from ..s2flow_core.transition import SNR_MODES
 from .host.enlargement import pixels_per_cell
+from .host.guided_sampling import held_latent
 from .host.model_facts import patch_of, require_flow_model, require_video_latent
 from .host.ready_noise import ReadyNoise
 from .host.schema import CATEGORY, advanced, exact_size_inputs, seed_input
@@ -147,12 +148,16 @@ class S2FlowNoiseReshift(io.ComfyNode):
                 "noise_mode is 'consistent', which continues the noise of the first sampler. Connect that "
                 "sampler's output to noisy_latent (and its denoised_output to latent), or choose 'fresh'."
             )
-        held = None
+        of_run = None
         if noisy_latent is not None:
-            held = noise_of_run(model, denoised, noisy_latent["samples"], sigmas, k)
+            of_run = noise_of_run(model, denoised, noisy_latent["samples"], sigmas, k)
         clean = shrink_estimate(denoised, small, method)
-        noise = reshifted_noise(held if noise_mode == "consistent" else None, tuple(clean.shape), seed)
-        return io.NodeOutput({"samples": clean}, rest, ReadyNoise(noise, seed))
+        noise = reshifted_noise(of_run if noise_mode == "consistent" else None, tuple(clean.shape), seed)
+        result = {"samples": clean}
+        kept = held_latent(latent, denoised)
+        if kept is not None:
+            result["noise_mask"] = kept.mask_at(small)
+        return io.NodeOutput(result, rest, ReadyNoise(noise, seed))
 
 
 def noise_of_run(model, denoised: Tensor, state: Tensor, sigmas: Tensor, k: int) -> Tensor:

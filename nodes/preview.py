@@ -10,6 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..s2flow_core.contact_sheet import contact_sheet
 from ..s2flow_core.trajectory import Trajectory
 from .host.enlargement import require_matching_vae
+from .host.guided_sampling import held_latent
 from .host.model_facts import require_video_axes
 from .host.schema import CATEGORY, AnyResultType, TrajectoryType
 
@@ -72,7 +73,11 @@ class S2FlowPickPreview(io.ComfyNode):
                 f"choice is {choice}, but this batch holds {len(samples)} video(s), numbered 1 to "
                 f"{len(samples)}. Choose one of those, or raise batch_size of the empty latent."
             )
-        picked = {"samples": samples[choice - 1 : choice]}
+        one = slice(choice - 1, choice)
+        picked = {"samples": samples[one]}
+        kept = held_latent(latent, samples)
+        if kept is not None:
+            picked["noise_mask"] = kept.mask[one]
         if trajectory is None:
             return io.NodeOutput(picked, ExecutionBlocker(NO_TRAJECTORY))
         if trajectory.batch != len(samples):

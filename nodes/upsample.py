@@ -141,5 +141,5 @@ class S2FlowUpsample(io.ComfyNode):
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
         latent = {"samples": enlarge(clean, size, vae, method, upscale_model)}
         if trajectory.held is not None:
-            latent["noise_mask"] = trajectory.held.large_mask(size.latent_hw)
+            latent["noise_mask"] = trajectory.held.mask_at(size.latent_hw)
         return io.NodeOutput(latent, sigmas, ReadyNoise(noise, seed))

@@ -33,7 +33,7 @@ class HeldLatent:
         """
         return clean * self.mask + self.latent * (1 - self.mask)
 
-    def large_mask(self, size: tuple[int, int]) -> Tensor:
+    def mask_at(self, size: tuple[int, int]) -> Tensor:
         """The mask for `size` (H, W): the same frames, and no new values between held and free."""
         return resize_latent(self.mask, size, "nearest")
 

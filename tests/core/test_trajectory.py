@@ -85,8 +85,8 @@ def test_what_a_mask_held_is_saved_and_goes_with_its_video(tmp_path: Path):
     clean = clean_estimate(batch, 2)
     assert (clean[0, :, 0] == 0).all()
     assert torch.equal(clean[:, :, 1:], batch.denoised[STEPS - 2][:, :, 1:].float())
-    assert tuple(held.large_mask((8, 9)).shape) == (2, 1, 3, 8, 9)
-    assert set(held.large_mask((7, 9)).unique().tolist()) == {0.0, 1.0}
+    assert tuple(held.mask_at((8, 9)).shape) == (2, 1, 3, 8, 9)
+    assert set(held.mask_at((7, 9)).unique().tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("with_reach", [False, True])

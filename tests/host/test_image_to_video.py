@@ -88,6 +88,27 @@ def test_it_is_what_cores_sampler_makes_of_the_same_latent(case):
     assert_close(case.graph.high_res(triple), expected["samples"])
 
 
+def test_noise_reshift_and_pick_preview_keep_the_mask(case):
+    """From the larger size down to that of the small guider's conditions."""
+    start = case.variant.latent(case.variant.channels, case.variant.large)
+    model, sigmas = case.graph.guider.model_patcher, case.graph.sigmas
+    given = {"k": 2, "scale": 0.5, "noise_mode": "fresh", "sigma_mode": "literal", "seed": 5}
+    latent, rest, noise = case.graph.run(
+        "S2FlowNoiseReshift", model=model, latent=start, sigmas=sigmas, **given
+    )
+    mask = latent["noise_mask"]
+    assert tuple(mask.shape) == (1, 1, *case.variant.size)
+    assert (mask[:, :, 0] == 0).all() and (mask[:, :, 1:] == 1).all()
+    result, _ = case.graph.low_res(noise=noise, sigmas=rest, latent_image=latent)
+    assert_close(first(result["samples"]), first(latent["samples"]))
+
+    pair = {name: torch.cat([value] * 2) for name, value in latent.items()}
+    pair["noise_mask"][1] = 1
+    for choice, held in ((1, 0), (2, 1)):
+        picked = case.graph.run("S2FlowPickPreview", latent=pair, choice=choice)[0]
+        assert (picked["noise_mask"][:, :, 0] == held).all()
+
+
 def test_through_the_vae_and_with_a_sharper_first_frame(case):
     """The recipe of the help page: cut the enlarged first frame off, put an encoded image in its place."""
     latent, sigmas, noise = case.graph.upsample(case.trajectory, vae=loaded_vae(case.vae.name))
