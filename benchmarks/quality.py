@@ -24,6 +24,7 @@ from benchmarks.quality_runs import (
     REFERENCE_STEPS,
     Seed,
     call_rows,
+    default_rows,
     left_rows,
     method_rows,
     order_rows,
@@ -55,6 +56,7 @@ RECIPES = (
     Recipe("methods", "methods", DECODED_SEEDS, method_rows),
     Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
     Recipe("left", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "none")),
+    Recipe("methods, default", "methods", DECODED_SEEDS, default_rows),
     Recipe("left, position", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "position")),
     Recipe("orders", "orders", SEEDS, order_rows),
 )

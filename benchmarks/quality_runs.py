@@ -24,6 +24,7 @@ from demo.generate import decode, empty_latent, schedule
 from demo.settings import SCALE, SHIFT, STEPS
 from demo.training import save_atomically
 from s2flow_core.resample import resize_latent
+from s2flow_core.rotary import DEFAULT_ROPE
 from s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE
 
 STEPS_LEFT = 10
@@ -41,7 +42,8 @@ SKIPPED = 0.34
 EULER = "Euler"
 PAPER = "order 2 low_res"
 DEFAULT = f"order {DEFAULT_ORDER} {DEFAULT_SOURCE}"
-OURS = "S²Flow, default"
+OURS = "S²Flow, rope none"
+ALL_DEFAULTS = "S²Flow, default"
 DIRECT = "direct HR"
 RIVALS = ("dpmpp_2m", "uni_pc")
 
@@ -236,6 +238,15 @@ def method_rows(seed: Seed) -> Rows:
     rows["LR, enlarged"] = columns(enlarged(small)) | {"calls": 0.0, "CPU s": 0.0}
     rows["finer run"] = columns(reference)
     return rows
+
+
+def default_rows(seed: Seed) -> Rows:
+    """All defaults of the nodes, positions included; so without errors to the run with other positions."""
+    small = seed.small_video()
+    detail = true_detail(seed.run.prompt, seed.run.seed, int(TRAIN_SIZE * SCALE))
+    result = seed.run.high_res(seed.triple(), windows=seed.plan(DEFAULT_WINDOWS), rope=DEFAULT_ROPE)
+    video = decode(seed.run.model.models, result.latent)[0]
+    return {ALL_DEFAULTS: video_row(video, small, seed.run.prompt, detail) | cost(result)}
 
 
 def left_rows(seed: Seed, rope: str) -> Rows:

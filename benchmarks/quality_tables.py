@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.bootstrap import mean_interval
 from benchmarks.kept_rows import Rows
-from benchmarks.quality_runs import CALLS, DEFAULT, DIRECT, EULER, OURS, RIVALS
+from benchmarks.quality_runs import ALL_DEFAULTS, CALLS, DEFAULT, DIRECT, EULER, RIVALS
 from benchmarks.tables import Table
 
 Measured = dict[str, list[Rows]]  # table -> one Rows per seed
@@ -106,7 +106,7 @@ def method_problems(seeds: list[Rows]) -> list[str]:
     """S²Flow against the model at the large size, and what skipping adds."""
     problems = []
     for column in PROMPT_BAR:
-        difference = paired(seeds, column, OURS, DIRECT)
+        difference = paired(seeds, column, ALL_DEFAULTS, DIRECT)
         if len(difference) and mean_interval(difference)[1] <= 0:
             mean = float(difference.mean())
             problems.append(f"{column}: S²Flow minus direct HR is {mean:.2f}, not surely above 0.")

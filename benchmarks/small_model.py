@@ -178,10 +178,10 @@ class LowResRun:
         )
 
     def high_res(self, triple: tuple[Any, Tensor, Any], **inputs: Any) -> HighResResult:
-        """The High-Res Sampler node."""
+        """The High-Res Sampler node, with positions left as they are unless asked otherwise."""
         latent, sigmas, noise = triple
         node = self.model.module("nodes.high_res_sampler").S2FlowHighResSampler
-        given = inputs | {"trajectory": self.trajectory}
+        given = {"rope": "none"} | inputs | {"trajectory": self.trajectory}
         return self.calls.result_of(
             lambda: node.execute(noise, self.guider, sigmas, latent, **given).args[0]["samples"]
         )

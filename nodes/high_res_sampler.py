@@ -11,7 +11,7 @@ from torch import Tensor
 from ..s2flow_core.backends import BACKENDS
 from ..s2flow_core.flow import check_sigmas
 from ..s2flow_core.policy import WindowPlan
-from ..s2flow_core.rotary import ROPE_MODES
+from ..s2flow_core.rotary import DEFAULT_ROPE, ROPE_MODES
 from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
 from ..s2flow_core.trajectory import Trajectory
 from .host.attention_hook import SelfAttentionHook
@@ -28,7 +28,7 @@ from .host.model_facts import (
     require_video_latent,
 )
 from .host.schema import CATEGORY, TrajectoryType, WindowsType, advanced
-from .host.token_layout import patched_grid
+from .host.token_layout import family_of, patched_grid
 from .host.window_attention_hook import WindowedAttention, hook_for_windows
 
 log = logging.getLogger(__name__)
@@ -117,11 +117,13 @@ class S2FlowHighResSampler(io.ComfyNode):
                 advanced(
                     io.Combo.Input(
                         "rope",
-                        options=list(ROPE_MODES),
-                        default="none",
+                        options=[DEFAULT_ROPE, *ROPE_MODES],
+                        default=DEFAULT_ROPE,
                         tooltip=(
-                            "How positions beyond the trained size are handled: as they are; squeezed into "
-                            "the small run's range; or with slower rotations (NTK). For Wan and HunyuanVideo."
+                            "How positions beyond the small run's are handled. none: as they are (the "
+                            "paper). position: squeezed into the small run's range, so objects stay in "
+                            "place. ntk: slower rotations. auto: position wherever the trajectory is "
+                            "connected and the model numbers its tokens (Wan, HunyuanVideo)."
                         ),
                     )
                 ),
@@ -155,7 +157,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         skip_share: float = 0.0,
         alignment: float = 0.0,
         boundary: float = DEFAULT_BOUNDARY,
-        rope: str = "none",
+        rope: str = DEFAULT_ROPE,
         attention_temperature: bool = False,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
@@ -177,6 +179,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         settings = FlowSettings(order, derivative, skip_share, alignment, switch_sigma)
         settings.require_record(trajectory)
 
+        rope = rope_for(rope, guider.model_patcher, trajectory)
         larger = None
         if rope != "none" or attention_temperature:
             larger = larger_size(trajectory, samples, windows, rope, attention_temperature)
@@ -209,7 +212,9 @@ def hook_for(
     if windows is None and larger is None:
         return None
     if windows is None:
-        family = require_family(patcher, "set rope to none and attention_temperature to off")
+        family = family_of(diffusion_model(patcher))
+        if family is None or larger is None or larger.temperature:
+            family = require_family(patcher, "set rope to none and attention_temperature to off")
         hook = SelfAttentionHook(family, diffusion_model(patcher))
     else:
         hook = hook_for_windows(patcher, windows, backend)
@@ -218,6 +223,15 @@ def hook_for(
         larger.require_rotary(hook.family)
         hook.larger = larger
     return hook
+
+
+def rope_for(rope: str, patcher: Any, trajectory: Trajectory | None) -> str:
+    """What `auto` stands for with this model; a mode chosen by name stays, and must be possible."""
+    if rope != DEFAULT_ROPE:
+        return rope
+    family = family_of(diffusion_model(patcher))
+    numbered = family is not None and family.rotary is not None
+    return "position" if numbered and trajectory is not None else "none"
 
 
 def larger_size(

@@ -1,7 +1,8 @@
 """More tokens than a model was trained with: what to do to its rotary positions and to its attention.
 
-None of this is needed for S²Flow to work: the small video fixes the layout, and windows keep distances
-short. The options are there to be measured (benchmarks/rope.py).
+The small video fixes the layout and windows keep distances short, so S²Flow works without any of this, and
+the paper does. What is left was measured (benchmarks/rope.py): positions squeezed into the small run's range
+keep objects in place when many steps run at the large size.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import math
 
 ROPE_MODES = ("none", "position", "ntk")
+DEFAULT_ROPE = "auto"
+"""`position` where the small run is known and the model numbers its tokens, else `none`."""
 
 
 def position_factor(low: int, high: int) -> float:

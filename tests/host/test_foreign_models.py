@@ -220,7 +220,7 @@ def test_attention_that_another_pack_has_fused(comfy_modules, graph, record):
     with pytest.raises(ValueError, match=f"{says}.* or leave the windows out"):
         graph.high_res(record[1], guider=guider_of(model), windows=record[2])
     with pytest.raises(ValueError, match=f"{says}.* or set rope to none"):
-        graph.high_res(record[1], guider=guider_of(model), trajectory=record[0], rope="position")
+        graph.high_res(record[1], guider=guider_of(model), trajectory=record[0], attention_temperature=True)
     with pytest.raises(ValueError, match=f"{says}.* or leave the windows out"):
         graph.run("S2FlowApplyWindows", model=model, windows=record[2])
     with pytest.raises(ValueError, match=f"{says}.* or set window to 0"):
@@ -231,7 +231,8 @@ def test_fused_attention_runs_without_capture_and_windows(comfy_modules):
     fused = wan_graph(comfy_modules, model=fused_model())
     _, trajectory = fused.low_res(capture_rows=0)
     triple = fused.upsample(trajectory)
-    assert torch.isfinite(fused.high_res(triple, trajectory=trajectory, order=2)).all()
+    for rope in ("none", "auto"):
+        assert torch.isfinite(fused.high_res(triple, trajectory=trajectory, order=2, rope=rope)).all()
 
 
 def refined(graph, model: Any, **inputs: Any) -> torch.Tensor:

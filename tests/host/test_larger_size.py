@@ -130,3 +130,34 @@ def test_what_cannot_be_adapted_is_said_before_sampling(comfy_modules, graph, re
     _, trajectory = ltx.low_res()
     with pytest.raises(ValueError, match="ltx_video does not number its tokens"):
         ltx.high_res(ltx.upsample(trajectory), trajectory=trajectory, rope="position")
+
+
+def test_auto_scales_positions_where_the_small_run_is_known(graph, record):
+    trajectory, triple = record
+    result = graph.high_res(triple, trajectory=trajectory, rope="auto")
+    assert torch.equal(result, graph.high_res(triple, trajectory=trajectory, rope="position"))
+    assert torch.equal(graph.high_res(triple, rope="auto"), graph.high_res(triple))
+
+
+def test_auto_leaves_a_model_alone_whose_positions_cannot_be_scaled(comfy_modules, graph, tmp_path):
+    variant = LTX_VARIANTS[0]
+    ltx = variant_graph(comfy_modules, variant, variant.load(tmp_path))
+    _, trajectory = ltx.low_res()
+    triple = ltx.upsample(trajectory)
+    given = {"trajectory": trajectory}
+    assert torch.equal(ltx.high_res(triple, rope="auto", **given), ltx.high_res(triple, **given))
+
+
+def test_auto_needs_no_attention_that_can_be_reached(graph, record, monkeypatch):
+    """Fused attention keeps its positions in the model's hands too, so only the windows are impossible."""
+    trajectory, triple = record
+    expected = graph.high_res(triple, trajectory=trajectory, rope="auto")
+    facts = graph.modules.pack("nodes.host.model_facts")
+
+    def closed(*_):
+        raise ValueError("closed")
+
+    monkeypatch.setattr(facts, "require_open_attention", closed)
+    assert torch.equal(graph.high_res(triple, trajectory=trajectory, rope="auto"), expected)
+    with pytest.raises(ValueError, match="closed"):
+        graph.high_res(triple, trajectory=trajectory, attention_temperature=True)

@@ -68,8 +68,9 @@ class Graph:
 
     def high_res(self, triple: tuple[Any, Any, Any], **inputs: Any) -> Tensor:
         latent, sigmas, noise = triple
-        given = {"noise": noise, "guider": self.guider, "sigmas": sigmas, "latent_image": latent, "order": 1}
-        return self.run("S2FlowHighResSampler", **given | inputs)[0]["samples"]
+        given = {"noise": noise, "guider": self.guider, "sigmas": sigmas, "latent_image": latent}
+        plain = {"order": 1, "rope": "none"}
+        return self.run("S2FlowHighResSampler", **given | plain | inputs)[0]["samples"]
 
 
 def wan_graph(modules: Any, guidance: float = 3.0, model: Any = None) -> Graph:
