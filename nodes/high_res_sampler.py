@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from comfy_api.latest import io
@@ -27,9 +26,7 @@ from .host.model_facts import (
 )
 from .host.schema import CATEGORY, TrajectoryType, WindowsType, advanced
 from .host.token_layout import patched_grid
-from .host.window_attention_hook import WindowedAttention, hook_for_windows
-
-log = logging.getLogger(__name__)
+from .host.window_attention_hook import hook_for_windows
 
 DEFAULT_BOUNDARY = 0.875
 
@@ -201,9 +198,6 @@ class S2FlowHighResSampler(io.ComfyNode):
             if steps.start < steps.stop:
                 parts.append(Part(given, steps, run.part(steps), hook))
         result = sample_in_parts(parts, noise, sigmas, latent_image)
-        for part in parts:
-            if isinstance(part.hook, WindowedAttention):
-                log.info("S²Flow windows: attention density %.3f achieved", part.hook.visited.density)
         return io.NodeOutput(latent_image | {"samples": result})
 
 

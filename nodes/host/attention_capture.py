@@ -11,7 +11,8 @@ from ...s2flow_core.grid import TokenGrid, Triple, choose_reach_tile
 from ...s2flow_core.reach import AttentionReach, measure_reach, sample_query_rows
 from ...s2flow_core.window_error import measure_window_error
 from ...s2flow_core.windows import WindowsNotApplicable
-from .attention_hook import SelfAttentionCall, SelfAttentionHook
+from .attention_call import SelfAttentionCall
+from .attention_hook import SelfAttentionHook
 from .token_layout import ModelFamily
 
 # The same rows in every step and layer, so that heads and steps can be compared.
@@ -31,11 +32,12 @@ class AttentionCapture(SelfAttentionHook):
         self.errors: list[dict[int, Tensor]] = []
 
     def begin_step(self, step: int) -> None:
-        if step == 1 and not self.steps[0] and not self.reasons:
+        if step == 1 and not self.steps[0]:
+            why = "; ".join(sorted(self.run.reasons)) or "it never reaches ComfyUI's attention function"
             raise ValueError(
-                f"The attention of this {self.family.name} model never reaches ComfyUI's attention function, "
-                "so S²Flow cannot measure how far it looks. Set capture_rows to 0 to go on without windows, "
-                "or load another version of the model."
+                f"S²Flow cannot measure how far the attention of this {self.family.name} model looks: {why}. "
+                "Set capture_rows to 0 to go on without windows, or take out the nodes that patch or replace "
+                "the model's attention."
             )
         while len(self.steps) <= step:
             self.steps.append({})

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tiny_wan import wan_graph
+from tiny_wan import LAYERS, wan_graph
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def override_of_another_pack(calls, below=None):
     """Chains what it finds, as a good neighbour does."""
 
     def override(original, *args, **kwargs):
-        calls.append(args[0].shape)
+        calls.append((args[0].shape, args[1].shape))
         return below(original, *args, **kwargs) if below else original(*args, **kwargs)
 
     return override
@@ -206,8 +206,15 @@ def test_an_override_installed_before_ours_still_runs(graph, record):
         "transformer_options": {"optimized_attention_override": override_of_another_pack(calls)}
     }
     with_both = graph.high_res(record[1], guider=neighbour, windows=record[2])
-    assert calls  # every cross-attention reaches the pack below us
+    # A small call costs less dense than windowed, so `auto` leaves even the self-attention to it.
+    calls_below = LAYERS * (len(record[1][1]) - 1)
+    assert sum(q == k for q, k in calls) == sum(q != k for q, k in calls) == calls_below
     assert torch.equal(with_both, graph.high_res(record[1], windows=record[2]))
+
+    calls.clear()
+    graph.high_res(record[1], guider=neighbour, windows=record[2], backend="torch_boxes")
+    assert sum(q == k for q, k in calls) == 0
+    assert sum(q != k for q, k in calls) == calls_below
 
     calls.clear()
     latent, _ = graph.low_res(guider=neighbour)
@@ -226,7 +233,7 @@ def test_a_mask_that_windows_cannot_obey_falls_back_and_says_so_once(graph, reco
     hook_module = graph.modules.pack("nodes.host.window_attention_hook")
     layout = graph.modules.pack("nodes.host.token_layout")
     hook = hook_module.WindowedAttention(layout.FAMILIES[0], None, record[2])
-    hook_call = graph.modules.pack("nodes.host.attention_hook").SelfAttentionCall
+    hook_call = graph.modules.pack("nodes.host.attention_call").SelfAttentionCall
     q = torch.randn(1, 2, 192, 64)
     mask = torch.zeros(192, 192).tril()
     call = hook_call(
