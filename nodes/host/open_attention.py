@@ -57,16 +57,21 @@ def plain(function: Any) -> Callable | None:
 
 
 def reaches_host(function: Callable, depth: int = 3) -> bool:
-    """Whether a function can reach ComfyUI's attention: itself, by its module, or by what it closes over."""
+    """Whether a function can reach ComfyUI's attention: itself, by what it calls, or by what it closes over.
+
+    In doubt it can: what then does not arrive is noticed after one step, a needless refusal never.
+    """
     home = function.__module__ or ""
     if home.startswith("comfy.") or HOST_ATTENTION in vars(sys.modules.get(home, object)):
         return True
-    if HOST_ATTENTION in names_of(function.__code__):
-        return True
+    names = names_of(function.__code__)
+    if HOST_ATTENTION in names or any("forward" in name or "orig" in name for name in names):
+        return True  # it calls ComfyUI's function, or what was there before it
     if depth == 0:
         return False
+    called = [function.__globals__[name] for name in names if name in function.__globals__]
     held = [cell.cell_contents for cell in function.__closure__ or () if cell_is_filled(cell)]
-    inner = [plain(value) for value in held if callable(value)]
+    inner = [plain(value) for value in called + held if callable(value) and not inspect.isclass(value)]
     return any(reaches_host(one, depth - 1) for one in inner if one is not None)
 
 
