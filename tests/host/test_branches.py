@@ -263,14 +263,3 @@ def test_context_windows_run_dense_and_say_so_once(graph, record, caplog):
         result = graph.high_res(record[1], guider=guider, windows=record[2])
     assert torch.equal(result, dense)
     assert len([r for r in caplog.records if "leaves attention unchanged" in r.message]) == 1
-
-
-def test_under_torch_compile_the_result_is_the_same(graph, record):
-    """Core's TorchCompileModel; its graph breaks at our hook."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    compiled = graph.guider.model_patcher.clone()
-    set_torch_compile_wrapper(model=compiled, backend="eager")
-    guider = wan_graph(graph.modules, model=compiled).guider
-    result = graph.high_res(record[1], guider=guider, windows=record[2])
-    assert torch.allclose(result, record[3], atol=1e-4)
