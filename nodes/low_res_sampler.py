@@ -14,6 +14,7 @@ from ..s2flow_core.flow import check_sigmas, noise_estimate
 from ..s2flow_core.solver import FlowSolver
 from ..s2flow_core.trajectory import Trajectory, TrajectoryRecorder
 from .host.attention_capture import AttentionCapture
+from .host.context_windows import grid_per_pass
 from .host.guided_sampling import GuidedModel, latent_samples, sample_guided
 from .host.model_facts import (
     diffusion_model,
@@ -118,7 +119,8 @@ class S2FlowLowResSampler(io.ComfyNode):
         capture = None
         if capture_rows and family.layers(model):
             require_family(patcher)
-            capture = AttentionCapture(family, model, grid, capture_rows, capture_error)
+            seen = grid_per_pass(guider.model_options, samples, family.patch(model))
+            capture = AttentionCapture(family, model, seen, capture_rows, capture_error)
         to_latent_space = patcher.model.process_latent_out
 
         started = time.perf_counter()

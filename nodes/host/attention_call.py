@@ -26,6 +26,7 @@ class SelfAttentionCall:
     sigma: float
     positive: slice | None  # the part of the batch that belongs to the positive condition
     installed: InstalledAttention | None = None  # what computes the call if nobody answers it
+    frames: tuple[int, ...] | None = None  # of the slice under context windows, None for the whole video
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ class AttentionCapture(SelfAttentionHook):
         self.with_error = with_error
         self.grid = TokenGrid(grid, choose_reach_tile(grid))
         self.rows = sample_query_rows(self.grid, min(rows, self.grid.tokens), ROW_SEED)
-        # Per step: layer -> (heads, nT, nH, nW)
+        # Per step: layer -> (heads, nT, nH, nW), the mean over the slices of a video under context windows
         self.steps: list[dict[int, Tensor]] = []
         self.errors: list[dict[int, Tensor]] = []
+        self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
 
     def begin_step(self, step: int) -> None:
         if step == 1 and not self.steps[0]:
@@ -42,13 +43,17 @@ class AttentionCapture(SelfAttentionHook):
         while len(self.steps) <= step:
             self.steps.append({})
             self.errors.append({})
+            self.slices = {}
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         rows = call.positive
         # The first pass of a step is the one that matters: others probe the model for further guidance.
-        if rows is not None and self.steps and call.layer not in self.steps[-1]:
+        if rows is not None and self.steps and call.frames not in self.slices.get(call.layer, ()):
             if call.layout.grid != self.grid.shape:
-                self.fall_back(f"this pass has {call.layout.grid} tokens instead of {self.grid.shape}")
+                self.fall_back(
+                    f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
+                    "if another pack cut it into pieces"
+                )
                 return None
             try:
                 self.record(call, rows)
@@ -63,10 +68,12 @@ class AttentionCapture(SelfAttentionHook):
         around = {"prefix": call.layout.prefix, "suffix": call.layout.suffix, "key_mask": mask}
         q, k, v = call.q[rows], call.k[rows], call.v[rows]
         reach = measure_reach(q, k, self.grid, self.rows, **around)
-        self.steps[-1][call.layer] = reach.to("cpu", torch.float16)
+        earlier = self.slices.setdefault(call.layer, set())
+        join_mean(self.steps[-1], call.layer, reach, len(earlier))
         if self.with_error:
             error = measure_window_error(q, k, v, self.grid, self.rows, **around)
-            self.errors[-1][call.layer] = error.to("cpu", torch.float16)
+            join_mean(self.errors[-1], call.layer, error, len(earlier))
+        earlier.add(call.frames)
 
     def reach(self) -> AttentionReach | None:
         """The record of the whole run; None, with the reason logged, if a layer never showed."""
@@ -81,6 +88,15 @@ class AttentionCapture(SelfAttentionHook):
         mass = stack_layers(self.steps, layers)
         error = stack_layers(self.errors, layers) if self.with_error else None
         return AttentionReach(mass=mass, shape=self.grid.shape, tile=self.grid.tile, error=error)
+
+
+def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: int) -> None:
+    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision."""
+    values = values.to("cpu", torch.float32)
+    if earlier:
+        mean = record[layer].float()
+        values = mean + (values - mean) / (earlier + 1)
+    record[layer] = values.half()
 
 
 def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:

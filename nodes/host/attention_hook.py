@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ...s2flow_core.attention import VisitedKeys
 from .attention_call import HostCall, SelfAttentionCall
+from .context_windows import frames_of_slice
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
 from .larger_size import LargerSize
 from .run_record import RunRecord
@@ -132,6 +133,7 @@ class SelfAttentionHook:
             conditions=len(options["cond_or_uncond"]),
             positive=positive_chunk(options, self.positive),
             crossed=crossed_lengths(inputs),
+            frames=frames_of_slice(options),
         )
 
     def hooks_for(self, forward: ForwardPass, options: dict) -> dict:
@@ -201,6 +203,7 @@ class SelfAttentionHook:
                 sigma=forward.sigma,
                 positive=forward.positive_rows(),
                 installed=given.installed(),
+                frames=forward.frames,
             )
             out = self.attend(call)  # (B, heads, tokens, dim)
         if out is None:

@@ -29,6 +29,7 @@ class ForwardPass:
     conditions: int  # chunks of the batch, one for each condition
     positive: int | None  # the chunk of the positive condition, if it is in this pass
     crossed: frozenset[int] = frozenset()  # numbers of keys that cross-attention may have
+    frames: tuple[int, ...] | None = None  # of the slice under context windows, None for the whole video
     block: int | None = None  # that runs now
     last_block: int | None = None  # that ran before, while none runs
     calls: int = 0  # of attention since the block began or ended

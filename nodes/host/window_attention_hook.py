@@ -11,9 +11,10 @@ from ...s2flow_core.attention import WindowsCannotWin, WindowsNotApplicable, win
 from ...s2flow_core.policy import WindowPlan
 from .attention_call import SelfAttentionCall
 from .attention_hook import SelfAttentionHook
+from .context_windows import grid_per_pass
 from .forward_pass import ForwardPass
 from .model_facts import diffusion_model, require_family
-from .token_layout import ModelFamily, patched_grid
+from .token_layout import ModelFamily
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,14 @@ class WindowedAttention(SelfAttentionHook):
         self.plan = plan
         self.backend = backend
 
-    def require_grid_of(self, samples: Tensor) -> None:
-        """Raises unless a latent (B, C, T, H, W) has the tokens that the windows were made for."""
-        grid = patched_grid(samples, self.family.patch(self.model))
+    def require_grid_of(self, samples: Tensor, model_options: dict[str, Any]) -> None:
+        """Raises unless the model sees a latent (B, C, T, H, W) in the tokens that the windows are for."""
+        grid = grid_per_pass(model_options, samples, self.family.patch(self.model))
+        if grid[0] != self.plan.grid.shape[0]:
+            raise ValueError(
+                f"The windows were made for {self.plan.grid.shape[0]} frames of tokens, but this model sees "
+                f"{grid[0]} at a time. Use the same context windows, or none, in the small and the large run."
+            )
         if grid != self.plan.grid.shape:
             raise ValueError(
                 f"The windows were made for {self.plan.grid.shape} tokens (frames, height, width), but "
