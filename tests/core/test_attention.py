@@ -233,6 +233,20 @@ def test_a_mask_is_never_written_out_for_every_query(backend, monkeypatch):
     assert memory.largest < grid.tokens**2
 
 
+def test_windows_beside_masked_text_copy_little(monkeypatch):
+    """With the boxes' copies in the proportion that they have on a GPU, and as many heads."""
+    grid, heads = TokenGrid((3, 24, 24), (1, 4, 4)), 16
+    q, k, v = (torch.randn(1, heads, grid.tokens + 7, 64) for _ in range(3))
+    mask = torch.zeros(1, 1, 1, grid.tokens + 7)
+    mask[..., -3:] = -torch.inf
+    monkeypatch.setitem(torch_boxes._MOST_KEY_ELEMENTS, "cpu", k.numel() // 10)
+    extents = torch.tensor([[1, 3, 3], [3, 2, 2]] * (heads // 2))
+    with LiveMemory() as memory:
+        window_attention(q, k, v, grid, extents, suffix=7, key_mask=mask, backend="torch_boxes", tail=True)
+    output = q.numel() * q.element_size()
+    assert memory.peak - output < 0.6 * output
+
+
 def test_scale_is_obeyed():
     grid = TokenGrid((2, 4, 4), (1, 2, 2))
     q, k, v = (torch.randn(1, 1, grid.tokens, 64) for _ in range(3))
