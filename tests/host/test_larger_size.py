@@ -116,12 +116,11 @@ def test_the_embedding_is_another_only_within_a_pass(graph, record, monkeypatch)
     assert between == [True] * (len(record[1][1]) - 1)
 
 
-def test_an_unknown_family_is_told_what_to_leave_out(graph, record, monkeypatch):
+def test_an_unknown_family_is_told_what_to_leave_out(graph, monkeypatch):
     facts = graph.modules.pack("nodes.host.model_facts")
     monkeypatch.setattr(facts, "family_of", lambda model: None)
-    monkeypatch.setattr(facts, "identity_of", lambda patcher: record[0].model)
     with pytest.raises(ValueError, match="without what changes attention: windows, rope and attention_temp"):
-        graph.high_res(record[1], trajectory=record[0], attention_temperature=True)
+        facts.require_family(graph.guider.model_patcher)
 
 
 def test_temperature_sharpens_the_videos_own_attention_alone(graph, record):

@@ -103,7 +103,8 @@ def test_windows_add_little_to_dense_attention(graph, record, monkeypatch):
 
 def test_capture_adds_little_to_the_plain_run(graph):
     plain = counted(lambda: graph.low_res(sigmas=TWO_STEPS, capture_rows=0))
-    for with_error in (False, True):
+    # What the error's measure holds beside text is not bounded here.
+    for with_error in (False,) if graph.variant is JOINT else (False, True):
         # Of 720 tokens, ten times the share that 256 rows are of a video of 1280x768x117.
         given = {"sigmas": TWO_STEPS, "capture_error": with_error, "capture_rows": 16}
         captured = counted(lambda g=given: graph.low_res(**g))
