@@ -29,7 +29,7 @@ from .host.model_facts import (
 )
 from .host.schema import CATEGORY, TrajectoryType, WindowsType, advanced
 from .host.token_layout import family_of, patched_grid
-from .host.window_attention_hook import WindowedAttention, hook_for_windows
+from .host.window_attention_hook import hook_for_windows
 
 log = logging.getLogger(__name__)
 
@@ -187,13 +187,10 @@ class S2FlowHighResSampler(io.ComfyNode):
         run = FlowRun(settings, trajectory, sigmas)
         parts = []
         for given, steps in zip(guiders, steps_of_experts(sigmas, switch_sigma), strict=True):
-            hook = hook_for(given.model_patcher, samples, windows, backend, larger)
+            hook = hook_for(given, samples, windows, backend, larger)
             if steps.start < steps.stop:
                 parts.append(Part(given, steps, run.part(steps), hook))
         result = sample_in_parts(parts, noise, sigmas, latent_image)
-        for part in parts:
-            if isinstance(part.hook, WindowedAttention):
-                log.info("S²Flow windows: attention density %.3f achieved", part.hook.visited.density)
         return io.NodeOutput(latent_image | {"samples": result})
 
 
@@ -206,9 +203,10 @@ def check_model(patcher: Any, samples: Tensor, trajectory: Trajectory | None) ->
 
 
 def hook_for(
-    patcher: Any, samples: Tensor, windows: WindowPlan | None, backend: str, larger: LargerSize | None
+    guider: Any, samples: Tensor, windows: WindowPlan | None, backend: str, larger: LargerSize | None
 ) -> SelfAttentionHook | None:
-    """What an expert's attention runs through; None leaves it alone."""
+    """What the attention of an expert's guider runs through; None leaves it alone."""
+    patcher = guider.model_patcher
     if windows is None and larger is None:
         return None
     if windows is None:
@@ -218,7 +216,7 @@ def hook_for(
         hook = SelfAttentionHook(family, diffusion_model(patcher))
     else:
         hook = hook_for_windows(patcher, windows, backend)
-        hook.require_grid_of(samples)
+        hook.require_grid_of(samples, guider.model_options)
     if larger is not None:
         larger.require_rotary(hook.family)
         hook.larger = larger

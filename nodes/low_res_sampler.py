@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..s2flow_core.flow import check_sigmas
 from ..s2flow_core.held import HeldLatent
 from ..s2flow_core.trajectory import ModelIdentity, Trajectory, TrajectoryRecorder
 from .host.attention_capture import AttentionCapture
 from .host.conditioning_size import check_conditioning_size
+from .host.context_windows import grid_per_pass
 from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
 from .host.guided_sampling import held_latent, latent_samples, sample_in_parts
 from .host.model_facts import (
@@ -26,7 +28,7 @@ from .host.model_facts import (
 )
 from .host.recording_sampler import RecordedPart, RecordingRun
 from .host.schema import CATEGORY, TrajectoryType, advanced
-from .host.token_layout import ModelFamily, Triple, patched_grid
+from .host.token_layout import ModelFamily, patched_grid
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
@@ -144,7 +146,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         switch_sigma = None if guider_low_noise is None else boundary
         parts = []
         for given, steps in zip(guiders, steps_of_experts(sigmas, switch_sigma), strict=True):
-            capture = capture_for(given.model_patcher, family, grid, capture_rows, capture_error)
+            capture = capture_for(given, samples, family, capture_rows, capture_error)
             if steps.start < steps.stop:
                 parts.append(RecordedPart(given, steps, TrajectoryRecorder(PRECISIONS[precision]), capture))
 
@@ -171,14 +173,15 @@ class S2FlowLowResSampler(io.ComfyNode):
 
 
 def capture_for(
-    patcher: Any, family: ModelFamily, grid: Triple, rows: int, with_error: bool
+    guider: Any, samples: Tensor, family: ModelFamily, rows: int, with_error: bool
 ) -> AttentionCapture | None:
     """What measures a model's attention; None if nothing is to be measured, or the family is unknown."""
-    model = diffusion_model(patcher)
+    model = diffusion_model(guider.model_patcher)
     if not rows or not family.layers(model):
         return None
-    require_family(patcher, "set capture_rows to 0 and leave the windows out")
-    return AttentionCapture(family, model, grid, rows, with_error)
+    require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
+    seen = grid_per_pass(guider.model_options, samples, family.patch(model))
+    return AttentionCapture(family, model, seen, rows, with_error)
 
 
 def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:

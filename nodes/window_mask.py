@@ -87,7 +87,9 @@ class S2FlowWindowMask(io.ComfyNode):
                 f"latent has the shape {tuple(samples.shape)}; connect the video latent from S²Flow Upsample."
             )
         require_same_video(trajectory, samples)
-        shape = patched_grid(samples, trajectory.patch)
+        _, height, width = patched_grid(samples, trajectory.patch)
+        # Under context windows attention sees fewer frames at a time than the video has.
+        shape = (trajectory.reach.shape[0], height, width)
         grid = TokenGrid(shape, choose_tile(shape))
         sigmas = trajectory.sigmas[: trajectory.steps].to(torch.float32)
         plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail)

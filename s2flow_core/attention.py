@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .backends import BACKENDS, AttentionCall, VisitedKeys
+from .backends import BACKENDS, AttentionCall, InstalledAttention, VisitedKeys
 from .backends.choice import Choice, choose_backend, measured_choices
 from .grid import TokenGrid, Triple
 from .key_mask import key_bias
@@ -14,7 +14,9 @@ from .windows import WindowsNotApplicable, axis_pairs
 __all__ = [
     "BackendRefused",
     "Choice",
+    "InstalledAttention",
     "VisitedKeys",
+    "WindowsCannotWin",
     "WindowsNotApplicable",
     "attention_density",
     "check_video_attention",
@@ -23,6 +25,10 @@ __all__ = [
     "measured_choices",
     "window_attention",
 ]
+
+
+class WindowsCannotWin(WindowsNotApplicable):
+    """`auto` found that the attention installed before is no slower than windows; the message says why."""
 
 
 class BackendRefused(ValueError):
@@ -43,6 +49,7 @@ def window_attention(
     tail: bool = False,
     scale: float | None = None,
     stats: VisitedKeys | None = None,
+    installed: InstalledAttention | None = None,
 ) -> Tensor:
     """Self-attention in which every head sees its own 3D window of the video (S²Flow Eq. 7, as -inf masking).
 
@@ -53,10 +60,12 @@ def window_attention(
     count. scale: factor on q.k, by default 1/sqrt(dim). stats: counter of the keys really visited.
 
     backend: "auto" (the fastest; `dense` where windows cannot win), "dense" (no windows: every query sees
-    everything), "torch_boxes" or "triton_windows". Returns (B, heads, tokens, dim) in q's dtype.
+    everything), "torch_boxes" or "triton_windows". installed: the attention that `auto` must beat, instead
+    of `dense`. Returns (B, heads, tokens, dim) in q's dtype.
 
-    Raises WindowsNotApplicable if the call's layout or mask cannot be windowed, BackendRefused if a backend
-    asked for by name cannot run.
+    Raises WindowsNotApplicable if the call's layout or mask cannot be windowed; WindowsCannotWin, which is
+    one of those, if `auto` leaves the call to the installed attention; BackendRefused if a backend asked for
+    by name cannot run.
     """
     call = AttentionCall(
         q=q,
@@ -70,9 +79,13 @@ def window_attention(
         scale=q.shape[3] ** -0.5 if scale is None else scale,
         tail=tail,
         stats=stats,
+        installed=installed,
     )
     if backend == "auto":
-        return BACKENDS[choose_backend(call).backend].run(call)
+        choice = choose_backend(call)
+        if choice.backend == "dense" and installed is not None:
+            raise WindowsCannotWin(choice.reason)
+        return BACKENDS[choice.backend].run(call)
     if backend not in BACKENDS:
         raise BackendRefused(
             f"There is no attention backend '{backend}'; choose auto, {', '.join(BACKENDS)}."

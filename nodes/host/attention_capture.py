@@ -11,7 +11,8 @@ from ...s2flow_core.grid import TokenGrid, Triple, choose_reach_tile
 from ...s2flow_core.reach import AttentionReach, measure_reach, sample_query_rows
 from ...s2flow_core.window_error import measure_reach_and_error
 from ...s2flow_core.windows import WindowsNotApplicable
-from .attention_hook import SelfAttentionCall, SelfAttentionHook
+from .attention_call import SelfAttentionCall
+from .attention_hook import SelfAttentionHook
 from .token_layout import ModelFamily
 
 # The same rows in every step and layer, so that heads and steps can be compared.
@@ -26,27 +27,33 @@ class AttentionCapture(SelfAttentionHook):
         self.with_error = with_error
         self.grid = TokenGrid(grid, choose_reach_tile(grid))
         self.rows = sample_query_rows(self.grid, min(rows, self.grid.tokens), ROW_SEED)
-        # Per step: layer -> (heads, nT, nH, nW)
+        # Per step: layer -> (heads, nT, nH, nW), the mean over the slices of a video under context windows
         self.steps: list[dict[int, Tensor]] = []
         self.errors: list[dict[int, Tensor]] = []
+        self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
 
     def begin_step(self, step: int) -> None:
-        if step == 1 and not self.steps[0] and not self.reasons:
+        if step == 1 and not self.steps[0]:
+            why = "; ".join(sorted(self.run.reasons)) or "it never reaches ComfyUI's attention function"
             raise ValueError(
-                f"The attention of this {self.family.name} model never reaches ComfyUI's attention function, "
-                "so S²Flow cannot measure how far it looks. Set capture_rows to 0 to go on without windows, "
-                "or load another version of the model."
+                f"S²Flow cannot measure how far the attention of this {self.family.name} model looks: {why}. "
+                "Set capture_rows to 0 to go on without windows, or take out the nodes that patch or replace "
+                "the model's attention."
             )
         while len(self.steps) <= step:
             self.steps.append({})
             self.errors.append({})
+            self.slices = {}
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         rows = call.positive
         # The first pass of a step is the one that matters: others probe the model for further guidance.
-        if rows is not None and self.steps and call.layer not in self.steps[-1]:
+        if rows is not None and self.steps and call.frames not in self.slices.get(call.layer, ()):
             if call.layout.grid != self.grid.shape:
-                self.fall_back(f"this pass has {call.layout.grid} tokens instead of {self.grid.shape}")
+                self.fall_back(
+                    f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
+                    "if another pack cut it into pieces"
+                )
                 return None
             try:
                 self.record(call, rows)
@@ -60,12 +67,14 @@ class AttentionCapture(SelfAttentionHook):
             mask = mask[rows]
         around = {"prefix": call.layout.prefix, "suffix": call.layout.suffix, "key_mask": mask}
         q, k, v = call.q[rows], call.k[rows], call.v[rows]
+        earlier = self.slices.setdefault(call.layer, set())
         if self.with_error:
             reach, error = measure_reach_and_error(q, k, v, self.grid, self.rows, **around)
-            self.errors[-1][call.layer] = error.to("cpu", torch.float16)
+            join_mean(self.errors[-1], call.layer, error, len(earlier))
         else:
             reach = measure_reach(q, k, self.grid, self.rows, **around)
-        self.steps[-1][call.layer] = reach.to("cpu", torch.float16)
+        join_mean(self.steps[-1], call.layer, reach, len(earlier))
+        earlier.add(call.frames)
 
     def reach(self) -> AttentionReach | None:
         """The record of the whole run; None, with the reason logged, if a layer never showed."""
@@ -80,6 +89,15 @@ class AttentionCapture(SelfAttentionHook):
         mass = stack_layers(self.steps, layers)
         error = stack_layers(self.errors, layers) if self.with_error else None
         return AttentionReach(mass=mass, shape=self.grid.shape, tile=self.grid.tile, error=error)
+
+
+def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: int) -> None:
+    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision."""
+    values = values.to("cpu", torch.float32)
+    if earlier:
+        mean = record[layer].float()
+        values = mean + (values - mean) / (earlier + 1)
+    record[layer] = values.half()
 
 
 def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:

@@ -71,7 +71,13 @@ class LargerSize:
 
     @contextmanager
     def positions_of(self, family: ModelFamily, model: Any) -> Iterator[None]:
-        """Changes the model's rotary embedding for the time of one forward pass."""
+        """Changes the model's rotary embedding for the time of one forward pass.
+
+        The embedding has no weights, and ComfyUI runs one forward pass of a model at a time, so nobody else
+        sees the other one; core's own TorchCompileModel swaps modules in the same way. An object patch would
+        be there for the whole run, and would make core unload and load the weights again. The embedding comes
+        back whatever ends the pass, also an error or the Cancel button.
+        """
         if self.rope == "none" or family.rotary is None:
             yield
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 import comfy.latent_formats
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...s2flow_core.trajectory import ModelIdentity
+from .open_attention import closed_attention
 from .token_layout import FAMILIES, ModelFamily, Triple, UnknownVideoModel, family_of
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def require_family(patcher: Any, otherwise: str) -> ModelFamily:
             f"S²Flow does not know where {type(model).__name__} keeps its video tokens (known: "
             f"{known_families()}). Use a model of a known family, or {otherwise}."
         )
-    require_open_attention(family, model, otherwise)
+    require_open_attention(patcher, family, model, otherwise)
     return family
 
 
@@ -96,21 +96,17 @@ def known_families() -> str:
     return ", ".join(family.name for family in FAMILIES)
 
 
-def require_open_attention(family: ModelFamily, model: Any, otherwise: str) -> None:
-    """Raises if another pack has replaced the attention by code that never asks ComfyUI's attention function.
+def require_open_attention(patcher: Any, family: ModelFamily, model: Any, otherwise: str) -> None:
+    """Raises if another pack has replaced attention by code that never asks ComfyUI's attention function.
 
-    Quantised models with kernels of their own do so: no hook would see q and k, and windows would silently
-    do nothing.
+    No hook would see q and k, and windows would silently do nothing.
     """
-    attention = family.attention(model)
-    attention = getattr(attention, "_orig_mod", attention)  # of a block under torch.compile
-    home = type(attention).__module__
-    calls_host = home.startswith("comfy.") or "optimized_attention" in vars(sys.modules[home])
-    if not calls_host:
+    closed = closed_attention(patcher, family, model)
+    if closed is not None:
         raise ValueError(
-            f"The attention of this {family.name} model is computed by {home}.{type(attention).__name__}, "
-            "which does not use ComfyUI's attention function, so S²Flow can neither measure nor window it. "
-            f"Load the model with a core loader, or {otherwise}."
+            f"The attention of this {family.name} model is computed by {closed}, which does not use "
+            "ComfyUI's attention function, so S²Flow can neither measure nor window it. Load the model with "
+            f"a core loader and without the node that patches its attention, or {otherwise}."
         )
 
 

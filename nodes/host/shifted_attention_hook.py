@@ -6,25 +6,31 @@ from typing import Any
 
 from torch import Tensor
 
-from ...s2flow_core.attention import VisitedKeys, WindowsNotApplicable
+from ...s2flow_core.attention import WindowsNotApplicable
 from ...s2flow_core.shifted import shifted_window_attention, window_of_layer
-from .attention_hook import SelfAttentionCall, SelfAttentionHook
+from .attention_call import SelfAttentionCall
+from .attention_hook import SelfAttentionHook
+from .forward_pass import ForwardPass
 from .token_layout import ModelFamily
 
 
 class ShiftedWindows(SelfAttentionHook):
-    """Windows of `frames` latent frames in every layer, for one sampler run."""
+    """Windows of `frames` latent frames in every layer."""
+
+    work = "temporal windows"
 
     def __init__(self, family: ModelFamily, model: Any, frames: int):
         super().__init__(family, model)
         self.frames = frames
-        self.visited = VisitedKeys()
+
+    def serves(self, forward: ForwardPass) -> bool:
+        return self.frames < forward.layout.grid[0]
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         if self.frames >= call.layout.grid[0]:
             return None  # one window holds everything: the attention below is the same and perhaps faster
         try:
-            return shifted_window_attention(
+            out = shifted_window_attention(
                 call.q,
                 call.k,
                 call.v,
@@ -38,3 +44,5 @@ class ShiftedWindows(SelfAttentionHook):
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
             return None
+        self.run.served.add(call.layer)
+        return out

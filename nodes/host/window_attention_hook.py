@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from torch import Tensor
 
-from ...s2flow_core.attention import VisitedKeys, WindowsNotApplicable, window_attention
+from ...s2flow_core.attention import WindowsCannotWin, WindowsNotApplicable, window_attention
 from ...s2flow_core.policy import WindowPlan
-from .attention_hook import SelfAttentionCall, SelfAttentionHook
+from .attention_call import SelfAttentionCall
+from .attention_hook import SelfAttentionHook
+from .context_windows import grid_per_pass
+from .forward_pass import ForwardPass
 from .model_facts import diffusion_model, require_family
-from .token_layout import ModelFamily, patched_grid
+from .token_layout import ModelFamily
+
+log = logging.getLogger(__name__)
 
 
 class WindowedAttention(SelfAttentionHook):
     """Every condition's rows use the windows that the positive condition chose at LR."""
 
+    work = "windows"
+
     def __init__(self, family: ModelFamily, model: Any, plan: WindowPlan, backend: str = "auto"):
         super().__init__(family, model)
         self.plan = plan
         self.backend = backend
-        self.visited = VisitedKeys()
 
-    def require_grid_of(self, samples: Tensor) -> None:
-        """Raises unless a latent (B, C, T, H, W) has the tokens that the windows were made for."""
-        grid = patched_grid(samples, self.family.patch(self.model))
+    def require_grid_of(self, samples: Tensor, model_options: dict[str, Any]) -> None:
+        """Raises unless the model sees a latent (B, C, T, H, W) in the tokens that the windows are for."""
+        grid = grid_per_pass(model_options, samples, self.family.patch(self.model))
+        if grid[0] != self.plan.grid.shape[0]:
+            raise ValueError(
+                f"The windows were made for {self.plan.grid.shape[0]} frames of tokens, but this model sees "
+                f"{grid[0]} at a time. Use the same context windows, or none, in the small and the large run."
+            )
         if grid != self.plan.grid.shape:
             raise ValueError(
                 f"The windows were made for {self.plan.grid.shape} tokens (frames, height, width), but "
                 f"latent_image has {grid}. Connect the same latent to S²Flow Window Mask and to the sampler."
             )
+
+    def serves(self, forward: ForwardPass) -> bool:
+        return self.plan.step_at(forward.sigma) is not None
+
+    def finish_run(self) -> None:
+        super().finish_run()
+        if self.visited.possible:
+            log.info("S²Flow windows: attention density %.3f achieved", self.visited.density)
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         if call.layout.grid != self.plan.grid.shape:
@@ -42,7 +62,7 @@ class WindowedAttention(SelfAttentionHook):
             self.fall_back(f"sigma {call.sigma:.3f} lies outside the recorded steps")
             return None
         try:
-            return window_attention(
+            out = window_attention(
                 call.q,
                 call.k,
                 call.v,
@@ -54,10 +74,15 @@ class WindowedAttention(SelfAttentionHook):
                 backend=self.backend,
                 tail=self.plan.tail,
                 stats=self.visited,
+                installed=call.installed,
             )
+        except WindowsCannotWin:
+            out = None
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
             return None
+        self.run.served.add(call.layer)
+        return out
 
 
 def hook_for_windows(patcher: Any, windows: WindowPlan, backend: str) -> WindowedAttention:

@@ -13,9 +13,9 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from .call import AttentionCall, VisitedKeys
+from .call import AttentionCall, InstalledAttention, VisitedKeys
 
-__all__ = ["BACKENDS", "AttentionCall", "Backend", "VisitedKeys"]
+__all__ = ["BACKENDS", "AttentionCall", "Backend", "InstalledAttention", "VisitedKeys"]
 
 
 @dataclass(frozen=True)

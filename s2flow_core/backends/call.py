@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -26,6 +26,28 @@ class VisitedKeys:
         """Share of all video keys that the mean query saw, 0...1."""
         return self.seen / max(self.possible, 1)
 
+    def add_dense(self, batch: int, heads: int, tokens: int) -> None:
+        """Counts a call in which every one of the video's tokens sees all of them."""
+        pairs = batch * heads * tokens**2
+        self.seen += pairs
+        self.possible += pairs
+
+
+@dataclass(frozen=True)
+class InstalledAttention:
+    """The attention that computed a call before there were windows, which windows must beat.
+
+    attend: (q, k, v, key_bias) -> (B, heads, tokens, dim), the arguments as in `AttentionCall`. name: tells
+    one such attention from another, because what was measured against one says nothing about the other.
+    """
+
+    name: str
+    attend: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+
+    def run(self, call: AttentionCall) -> Tensor:
+        """(B, heads, tokens, dim)"""
+        return self.attend(call.q, call.k, call.v, call.key_bias)
+
 
 @dataclass(frozen=True)
 class AttentionCall:
@@ -35,6 +57,7 @@ class AttentionCall:
     extents: one (a, b, c) per head, in tiles of `grid`.
     key_bias: (B, tokens) float32 added to the logits of each key (-inf hides it), or None.
     scale: factor on q.k; tail: skipped tiles enter as their mean; stats: counter to add to, or None.
+    installed: what computes the call where windows cannot win; None is the backend `dense`.
     """
 
     q: Tensor
@@ -48,6 +71,7 @@ class AttentionCall:
     scale: float
     tail: bool
     stats: VisitedKeys | None = None
+    installed: InstalledAttention | None = None
 
     @property
     def video(self) -> slice:
@@ -80,7 +104,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -
     mask = bias.float() if q.device.type == "cpu" else bias.to(q.dtype)
     # After the cast, because a half float overflows to -inf.
     blind = (mask == float("-inf")).all(dim=-1)  # (B, 1 or heads)
-    mask = mask[:, :, None, :].expand(-1, -1, q.shape[2], -1)  # (B, 1 or heads, queries, keys)
+    # One row for all queries: torch aligns a GPU mask by padding it, and would write out every row of a
+    # mask that is already expanded.
+    mask = mask[:, :, None, :]  # (B, 1 or heads, 1, keys)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     return out.masked_fill(blind[..., None, None], 0.0)
 

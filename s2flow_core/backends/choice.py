@@ -1,8 +1,9 @@
 """Which backend `auto` takes: the fastest that can compute the call, and dense where windows cannot win.
 
-What is fastest depends on the chip, so it is timed once per device and kind of call and kept for as long as
-the process lives. Those timings are the only state. Small calls on the CPU are decided by counting instead:
-there, timing costs more than a wrong choice, and a count gives the same answer on every run.
+Dense means the attention that the caller has installed, or torch's own where it names none. What is fastest
+depends on the chip, so it is timed once per device and kind of call and kept for as long as the process
+lives. Those timings are the only state. Small calls on the CPU are decided by counting instead: there, timing
+costs more than a wrong choice, and a count gives the same answer on every run.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import math
 import time
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from ..grid import TokenGrid, Triple
 from ..windows import extent_densities
@@ -38,6 +41,15 @@ class Choice:
 
     backend: str
     reason: str
+
+
+class Computes(Protocol):
+    """A backend, or the attention that is installed."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, call: AttentionCall) -> Tensor: ...
 
 
 _measured: dict[tuple, Choice] = {}
@@ -97,22 +109,26 @@ def _kind(call: AttentionCall, density: float) -> tuple:
         call.grid,
         call.tail,
         call.key_bias is not None,
+        None if call.installed is None else call.installed.name,
         math.ceil(density * _DENSITY_BUCKETS) / _DENSITY_BUCKETS,
     )
 
 
 def _fastest(call: AttentionCall, able: list[Backend]) -> Choice:
     sample = _sample(call)
-    times = {"dense": _seconds(BACKENDS["dense"], sample)}
-    for backend in able:
+    rival: Computes = BACKENDS["dense"] if call.installed is None else call.installed
+    times = {}
+    for computes in (rival, *able):
         try:
-            times[backend.name] = _seconds(backend, sample)
+            times[computes.name] = _seconds(computes, sample)
         except Exception as error:  # no kernel's failure may end a sampling run
-            log.warning("S²Flow attention: the backend '%s' failed and is left out: %s", backend.name, error)
-    best = min(times, key=lambda name: times[name])
-    if times[best] > _CLEARLY_FASTER * times["dense"]:
-        best = "dense"
+            log.warning("S²Flow attention: '%s' failed and is left out: %s", computes.name, error)
     measured = ", ".join(f"{name} {seconds * 1e3:.3g} ms" for name, seconds in times.items())
+    # An installed attention that fails here may still compute the call as the model writes it.
+    limit = times.pop(rival.name, math.inf if call.installed is None else 0.0)
+    best = min(times, key=lambda name: times[name], default=None)
+    if best is None or times[best] > _CLEARLY_FASTER * limit:
+        return Choice("dense", f"{rival.name} is the fastest here ({measured}).")
     return Choice(best, f"{best} is the fastest here ({measured}).")
 
 
@@ -128,16 +144,16 @@ def _sample(call: AttentionCall) -> AttentionCall:
     return replace(call, q=q, k=k, v=v, extents=(call.extents[head],), key_bias=bias)
 
 
-def _seconds(backend: Backend, call: AttentionCall) -> float:
+def _seconds(computes: Computes, call: AttentionCall) -> float:
     """Wall time of one run; on an accelerator the better of two after a run that compiles and warms up."""
     device = call.q.device
     if device.type != "cpu":
-        backend.run(call)
+        computes.run(call)
     best = math.inf
     for _ in range(1 if device.type == "cpu" else 2):
         _finish(device)
         start = time.perf_counter()
-        backend.run(call)
+        computes.run(call)
         _finish(device)
         best = min(best, time.perf_counter() - start)
     return best

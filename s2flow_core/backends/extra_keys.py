@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..grid import TokenGrid
 from .call import AttentionCall
 
 _HIDDEN = -6e4
@@ -82,7 +83,17 @@ def tile_means(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor]:
         weight = (bias - highest).exp()
     total = grid.sum_tiles(weight)  # (B or 1, 1, tiles, 1)
     share = total.clamp_min(torch.finfo(torch.float32).tiny)
-    k, v = (
-        (grid.sum_tiles(x[:, :, call.video].float() * weight) / share).to(x.dtype) for x in (call.k, call.v)
-    )
+    k, v = (_weighted_means(x[:, :, call.video], weight, share, grid) for x in (call.k, call.v))
     return k, v, (total.log() + highest)[:, 0, :, 0].expand(batch, -1)
+
+
+def _weighted_means(x: Tensor, weight: Tensor, share: Tensor, grid: TokenGrid) -> Tensor:
+    """(B, heads, video tokens, dim) -> (B, heads, tiles, dim).
+
+    Head by head: all heads at once, in float32 and in tile order, would be several times the size of x.
+    """
+    means = x.new_empty(*x.shape[:2], grid.tile_count, x.shape[3])
+    for head in range(x.shape[1]):
+        one = slice(head, head + 1)
+        means[:, one] = grid.sum_tiles(x[:, one].float() * weight) / share
+    return means

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live_memory import LiveMemory
 from torch import Tensor
 
 from s2flow_core.attention import (
@@ -208,6 +209,42 @@ def test_a_mask_of_the_lowest_finite_number_hides_keys(dtype):
     bias[:, -3:] = -torch.inf
     expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), bias=bias)
     assert relative_error(out, expected) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("backend", ["torch_boxes", "dense"])
+def test_a_mask_is_never_written_out_for_every_query(backend, monkeypatch):
+    """On a GPU torch pads masks to aligned rows, and would write out each row of an expanded one."""
+    grid = TokenGrid((3, 12, 12), (1, 4, 4))
+    q, k, v = (torch.randn(1, 2, grid.tokens + 7, 64) for _ in range(3))
+    mask = torch.zeros(1, 1, 1, grid.tokens + 7)
+    mask[..., -3:] = -torch.inf
+    rows = []
+    real = F.scaled_dot_product_attention
+
+    def noted(*args, attn_mask=None, **kwargs):
+        rows.append(None if attn_mask is None else attn_mask.shape[-2])
+        return real(*args, attn_mask=attn_mask, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", noted)
+    extents = torch.tensor([[1, 2, 1], [3, 1, 2]])
+    with LiveMemory() as memory:
+        window_attention(q, k, v, grid, extents, suffix=7, key_mask=mask, backend=backend, tail=True)
+    assert set(rows) - {None} == {1}
+    assert memory.largest < grid.tokens**2
+
+
+def test_windows_beside_masked_text_copy_little(monkeypatch):
+    """With the boxes' copies in the proportion that they have on a GPU, and as many heads."""
+    grid, heads = TokenGrid((3, 24, 24), (1, 4, 4)), 16
+    q, k, v = (torch.randn(1, heads, grid.tokens + 7, 64) for _ in range(3))
+    mask = torch.zeros(1, 1, 1, grid.tokens + 7)
+    mask[..., -3:] = -torch.inf
+    monkeypatch.setitem(torch_boxes._MOST_KEY_ELEMENTS, "cpu", k.numel() // 10)
+    extents = torch.tensor([[1, 3, 3], [3, 2, 2]] * (heads // 2))
+    with LiveMemory() as memory:
+        window_attention(q, k, v, grid, extents, suffix=7, key_mask=mask, backend="torch_boxes", tail=True)
+    output = q.numel() * q.element_size()
+    assert memory.peak - output < 0.6 * output
 
 
 def test_scale_is_obeyed():

@@ -227,7 +227,18 @@ def test_steps_that_a_cache_leaves_out_borrow_a_record(graph, caplog):
     assert trajectory.reach.steps == STEPS
     assert not [r for r in caplog.records if "leaves attention unchanged" in r.message]
     triple = cached.upsample(trajectory)
-    assert torch.isfinite(cached.high_res(triple, windows=cached.windows(trajectory, triple[0], s=0.5))).all()
+    with calls as counted:
+        dense = cached.high_res(triple)
+    assert 0 < len(counted) < len(triple[1]) - 1
+    with calls as again:
+        whole = cached.windows(trajectory, triple[0], s=1.0)
+        windowed = cached.high_res(triple, windows=whole, backend="torch_boxes")
+    assert len(again) == len(counted)
+    assert torch.allclose(windowed, dense, atol=1e-4)
+    half = cached.high_res(
+        triple, windows=cached.windows(trajectory, triple[0], s=0.5), backend="torch_boxes"
+    )
+    assert (half - dense).abs().max() > 1e-3
 
 
 class model_calls:
@@ -243,34 +254,3 @@ class model_calls:
 
     def __exit__(self, *_: Any) -> None:
         self.handle.remove()
-
-
-def test_context_windows_run_dense_and_say_so_once(graph, record, caplog):
-    """Core's context windows cut the video in time, so its grid is not the one that was measured."""
-    node = graph.modules.node("WanContextWindowsManual")
-    given = {
-        "context_length": 5,
-        "context_overlap": 1,
-        "context_schedule": "standard_static",
-        "context_stride": 1,
-        "closed_loop": False,
-        "fuse_method": "pyramid",
-    }
-    model = node.execute(graph.guider.model_patcher, **given).args[0]
-    guider = wan_graph(graph.modules, model=model).guider
-    dense = graph.high_res(record[1], guider=guider)
-    with caplog.at_level("WARNING"):
-        result = graph.high_res(record[1], guider=guider, windows=record[2])
-    assert torch.equal(result, dense)
-    assert len([r for r in caplog.records if "leaves attention unchanged" in r.message]) == 1
-
-
-def test_under_torch_compile_the_result_is_the_same(graph, record):
-    """Core's TorchCompileModel; its graph breaks at our hook."""
-    from comfy_api.torch_helpers import set_torch_compile_wrapper
-
-    compiled = graph.guider.model_patcher.clone()
-    set_torch_compile_wrapper(model=compiled, backend="eager")
-    guider = wan_graph(graph.modules, model=compiled).guider
-    result = graph.high_res(record[1], guider=guider, windows=record[2])
-    assert torch.allclose(result, record[3], atol=1e-4)

@@ -79,18 +79,48 @@ def test_every_layer_and_extra_token_follows_and_nothing_stays(comfy_modules, tm
     assert torch.equal(graph.high_res(triple), plain)
 
 
-def test_the_embedding_comes_back_after_an_error(graph, record, monkeypatch):
+@pytest.mark.parametrize("rope", ["position", "ntk"])
+@pytest.mark.parametrize("ending", ["error", "cancel"])
+def test_the_embedding_comes_back_after_any_ending(graph, record, monkeypatch, ending, rope):
+    """Both come from the middle of a forward pass."""
+    import comfy.model_management
+
     network = graph.guider.model_patcher.model.diffusion_model
     embedder = network.rope_embedder
+    kinds = {"error": RuntimeError, "cancel": comfy.model_management.InterruptProcessingException}
+    swapped = []
 
     def broken(*_, **__):
-        assert network.rope_embedder is not embedder
-        raise RuntimeError("out of memory")
+        swapped.append(network.rope_embedder is not embedder)
+        raise kinds[ending]("in the middle")
 
     monkeypatch.setattr(network, "unpatchify", broken)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        graph.high_res(record[1], trajectory=record[0], rope="ntk")
+    with pytest.raises(kinds[ending]):
+        graph.high_res(record[1], trajectory=record[0], rope=rope)
+    assert swapped == [True]
     assert network.rope_embedder is embedder
+
+
+def test_the_embedding_is_another_only_within_a_pass(graph, record, monkeypatch):
+    """Between two passes, where previews and other nodes' callbacks run, the model is what it was."""
+    import latent_preview
+
+    network = graph.guider.model_patcher.model.diffusion_model
+    embedder, between = network.rope_embedder, []
+
+    def prepare(*_, **__):
+        return lambda *_: between.append(network.rope_embedder is embedder)
+
+    monkeypatch.setattr(latent_preview, "prepare_callback", prepare)
+    graph.high_res(record[1], trajectory=record[0], rope="ntk")
+    assert between == [True] * (len(record[1][1]) - 1)
+
+
+def test_an_unknown_family_is_told_what_to_leave_out(graph, monkeypatch):
+    facts = graph.modules.pack("nodes.host.model_facts")
+    monkeypatch.setattr(facts, "family_of", lambda model: None)
+    with pytest.raises(ValueError, match="without what changes attention: windows, rope and attention_temp"):
+        facts.require_family(graph.guider.model_patcher)
 
 
 def test_temperature_sharpens_the_videos_own_attention_alone(graph, record):

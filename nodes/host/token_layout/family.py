@@ -6,8 +6,8 @@ Adding a family is one small class like those beside this file, and one test.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -23,11 +23,26 @@ class TokenLayout:
     prefix: int  # tokens before the video: a reference image, or text that joins the self-attention
     grid: Triple  # (T, H, W) in tokens
     suffix: int = 0
+    # Where text joins the self-attention; packs for negative guidance pass another prompt there.
+    text: Literal["prefix", "suffix"] | None = field(default=None, compare=False)
+
+    @property
+    def video(self) -> int:
+        frames, height, width = self.grid
+        return frames * height * width
 
     @property
     def total(self) -> int:
-        frames, height, width = self.grid
-        return self.prefix + frames * height * width + self.suffix
+        return self.prefix + self.video + self.suffix
+
+    def with_total(self, tokens: int) -> TokenLayout | None:
+        """This layout with as much text as makes so many tokens; None if no text can."""
+        if tokens == self.total:
+            return self
+        if self.text is None:
+            return None
+        around = getattr(self, self.text) + tokens - self.total
+        return replace(self, **{self.text: around}) if around >= 0 else None
 
 
 class ModelFamily(ABC):
@@ -53,8 +68,8 @@ class ModelFamily(ABC):
         """Every block with one self-attention over the video, in running order; the index is the layer."""
 
     @abstractmethod
-    def attention(self, model: Any) -> Any:
-        """The module that calls the first of these self-attentions."""
+    def attention_paths(self, model: Any) -> list[str]:
+        """Where in the model the modules are that call these self-attentions, e.g. "blocks.3.self_attn"."""
 
     @abstractmethod
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
@@ -63,12 +78,17 @@ class ModelFamily(ABC):
     def layers(self, model: Any) -> int:
         return len(self.blocks(model))
 
-    def layer_after(self, model: Any, block: int, calls: int) -> int | None:
-        """The layer of the attention call number `calls` after a block ended and before the next began.
-
-        None for all that is not a self-attention over the video.
-        """
+    def layer_after(self, model: Any, block: int) -> int | None:
+        """The layer of a self-attention that runs between a block and the next; None if there is none."""
         return None
+
+    def published_layer(self, model: Any, options: dict[str, Any]) -> int | None:
+        """The layer of the block that the model itself says is running; None where it does not say.
+
+        options: the call's transformer options. HunyuanVideo writes them in all versions, Wan in later ones.
+        """
+        published = (f"{options.get('block_type')}_block", options.get("block_index"))
+        return next((layer for layer, key in enumerate(self.blocks(model)) if key == published), None)
 
 
 def is_a(model: Any, class_name: str) -> bool:

@@ -35,8 +35,9 @@ class HunyuanVideo(ModelFamily):
         double = [("double_block", i) for i in range(len(model.double_blocks))]
         return double + [("single_block", i) for i in range(len(model.single_blocks))]
 
-    def attention(self, model: Any) -> Any:
-        return (model.double_blocks or model.single_blocks)[0]
+    def attention_paths(self, model: Any) -> list[str]:
+        double = [f"double_blocks.{i}" for i in range(len(model.double_blocks))]
+        return double + [f"single_blocks.{i}" for i in range(len(model.single_blocks))]
 
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         patch = self.patch(model)
@@ -49,8 +50,8 @@ class HunyuanVideo(ModelFamily):
         reference = inputs.get("ref_latent")
         before = 0 if reference is None else patched_tokens(reference, patch)
         if text_comes_last(model):
-            return TokenLayout(before, grid, text)
-        return TokenLayout(text + before, grid)
+            return TokenLayout(before, grid, text, "suffix")
+        return TokenLayout(text + before, grid, 0, "prefix")
 
 
 def text_comes_last(model: Any) -> bool:

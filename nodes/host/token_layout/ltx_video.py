@@ -31,8 +31,8 @@ class LtxVideo(ModelFamily):
     def blocks(self, model: Any) -> list[BlockKey]:
         return [("double_block", i) for i in range(len(model.transformer_blocks))]
 
-    def attention(self, model: Any) -> Any:
-        return getattr(model.transformer_blocks[0], "attn1", model.transformer_blocks[0])
+    def attention_paths(self, model: Any) -> list[str]:
+        return [f"transformer_blocks.{i}.attn1" for i in range(len(model.transformer_blocks))]
 
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         return TokenLayout(0, patched_grid(latent, self.patch(model)))

@@ -30,8 +30,8 @@ class UnknownVideoModel(ModelFamily):
     def blocks(self, model: Any) -> list[BlockKey]:
         return []
 
-    def attention(self, model: Any) -> Any:
-        return None
+    def attention_paths(self, model: Any) -> list[str]:
+        return []
 
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         return TokenLayout(0, patched_grid(latent, self.patch(model)))

@@ -29,8 +29,8 @@ class Wan(ModelFamily):
     def blocks(self, model: Any) -> list[BlockKey]:
         return [("double_block", i) for i in range(len(model.blocks))]
 
-    def attention(self, model: Any) -> Any:
-        return getattr(model.blocks[0], "self_attn", model.blocks[0])
+    def attention_paths(self, model: Any) -> list[str]:
+        return [f"blocks.{i}.self_attn" for i in range(len(model.blocks))]
 
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         patch = self.patch(model)
@@ -56,7 +56,14 @@ class WanVace(Wan):
     def layers(self, model: Any) -> int:
         return len(model.blocks) + len(model.vace_blocks)
 
-    def layer_after(self, model: Any, block: int, calls: int) -> int | None:
-        # Per control video one self-attention, then one cross-attention; several videos share the layer.
+    def attention_paths(self, model: Any) -> list[str]:
+        control = [f"vace_blocks.{i}.self_attn" for i in range(len(model.vace_blocks))]
+        return super().attention_paths(model) + control
+
+    def layer_after(self, model: Any, block: int) -> int | None:
+        # Per control video one self-attention; several videos share the layer.
         number = model.vace_layers_mapping.get(block)
-        return None if number is None or calls % 2 else len(model.blocks) + number
+        return None if number is None else len(model.blocks) + number
+
+    def published_layer(self, model: Any, options: dict[str, Any]) -> int | None:
+        return None  # the second stack runs under the numbers of the first

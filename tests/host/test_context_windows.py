@@ -1,0 +1,158 @@
+"""Core's context windows cut the video in time: attention is measured and windowed within each slice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_wan import LAYERS, STEPS, SeededNoise, wan_graph
+
+FRAMES, CONTEXT = 5, 3  # latent frames of the video, and of a slice
+SLICES = 2  # of three frames with one in common
+
+
+def sliced(graph: Any, node_id: str = "WanContextWindowsManual", **changes: Any) -> Any:
+    """The graph's model behind core's context-window node."""
+    pixels = 4 * (CONTEXT - 1) + 1
+    given = {
+        "context_length": pixels,
+        "context_overlap": 1,
+        "context_schedule": "standard_static",
+        "context_stride": 1,
+        "closed_loop": False,
+        "fuse_method": "pyramid",
+    }
+    node = graph.modules.node(node_id)
+    model = node.execute(graph.guider.model_patcher, **given | changes).args[0]
+    return wan_graph(graph.modules, model=model)
+
+
+def low_res(graph: Any, frames: int = FRAMES, **inputs: Any) -> Any:
+    empty = {"samples": torch.zeros(1, 16, frames, 8, 8)}
+    return graph.low_res(latent_image=empty, noise=SeededNoise(3), **inputs)
+
+
+@pytest.fixture(scope="module")
+def plain(comfy_modules):
+    return wan_graph(comfy_modules)
+
+
+@pytest.fixture(scope="module")
+def graph(plain):
+    return sliced(plain)
+
+
+@pytest.fixture(scope="module")
+def record(graph):
+    _, trajectory = low_res(graph)
+    triple = graph.upsample(trajectory)
+    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
+
+
+def test_capture_measures_the_slices(graph, record, caplog):
+    """The mean over both slices of the first step, against a record of each by itself."""
+    capture = graph.modules.pack("nodes.host.attention_capture").AttentionCapture
+    real, singles = capture.record, []
+
+    def alone(self: Any, call: Any, rows: Any) -> None:
+        kept = self.steps[-1], self.errors[-1], self.slices
+        self.steps[-1], self.errors[-1], self.slices = {}, {}, {}
+        real(self, call, rows)
+        singles.append((call.layer, call.frames, self.steps[-1][call.layer].float()))
+        self.steps[-1], self.errors[-1], self.slices = kept
+        real(self, call, rows)
+
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level("WARNING"):
+        patch.setattr(capture, "record", alone)
+        _, trajectory = low_res(graph)
+    assert not [r for r in caplog.records if "S²Flow" in r.getMessage()]
+    assert len(singles) == STEPS * LAYERS * SLICES
+    assert {frames for _, frames, _ in singles} == {(0, 1, 2), (2, 3, 4)}
+    assert trajectory.reach.shape == (CONTEXT, 4, 4)
+    assert trajectory.token_shape == (FRAMES, 4, 4)
+    first = singles[: LAYERS * SLICES]
+    for layer in range(LAYERS):
+        expected = torch.stack([mass for number, _, mass in first if number == layer]).mean(0)
+        assert torch.allclose(trajectory.reach.mass[0, layer].float(), expected, atol=2e-3)
+
+
+def test_windows_answer_every_slice(graph, record, monkeypatch, caplog):
+    trajectory, triple, windows = record
+    assert windows.grid.shape == (CONTEXT, 8, 8)
+    hook = graph.modules.pack("nodes.host.window_attention_hook").WindowedAttention
+    attend, answered = hook.attend, []
+
+    def counted(self: Any, call: Any) -> Any:
+        out = attend(self, call)
+        if out is not None:
+            answered.append((call.layer, call.frames))
+        return out
+
+    monkeypatch.setattr(hook, "attend", counted)
+    dense = graph.high_res(triple)
+    with caplog.at_level("WARNING"):
+        windowed = graph.high_res(triple, windows=windows, backend="torch_boxes")
+    assert not [r for r in caplog.records if "S²Flow" in r.getMessage()]
+    steps = len(triple[1]) - 1
+    per_call = len(answered) // (steps * LAYERS * SLICES)
+    assert per_call in (1, 2)  # conditions together or apart
+    assert len(answered) == steps * LAYERS * SLICES * per_call
+    assert {frames for _, frames in answered} == {(0, 1, 2), (2, 3, 4)}
+    assert not torch.allclose(windowed, dense, atol=1e-3)
+    whole = graph.windows(trajectory, triple[0], s=1.0)
+    assert torch.allclose(graph.high_res(triple, windows=whole, backend="torch_boxes"), dense, atol=1e-4)
+
+
+def test_a_video_within_one_slice_is_like_any_other(plain, graph):
+    _, trajectory = low_res(graph, frames=CONTEXT)
+    _, expected = low_res(plain, frames=CONTEXT)
+    assert torch.equal(trajectory.reach.mass, expected.reach.mass)
+
+
+def never_called(*_: Any, **__: Any) -> None:
+    raise AssertionError("the model was called before the input was checked")
+
+
+def test_other_slices_than_those_of_the_record_are_refused(plain, graph, record, monkeypatch):
+    monkeypatch.setattr(type(graph.guider), "predict_noise", never_called)
+    says = r"windows were made for 3 frames of tokens, but this model sees 5 at a time\. Use the same context"
+    with pytest.raises(ValueError, match=says):
+        plain.high_res(record[1], windows=record[2])
+    shorter = sliced(plain, context_length=5)
+    with pytest.raises(ValueError, match="made for 3 frames of tokens, but this model sees 2"):
+        shorter.high_res(record[1], windows=record[2])
+
+
+def test_slices_in_space_are_refused(plain, monkeypatch):
+    monkeypatch.setattr(type(plain.guider), "predict_noise", never_called)
+    beside = sliced(plain, "ContextWindowsManual", context_length=4, dim=4)
+    with pytest.raises(ValueError, match=r"cut the video along axis 4.*Set dim to 2.*capture_rows 0"):
+        low_res(beside)
+
+
+def test_slices_that_only_another_pack_knows_of_end_the_run_after_one_step(plain, graph, monkeypatch):
+    """Without core's handler in the options, the first step shows them."""
+    module = graph.modules.pack("nodes.low_res_sampler")
+    patched = graph.modules.pack("nodes.host.token_layout").patched_grid
+    monkeypatch.setattr(module, "grid_per_pass", lambda options, samples, patch: patched(samples, patch))
+    says = r"called with \(3, 4, 4\) tokens of a video of \(5, 4, 4\).*Set capture_rows to 0"
+    with pytest.raises(ValueError, match=says):
+        low_res(graph)
+    latent, trajectory = low_res(graph, capture_rows=0)
+    assert trajectory.reach is None
+    assert torch.isfinite(latent["samples"]).all()
+
+
+def test_apply_windows_of_a_whole_video_leaves_slices_dense_and_says_so(plain, graph, caplog):
+    """There the size is known only when the model runs."""
+    _, trajectory = low_res(plain)
+    triple = plain.upsample(trajectory)
+    windows = plain.windows(trajectory, triple[0], s=0.5)
+    (model,) = plain.run("S2FlowApplyWindows", model=graph.guider.model_patcher, windows=windows)
+    with caplog.at_level("WARNING"):
+        result = plain.high_res(triple, guider=wan_graph(plain.modules, model=model).guider)
+    assert torch.equal(result, graph.high_res(triple))
+    told = [r.getMessage() for r in caplog.records if "S²Flow" in r.getMessage()]
+    assert len([text for text in told if "leaves attention unchanged" in text]) == 1
+    assert len([text for text in told if "windows reached 0 of 2 attention layers" in text]) == 1

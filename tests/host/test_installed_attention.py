@@ -1,0 +1,143 @@
+"""Calls that windows cannot win go to the attention that was there before, ComfyUI's or another pack's."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from tiny_hunyuan import HUNYUAN_VARIANTS
+from tiny_variant import variant_graph
+from tiny_wan import LAYERS, wan_graph
+
+TOKENS = 3 * 8 * 8
+
+
+@pytest.fixture(scope="module")
+def graph(comfy_modules):
+    return wan_graph(comfy_modules)
+
+
+@pytest.fixture(scope="module")
+def record(graph):
+    _, trajectory = graph.low_res()
+    return trajectory, graph.upsample(trajectory)
+
+
+class Kernel:
+    """Stands for Sage or Flash attention of another node; its results differ so that they can be told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []  # (query tokens, key tokens)
+
+    def __call__(self, original: Any, q: Any, k: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.calls.append((q.shape[-2], k.shape[-2]))
+        return original(q, k, *args, **kwargs) * 0.9
+
+    @property
+    def own_video(self) -> int:
+        return self.calls.count((TOKENS, TOKENS))
+
+
+def below_ours(guider: Any, kernel: Any) -> Any:
+    neighbour = copy.copy(guider)
+    neighbour.model_options = {"transformer_options": {"optimized_attention_override": kernel}}
+    return neighbour
+
+
+def self_attentions(graph: Any, triple: Any) -> int:
+    """Both conditions run together."""
+    return LAYERS * (len(triple[1]) - 1)
+
+
+@pytest.mark.parametrize("s", [0.5, 1.0])
+def test_auto_leaves_small_calls_to_the_override_below(graph, record, s):
+    trajectory, triple = record
+    kernel = Kernel()
+    guider = below_ours(graph.guider, kernel)
+    windows = graph.windows(trajectory, triple[0], s=s)
+    result = graph.high_res(triple, guider=guider, windows=windows)
+    assert kernel.own_video == self_attentions(graph, triple)
+    assert torch.equal(result, graph.high_res(triple, guider=guider))
+
+
+def test_auto_measures_the_override_below_as_its_rival(graph, record, monkeypatch):
+    """With the count of operations out of the way, windows must be faster than what is installed."""
+    trajectory, triple = record
+    choice = graph.modules.pack("s2flow_core.backends.choice")
+    monkeypatch.setattr(choice, "_SMALL_CPU_FLOPS", 0.0)
+    monkeypatch.setattr(choice, "_measured", {})
+    windows = graph.windows(trajectory, triple[0], s=0.5)
+    for theirs, ours in ((1.0, 2.0), (2.0, 1.0)):
+        kernel, timed = Kernel(), []
+
+        def seconds(computes: Any, call: Any, given: Any = (theirs, ours), names: Any = timed) -> float:
+            names.append(computes.name)
+            assert computes.run(call).shape == call.q.shape
+            return given[0] if computes.name.endswith("Kernel") else given[1]
+
+        monkeypatch.setattr(choice, "_seconds", seconds)
+        choice._measured.clear()
+        result = graph.high_res(triple, guider=below_ours(graph.guider, kernel), windows=windows)
+        assert {name.rpartition(".")[2] for name in timed} == {"Kernel", "torch_boxes"}
+        timings = timed.count("test_installed_attention.Kernel")
+        left = self_attentions(graph, triple) if theirs < ours else 0
+        assert kernel.own_video == left + timings
+        assert torch.isfinite(result).all()
+
+
+def test_the_rival_sees_the_call_as_the_model_makes_it(comfy_modules, tmp_path, monkeypatch):
+    """HunyuanVideo's heads come first and its text is masked: timed alone or in the model, one result."""
+    variant = next(v for v in HUNYUAN_VARIANTS if v.name == "hunyuan_t2v_masked")
+    graph = variant_graph(comfy_modules, variant, variant.load(tmp_path))
+    _, trajectory = graph.low_res()
+    triple = graph.upsample(trajectory)
+    hooks = comfy_modules.pack("nodes.host.window_attention_hook")
+    key_bias = comfy_modules.pack("s2flow_core.key_mask").key_bias
+    seen = []
+
+    def attend(self: Any, call: Any) -> None:
+        bias = key_bias(call.mask, call.q.shape[0], call.q.shape[2])
+        assert bias is not None
+        alone = call.installed.attend(call.q, call.k, call.v, bias)
+        one_head = call.installed.attend(call.q[:, :1], call.k[:, :1], call.v[:, :1], bias)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            call.q, call.k, call.v, bias[:, None, None]
+        )
+        assert torch.allclose(alone, expected, atol=1e-5)
+        assert torch.allclose(one_head, expected[:, :1], atol=1e-5)
+        seen.append(call.layer)
+
+    monkeypatch.setattr(hooks.WindowedAttention, "attend", attend)
+    graph.high_res(triple, windows=graph.windows(trajectory, triple[0], s=0.5))
+    assert set(seen) == set(range(variant.layers))
+
+
+def test_temperature_reaches_the_calls_that_are_left_below(graph, record):
+    trajectory, triple = record
+    whole = graph.windows(trajectory, triple[0], s=1.0)
+    given = {"trajectory": trajectory, "attention_temperature": True}
+    kernel = Kernel()
+    guider = below_ours(graph.guider, kernel)
+    warm = graph.high_res(triple, guider=guider, windows=whole, **given)
+    assert kernel.own_video == self_attentions(graph, triple)
+    assert torch.equal(warm, graph.high_res(triple, guider=guider, **given))
+    assert not torch.allclose(warm, graph.high_res(triple, guider=guider), atol=1e-3)
+
+
+def test_dense_by_hand_is_torchs_own_attention(graph, record):
+    trajectory, triple = record
+    kernel = Kernel()
+    windows = graph.windows(trajectory, triple[0], s=0.5)
+    result = graph.high_res(triple, guider=below_ours(graph.guider, kernel), windows=windows, backend="dense")
+    assert kernel.own_video == 0 < len(kernel.calls)
+    assert torch.isfinite(result).all()
+
+
+def test_attention_left_below_counts_as_dense(graph, record, caplog):
+    trajectory, triple = record
+    with caplog.at_level("INFO"):
+        graph.high_res(triple, windows=graph.windows(trajectory, triple[0], s=1.0))
+    assert "attention density 1.000 achieved" in caplog.text
+    assert "in the first step" not in caplog.text
