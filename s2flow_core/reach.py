@@ -18,8 +18,8 @@ from .key_mask import key_bias
 from .tile_sums import QueryRows, choose_tile_sums
 from .windows import axis_covers, axis_shares
 
-_LEAST_LOGITS, _MOST_LOGITS = 2**18, 2**26
-"""Bounds of rows x keys (or what else is held per row) at once, in float32: 1 MB to 256 MB."""
+_LEAST_LOGITS, _MOST_LOGITS = 2**16, 2**26
+"""Bounds of rows x keys (or what else is held per row) at once, in float32: 256 KB to 256 MB."""
 _SHARE_OF_QUERIES = 8
 """Between them, this part of the queries' own size: the measurement must not show in the model's peak."""
 

@@ -49,7 +49,7 @@ def measure_reach_and_error(
     bias = key_bias(key_mask, batch, tokens)
     factor = dim**-0.5 if scale is None else scale
     rows = rows.to(q.device)
-    projected = v.float() @ _projection(v.shape[-1]).to(q.device)  # (B, heads, all tokens, 8)
+    projected = _projected(v, _projection(v.shape[-1]).to(q.device))  # (B, heads, all tokens, 8)
     reach, error = torch.zeros(2, heads, *grid.tiles, device=q.device)
     energy = torch.zeros((), device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
@@ -93,6 +93,15 @@ def _taken(parts: list[TileSums]) -> Tensor:
     mass = torch.cat([part.lse for part in parts], dim=-1).softmax(dim=-1)[..., None]
     means = torch.cat([part.means for part in parts], dim=2)
     return torch.cat([mass * means, mass], dim=-1)
+
+
+def _projected(v: Tensor, projection: Tensor) -> Tensor:
+    """(B, heads, tokens, dim) -> (B, heads, tokens, 8) float32, head by head: all at once would copy v."""
+    out = v.new_empty(*v.shape[:3], _PROJECTED, dtype=torch.float32)
+    for item, heads in enumerate(v):
+        for head, values in enumerate(heads):
+            torch.matmul(values.float(), projection, out=out[item, head])
+    return out
 
 
 def _projection(dim: int) -> Tensor:
