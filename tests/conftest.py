@@ -1,4 +1,4 @@
-"""Lets tests import the core as `s2flow_core`, and keeps pytest from importing the pack itself."""
+"""What all tests share: the repository on sys.path, the running ComfyUI, and no import of the pack itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+
+from running_comfy import comfyui_server  # noqa: E402, F401  (a fixture)
 
 
 class PackFolderIsNoTestPackage:
