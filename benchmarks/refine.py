@@ -26,7 +26,6 @@ from benchmarks.refine_preview import (
     STEPS,
     VARIANT_ROWS,
     Preview,
-    from_start,
     preview_rows,
 )
 from benchmarks.refine_refiner import (
@@ -94,9 +93,8 @@ def preview_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
     gains = Table("Preview 10-30, gains", ["gain", "mean", "95 % interval"])
     problems = []
     for scale in SCALES:
-        ours = Preview(scale=scale)
-        for rope in ("none", "position"):
-            rival = from_start(ours, rope)
+        for rope, other in (("position", "none"), ("position", "position"), ("none", "none")):
+            ours, rival = Preview(scale=scale, rope=rope), Preview(0, scale, other)
             if str(ours) not in seeds[0] or str(rival) not in seeds[0]:
                 continue
             missed = [
@@ -104,7 +102,7 @@ def preview_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
                 for part in (*PARTS, "layout")
             ]
             # The bar is against the small size as anyone would run it.
-            problems += missed if rope == "none" else []
+            problems += missed if (rope, other) == ("position", "none") else []
     for variant in VARIANT_ROWS[1:]:
         if str(variant) in seeds[0]:
             comparison(gains, seeds, "layout", str(VARIANT_ROWS[0]), str(variant), higher=False)

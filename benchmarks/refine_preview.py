@@ -50,16 +50,11 @@ class Preview:
         return ", ".join(parts)
 
 
-def from_start(preview: Preview, rope: str) -> Preview:
-    """The small size of a preview from the first step on."""
-    return Preview(0, preview.scale, rope)
-
-
 SPLIT_ROWS = [Preview(k) for k in SPLITS]
 SIZE_ROWS = [Preview(k, scale, rope) for scale in SCALES for rope in ("position", "none") for k in (10, 0)]
 VARIANT_ROWS = [Preview(), Preview(sigma_mode="literal"), Preview(noise_mode="fresh")]
 ALL_ROWS = list(dict.fromkeys([*SPLIT_ROWS, *SIZE_ROWS, *VARIANT_ROWS]))
-QUICK_ROWS = [Preview(), from_start(Preview(), "none"), from_start(Preview(), "position")]
+QUICK_ROWS = [Preview(), Preview(0, rope="none"), Preview(0)]
 
 
 @dataclass(frozen=True)
