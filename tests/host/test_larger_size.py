@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -116,11 +117,15 @@ def test_the_embedding_is_another_only_within_a_pass(graph, record, monkeypatch)
     assert between == [True] * (len(record[1][1]) - 1)
 
 
-def test_an_unknown_family_is_told_what_to_leave_out(graph, monkeypatch):
-    facts = graph.modules.pack("nodes.host.model_facts")
-    monkeypatch.setattr(facts, "family_of", lambda model: None)
-    with pytest.raises(ValueError, match="without what changes attention: windows, rope and attention_temp"):
-        facts.require_family(graph.guider.model_patcher)
+def test_an_unknown_family_is_told_what_to_leave_out(graph, record, monkeypatch):
+    """Even where a mode was asked for by name and nothing but positions is to change."""
+    for room in ("nodes.high_res_sampler", "nodes.host.model_facts"):
+        monkeypatch.setattr(graph.modules.pack(room), "family_of", lambda model: None)
+    trajectory = dataclasses.replace(
+        record[0], model=graph.modules.pack("nodes.host.model_facts").identity_of(graph.guider.model_patcher)
+    )
+    with pytest.raises(ValueError, match="or set rope to none and attention_temperature to off"):
+        graph.high_res(record[1], trajectory=trajectory, rope="position")
 
 
 def test_temperature_sharpens_the_videos_own_attention_alone(graph, record):
