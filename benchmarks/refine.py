@@ -9,6 +9,7 @@ models on simple clips; seconds are those of the processor.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 
@@ -111,24 +112,39 @@ def preview_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
 
 FINE = (
     f"{TRAIN_SIZE}² to {2 * TRAIN_SIZE}², CFG {GUIDANCE:g}. fine: the waves that the small size lacks, "
-    "their energy as a share of the truth's, mismatch |ln| of it, spectrum error the same frequency by "
-    "frequency. seconds: of the steps."
+    "their energy as a share of the truth's, mismatch |ln| of it (to VAE: of the share of what the VAE "
+    "leaves of the truth's), spectrum error the same frequency by frequency. seconds: of the steps."
 )
+REACHABLE = "fine mismatch to VAE"
 FINE_COLUMNS = ["PSNR", "fine energy", "fine mismatch", "fine spectrum error", "fine correlation", "seconds"]
 
 
 def refiner_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
     renoise = [renoised(strength) for strength in RENOISE_STRENGTHS]
+    seeds = [with_reachable_mismatch(rows) for rows in seeds]
     rows = ["bicubic", *renoise, START, "flashvideo, 5 steps", OURS, VAE_LIMIT]
-    table = means("Refiner, 2x", seeds, rows, FINE_COLUMNS, f"{len(seeds)} held-out clips, {FINE}")
+    columns = (
+        FINE_COLUMNS if REACHABLE not in seeds[0][OURS] else [*FINE_COLUMNS[:3], REACHABLE, *FINE_COLUMNS[3:]]
+    )
+    table = means("Refiner, 2x", seeds, rows, columns, f"{len(seeds)} held-out clips, {FINE}")
     gains = Table("Refiner, gains", ["gain", "mean", "95 % interval"])
     problems = []
     for other in (row for row in rows if row in seeds[0] and row != OURS):
-        for what, higher in (("PSNR", True), ("fine mismatch", False), ("fine spectrum error", False)):
-            problem = comparison(gains, seeds, what, OURS, other, higher)
-            if problem and what != "fine spectrum error" and other in ("bicubic", *renoise):
+        for what in ("PSNR", "fine mismatch", REACHABLE, "fine spectrum error"):
+            if what not in seeds[0][OURS] or (what == REACHABLE and other == VAE_LIMIT):
+                continue
+            problem = comparison(gains, seeds, what, OURS, other, higher=what == "PSNR")
+            if problem and what in ("PSNR", "fine mismatch") and other in ("bicubic", *renoise):
                 problems.append(problem)
     return [table, gains], problems
+
+
+def with_reachable_mismatch(rows: Rows) -> Rows:
+    """The fine energy also held against that of the truth through the VAE, which no method can pass."""
+    if VAE_LIMIT not in rows:
+        return rows
+    limit = rows[VAE_LIMIT]["fine energy"]
+    return {name: row | {REACHABLE: abs(math.log(row["fine energy"] / limit))} for name, row in rows.items()}
 
 
 def refiner_variant_tables(seeds: Seeds) -> tuple[list[Table], list[str]]:
