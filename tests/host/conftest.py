@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tiny_wan import wan_graph
 
 from demo.host import comfyui_path, import_comfy
 from demo.pack_link import GENERATED, PACK_NAME, link_pack
@@ -55,3 +56,17 @@ def comfy_modules() -> ComfyModules:
 async def load_everything(nodes: ModuleType, pack_folder: str) -> bool:
     await nodes.init_builtin_extra_nodes()
     return await nodes.load_custom_node(pack_folder)
+
+
+@pytest.fixture(scope="module")
+def graph(comfy_modules: ComfyModules) -> Any:
+    """The pack's nodes on a small random Wan; a file may have one of its own."""
+    return wan_graph(comfy_modules)
+
+
+@pytest.fixture(scope="module")
+def record(graph: Any) -> Any:
+    """(trajectory, what Upsample gives, windows at s = 0.5) of that graph."""
+    _, trajectory = graph.low_res()
+    triple = graph.upsample(trajectory)
+    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)

@@ -6,12 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_wan import LATENT, wan_graph
-
-
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
+from tiny_wan import LATENT
 
 
 @pytest.fixture(scope="module")

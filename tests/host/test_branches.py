@@ -15,11 +15,6 @@ LAYERS = SETTINGS["num_layers"]
 
 
 @pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
 def record(graph):
     _, trajectory = graph.low_res()
     triple = graph.upsample(trajectory)

@@ -11,18 +11,6 @@ from tiny_variant import variant_graph
 from tiny_wan import LAYERS, wan_graph
 
 
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
-def record(graph):
-    _, trajectory = graph.low_res()
-    triple = graph.upsample(trajectory)
-    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
-
-
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     import torch._dynamo

@@ -7,18 +7,6 @@ import torch
 from tiny_wan import wan_graph
 
 
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
-def record(graph):
-    _, trajectory = graph.low_res()
-    triple = graph.upsample(trajectory)
-    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
-
-
 def sample_custom(graph, triple, guider, sampler):
     """Core's SamplerCustomAdvanced."""
     latent, sigmas, noise = triple

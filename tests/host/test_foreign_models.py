@@ -13,18 +13,6 @@ from tiny_wan_variants import WAN_VARIANTS, wan_weights
 from torch import nn
 
 
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
-def record(graph):
-    _, trajectory = graph.low_res()
-    triple = graph.upsample(trajectory)
-    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
-
-
 def never_called(*_: Any, **__: Any) -> None:
     raise AssertionError("the model was called before the input was checked")
 

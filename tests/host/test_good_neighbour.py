@@ -9,18 +9,6 @@ import torch
 from tiny_wan import LAYERS, wan_graph
 
 
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
-def record(graph):
-    _, trajectory = graph.low_res()
-    triple = graph.upsample(trajectory)
-    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
-
-
 def override_of_another_pack(calls, below=None):
     """Chains what it finds, as a good neighbour does."""
 

@@ -9,14 +9,9 @@ import pytest
 import torch
 from tiny_hunyuan import HUNYUAN_VARIANTS
 from tiny_variant import variant_graph
-from tiny_wan import LAYERS, wan_graph
+from tiny_wan import LAYERS
 
 TOKENS = 3 * 8 * 8
-
-
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,6 @@ ADAPTED = [v for v in (*WAN_VARIANTS, *HUNYUAN_VARIANTS) if v.name in ("wan21_va
 
 
 @pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
 def record(graph):
     _, trajectory = graph.low_res()
     return trajectory, graph.upsample(trajectory)

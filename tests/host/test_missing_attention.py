@@ -37,18 +37,6 @@ def closed():
     del sys.modules["another_pack"]
 
 
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
-def record(graph):
-    _, trajectory = graph.low_res()
-    triple = graph.upsample(trajectory)
-    return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
-
-
 def patched(graph: Any, function: Any, blocks: Any, name: str = "self_attn") -> Any:
     """A graph whose model has object patches on the forward of some blocks' attention, as packs set them."""
     model = graph.guider.model_patcher.clone()

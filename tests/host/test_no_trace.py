@@ -13,11 +13,6 @@ from tiny_wan import random_wan_weights, wan_graph
 
 
 @pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
 def other_expert(comfy_modules):
     import comfy.sd
 

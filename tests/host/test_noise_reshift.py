@@ -12,11 +12,6 @@ K = 2
 
 
 @pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
 def other_guidance(graph):
     """The same model under another CFG, as after k in the paper."""
     return dataclasses.replace(

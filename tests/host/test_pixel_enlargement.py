@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_wan import wan_graph
 
 from demo.host import VAE_FILE
-
-
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,9 @@ import pytest
 import torch
 from tiny_hunyuan import HUNYUAN_VARIANTS
 from tiny_variant import variant_graph
-from tiny_wan import wan_graph
 from tiny_wan_variants import WAN_VARIANTS
 
 LARGE = (3, 8, 8)
-
-
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,6 @@ from tiny_wan import LATENT, LAYERS, STEPS, SeededNoise, wan_graph
 
 
 @pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
-
-
-@pytest.fixture(scope="module")
 def low_res(graph):
     return graph.low_res()
 

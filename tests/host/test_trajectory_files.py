@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_wan import wan_graph
-
-
-@pytest.fixture(scope="module")
-def graph(comfy_modules):
-    return wan_graph(comfy_modules)
 
 
 @pytest.fixture
