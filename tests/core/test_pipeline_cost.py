@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import pipeline_run
+from benchmarks import pipeline, pipeline_run
 from benchmarks.pipeline_cost import (
     MODELS,
     SKIPPING,
@@ -63,6 +63,13 @@ def test_ways_differ_where_they_should():
     assert not any("VAE" in stage for stages in ways.values() for stage in stages)
     with_vae = stage_flops(model, plan, vae=(2.0, 1.0))
     assert with_vae["S²Flow"]["VAE between"] == 2.0 * LOW.pixels + HIGH.pixels
+
+
+def test_the_goal_is_missed_at_half_and_reached_at_a_third():
+    model = MODELS["hunyuan_video"]
+    (missed,) = pipeline.problems_of(model, Plan(LOW, HIGH, s=0.5))
+    assert missed == "HR stage: 3.24 times fewer operations than 50 direct steps, not 4."
+    assert pipeline.problems_of(model, Plan(LOW, HIGH, s=0.33)) == []
 
 
 def test_memory_grows_with_the_tokens_and_not_with_their_square():
