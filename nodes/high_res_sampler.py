@@ -165,7 +165,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         samples = latent_samples(guider, latent_image)
         for given in guiders:
             check_model(given.model_patcher, samples, trajectory)
-            check_conditioning_size(given, samples, "the High-Res Sampler")
+            check_conditioning_size(given, (samples.shape[-2], samples.shape[-1]), "the High-Res Sampler")
         if trajectory is not None:
             trajectory.require_finished()
             require_same_video(trajectory, samples)

@@ -128,7 +128,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         for given in guiders:
             require_flow_model(given.model_patcher)
             require_video_latent(given.model_patcher, samples, "latent_image")
-            check_conditioning_size(given, samples, "the Low-Res Sampler")
+            check_conditioning_size(given, (samples.shape[-2], samples.shape[-1]), "the Low-Res Sampler")
         patcher = guider.model_patcher
         identity = identity_of(patcher)
         require_one_architecture(identity, identity_of(guiders[-1].model_patcher))

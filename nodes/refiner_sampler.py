@@ -23,6 +23,7 @@ from ..s2flow_core.flow_map import (
 from ..s2flow_core.noise import white_noise
 from ..s2flow_core.shifted import TemporalWindow
 from ..s2flow_core.transition import LatentVideo
+from .host.conditioning_size import check_conditioning_size
 from .host.enlargement import (
     METHODS,
     enlarge,
@@ -179,6 +180,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         video = LatentVideo(tuple(samples.shape), patch_of(patcher))
         cell = pixels_per_cell(vae, type(patcher.model.latent_format).__name__)
         size = wanted_size(video, cell, scale, width, height)
+        check_conditioning_size(guider, size.latent_hw, "the Refiner Sampler")
         require_memory(video, size, vae)
 
         large = enlarge(samples.float(), size, vae, method)  # (B, C, T, H, W) in LATENT space

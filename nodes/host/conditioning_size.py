@@ -34,22 +34,21 @@ TOLERATED = {
 IN_PIXELS = ("camera_conditions", "keyframe_idxs")
 
 
-def check_conditioning_size(guider: Any, samples: Tensor, sampler: str) -> None:
-    """Raises if the guider's conditions were made for another size than the latent (B, C, T, H, W).
+def check_conditioning_size(guider: Any, size: tuple[int, int], sampler: str) -> None:
+    """Raises if the guider's conditions were made for another size than that of the run, (H, W) in cells.
 
     Where ComfyUI would enlarge them by itself, or the model sees them small, the log says so. sampler: the
     name of the node to connect a new guider to.
     """
     cell = pixels_per_cell(None, type(guider.model_patcher.model.latent_format).__name__)
-    wanted = (samples.shape[-2], samples.shape[-1])
     reported = set()
     for key, value in pictures(guider):
         height, width = (side // cell if key in IN_PIXELS else side for side in picture_size(key, value))
-        if (height, width) == wanted or key in reported:
+        if (height, width) == size or key in reported:
             continue
         advice = (
-            f"is for {width * cell}×{height * cell} pixels, but latent_image is {wanted[1] * cell}×"
-            f"{wanted[0] * cell}. Make the conditioning again at {wanted[1] * cell}×{wanted[0] * cell} with "
+            f"is for {width * cell}×{height * cell} pixels, but this run is at {size[1] * cell}×"
+            f"{size[0] * cell}. Make the conditioning again at {size[1] * cell}×{size[0] * cell} with "
             f"the same node and connect that guider to {sampler}."
         )
         if needs_exact(guider.model_patcher, key):

@@ -45,9 +45,7 @@ def called(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(("graph", "says"), FAILING.items(), indirect=["graph"], ids=list(FAILING))
 def test_conditions_of_the_small_size_are_refused(graph, says, monkeypatch):
     monkeypatch.setattr(type(graph.guider), "predict_noise", called)
-    wanted = (
-        rf"{says}.* is for 64×64 pixels, but latent_image is 128×128.*again at 128×128 with the same node"
-    )
+    wanted = rf"{says}.* is for 64×64 pixels, but this run is at 128×128.*again at 128×128 with the same node"
     with pytest.raises(ValueError, match=wanted):
         graph.high_res(large_inputs(graph), guider=graph.guider)
     with pytest.raises(ValueError, match=wanted):
@@ -56,6 +54,9 @@ def test_conditions_of_the_small_size_are_refused(graph, says, monkeypatch):
         ValueError, match=r"is for 128×128 pixels.*connect that guider to the Low-Res Sampler"
     ):
         graph.low_res(guider=graph.large_guider)
+    small = {"samples": torch.zeros(1, graph.variant.channels, *graph.variant.size)}
+    with pytest.raises(ValueError, match=rf"{says}.* at 128×128.*that guider to the Refiner Sampler"):
+        graph.run("S2FlowRefinerSampler", guider=graph.guider, latent=small, mode="renoise", scale=2.0)
 
 
 @pytest.mark.parametrize(("graph", "says"), ENLARGED.items(), indirect=["graph"], ids=list(ENLARGED))
