@@ -1,1 +1,1 @@
-"""The small models: procedural clips, their training, and the measures they are held to."""
+"""The demo: procedural clips, the small models that ship with the pack, and a first video from them."""

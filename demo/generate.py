@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .clips import FRAMES
-from .host import DIT_FILE, VAE_FILE
+from .clips.scenes import FRAMES
+from .files import DIT_FILE, VAE_FILE
 from .settings import GUIDANCE, SHIFT, STEPS
 from .vocabulary import Prompt, embed_prompt
 
@@ -29,7 +29,9 @@ def load_models() -> DemoModels:
 
     for path in (DIT_FILE, VAE_FILE):
         if not path.is_file():
-            raise SystemExit(f"{path.name} is missing from demo/models: train it with python -m demo.train")
+            raise SystemExit(
+                f"{path.name} is missing from demo/models: train it with python -m training.demo_models"
+            )
     model = comfy.sd.load_diffusion_model(str(DIT_FILE))
     vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(VAE_FILE)))
     return DemoModels(with_shift(model, SHIFT), vae)

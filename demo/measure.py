@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
-from .clips import TRAIN_SIZE, draw_scene, render
+from comfyui_runner.installation import import_comfy
+
+from .clips.observe import Observation, observe
+from .clips.scenes import TRAIN_SIZE, draw_scene, render
 from .generate import DemoModels, decode, load_models, sample_latents
-from .host import import_comfy
 from .measured_on import measured_on
-from .observe import Observation, observe
 from .vocabulary import Prompt, held_out_prompts
 
 # Seeds far from those of training clips, which count up from 0.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from .host import ROOT
-from .video_files import read_frames
+from comfyui_runner.installation import ROOT
+
+from .run_demo.video_files import read_frames
 
 VIDEOS = ROOT / "output"
 README_PICTURE = ROOT / "web" / "images" / "quickstart.png"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..s2flow_core.backends import BACKENDS
-from ..s2flow_core.policy import WindowPlan
-from .host.model_facts import require_flow_model
-from .host.schema import CATEGORY, WindowsType, advanced
-from .host.window_attention_hook import hook_for_windows
+from ..s2flow_core.attention.registry import BACKENDS
+from ..s2flow_core.plan.window_plan import WindowPlan
+from .host.attention.windows import hook_for_windows
+from .host.inputs import CATEGORY, WindowsType, advanced
+from .host.model.checks import require_flow_model
 
 
 class S2FlowApplyWindows(io.ComfyNode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..demo.vocabulary import COLORS, DIRECTIONS, GROUNDS, SHAPES, Prompt, embed_prompt
-from .host.schema import CATEGORY
+from .host.inputs import CATEGORY
 
 
 class S2FlowDemoPrompt(io.ComfyNode):

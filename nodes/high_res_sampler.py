@@ -8,28 +8,30 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..s2flow_core.backends import BACKENDS
-from ..s2flow_core.flow import check_sigmas
-from ..s2flow_core.policy import WindowPlan
-from ..s2flow_core.rotary import DEFAULT_ROPE, ROPE_MODES
-from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
-from ..s2flow_core.trajectory import Trajectory
-from .host.attention_hook import SelfAttentionHook
-from .host.conditioning_size import check_conditioning_size
-from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
-from .host.flow_sampler import FlowRun, FlowSettings, require_same_video
-from .host.guided_sampling import Part, latent_samples, sample_in_parts
-from .host.larger_size import LargerSize
-from .host.model_facts import (
-    diffusion_model,
-    identity_of,
-    require_family,
-    require_flow_model,
-    require_video_latent,
+from ..s2flow_core.attention.registry import BACKENDS
+from ..s2flow_core.attention.rotary import DEFAULT_ROPE, ROPE_MODES
+from ..s2flow_core.latent.flow import check_sigmas
+from ..s2flow_core.plan.window_plan import WindowPlan
+from ..s2flow_core.solver.derivatives import SOURCES
+from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
+from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.attention.for_high_res import hook_for, larger_size, rope_for
+from .host.inputs import (
+    CATEGORY,
+    DEFAULT_BOUNDARY,
+    TrajectoryType,
+    WindowsType,
+    advanced,
+    boundary_input,
+    low_noise_input,
 )
-from .host.schema import CATEGORY, TrajectoryType, WindowsType, advanced
-from .host.token_layout import family_of, patched_grid
-from .host.window_attention_hook import hook_for_windows
+from .host.model.checks import identity_of, require_flow_model, require_video_latent
+from .host.sampling.experts import steps_of_experts
+from .host.sampling.guided import Part, sample_in_parts
+from .host.sampling.high_res import FlowRun, FlowSettings
+from .host.sampling.latents import latent_samples
+from .host.sampling.record_at_high_res import require_same_video
+from .host.size.conditioning_size import check_conditioning_size
 
 log = logging.getLogger(__name__)
 
@@ -200,47 +202,3 @@ def check_model(patcher: Any, samples: Tensor, trajectory: Trajectory | None) ->
     require_video_latent(patcher, samples, "latent_image")
     if trajectory is not None:
         trajectory.check_fits(identity_of(patcher))
-
-
-def hook_for(
-    guider: Any, samples: Tensor, windows: WindowPlan | None, backend: str, larger: LargerSize | None
-) -> SelfAttentionHook | None:
-    """What the attention of an expert's guider runs through; None leaves it alone."""
-    patcher = guider.model_patcher
-    if windows is None and larger is None:
-        return None
-    if windows is None:
-        family = family_of(diffusion_model(patcher))
-        if family is None or larger is None or larger.temperature:
-            family = require_family(patcher, "set rope to none and attention_temperature to off")
-        hook = SelfAttentionHook(family, diffusion_model(patcher))
-    else:
-        hook = hook_for_windows(patcher, windows, backend)
-        hook.require_grid_of(samples, guider.model_options)
-    if larger is not None:
-        larger.require_rotary(hook.family)
-        hook.larger = larger
-    return hook
-
-
-def rope_for(rope: str, patcher: Any, trajectory: Trajectory | None) -> str:
-    """What `auto` stands for with this model; a mode chosen by name stays, and must be possible."""
-    if rope != DEFAULT_ROPE:
-        return rope
-    family = family_of(diffusion_model(patcher))
-    numbered = family is not None and family.rotary is not None
-    return "position" if numbered and trajectory is not None else "none"
-
-
-def larger_size(
-    trajectory: Trajectory | None, samples: Tensor, windows: WindowPlan | None, rope: str, temperature: bool
-) -> LargerSize:
-    """From the LR run's tokens to those of this latent."""
-    if trajectory is None:
-        raise ValueError(
-            "rope and attention_temperature compare this size with the small run's, so they need its "
-            "trajectory. Connect it, or set rope to none and attention_temperature to off."
-        )
-    density = 1.0 if windows is None else windows.density
-    high = patched_grid(samples, trajectory.patch)
-    return LargerSize(trajectory.token_shape, high, rope, temperature, density)

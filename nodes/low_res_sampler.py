@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import time
 from functools import reduce
-from typing import Any
 
 import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..s2flow_core.flow import check_sigmas
-from ..s2flow_core.held import HeldLatent
-from ..s2flow_core.trajectory import ModelIdentity, Trajectory, TrajectoryRecorder
-from .host.attention_capture import AttentionCapture
-from .host.conditioning_size import check_conditioning_size
-from .host.context_windows import grid_per_pass
-from .host.experts import DEFAULT_BOUNDARY, boundary_input, low_noise_input, steps_of_experts
-from .host.guided_sampling import held_latent, latent_samples, sample_in_parts
-from .host.model_facts import (
+from ..s2flow_core.latent.flow import check_sigmas
+from ..s2flow_core.latent.held_latent import HeldLatent
+from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
+from ..s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
+from .host.attention.capture import capture_for
+from .host.families.family import patched_grid
+from .host.inputs import CATEGORY, DEFAULT_BOUNDARY, TrajectoryType, advanced, boundary_input, low_noise_input
+from .host.model.checks import (
     diffusion_model,
     family_or_unknown,
     identity_of,
-    require_family,
     require_flow_model,
     require_video_latent,
 )
-from .host.recording_sampler import RecordedPart, RecordingRun
-from .host.schema import CATEGORY, TrajectoryType, advanced
-from .host.token_layout import ModelFamily, patched_grid
+from .host.sampling.experts import steps_of_experts
+from .host.sampling.guided import sample_in_parts
+from .host.sampling.latents import held_latent, latent_samples
+from .host.sampling.low_res import RecordedPart, RecordingRun
+from .host.size.conditioning_size import check_conditioning_size
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
@@ -170,18 +168,6 @@ class S2FlowLowResSampler(io.ComfyNode):
             )
         recorded = reduce(Trajectory.followed_by, records)
         return io.NodeOutput(latent_image | {"samples": result}, recorded)
-
-
-def capture_for(
-    guider: Any, samples: Tensor, family: ModelFamily, rows: int, with_error: bool
-) -> AttentionCapture | None:
-    """What measures a model's attention; None if nothing is to be measured, or the family is unknown."""
-    model = diffusion_model(guider.model_patcher)
-    if not rows or not family.layers(model):
-        return None
-    require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
-    seen = grid_per_pass(guider.model_options, samples, family.patch(model))
-    return AttentionCapture(family, model, seen, rows, with_error)
 
 
 def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:

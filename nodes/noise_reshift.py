@@ -7,8 +7,8 @@ import math
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..s2flow_core.flow import check_sigmas
-from ..s2flow_core.reshift import (
+from ..s2flow_core.latent.flow import SNR_MODES, check_sigmas
+from ..s2flow_core.transition.reshift import (
     NOISE_MODES,
     check_clean,
     check_step_of_noise,
@@ -16,14 +16,13 @@ from ..s2flow_core.reshift import (
     remaining_sigmas,
     reshifted_noise,
     shrink_estimate,
-    shrunk_size,
 )
-from ..s2flow_core.transition import SNR_MODES
-from .host.enlargement import pixels_per_cell
-from .host.guided_sampling import held_latent
-from .host.model_facts import patch_of, require_flow_model, require_video_latent
-from .host.ready_noise import ReadyNoise
-from .host.schema import CATEGORY, advanced, exact_size_inputs, seed_input
+from ..s2flow_core.transition.sizes import shrunk_size
+from .host.inputs import CATEGORY, advanced, exact_size_inputs, seed_input
+from .host.model.checks import patch_of, require_flow_model, require_video_latent
+from .host.sampling.latents import held_latent
+from .host.sampling.ready_noise import ReadyNoise
+from .host.size.enlarge import pixels_per_cell
 
 METHODS = ("area", "bilinear", "bicubic")
 

@@ -8,11 +8,11 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..s2flow_core.contact_sheet import contact_sheet
-from ..s2flow_core.trajectory import Trajectory
-from .host.enlargement import require_matching_vae
-from .host.guided_sampling import held_latent
-from .host.model_facts import require_video_axes
-from .host.schema import CATEGORY, AnyResultType, TrajectoryType
+from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.inputs import CATEGORY, AnyResultType, TrajectoryType
+from .host.model.checks import require_video_axes
+from .host.sampling.latents import held_latent
+from .host.size.enlarge import require_matching_vae
 
 # Said by the node that needs it, if one does.
 NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Preview as well."

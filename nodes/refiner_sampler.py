@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..s2flow_core.flow import check_sigmas
-from ..s2flow_core.flow_map import (
-    DEFAULT_GRIDS,
-    MODES,
-    REFERENCE_STEP,
-    degraded,
-    flow_map_sigmas,
-    reference_signal,
-    renoise_sigmas,
+from ..s2flow_core.attention.temporal_windows import TemporalWindow
+from ..s2flow_core.transition.flow_map import MODES, REFERENCE_STEP, refiner_sigmas
+from ..s2flow_core.transition.sizes import LatentVideo
+from .host.attention.temporal_windows import ShiftedWindows
+from .host.inputs import CATEGORY, advanced, enlargement_input, exact_size_inputs, seed_input
+from .host.model.checks import (
+    diffusion_model,
+    patch_of,
+    require_family,
+    require_flow_model,
+    require_video_latent,
 )
-from ..s2flow_core.noise import white_noise
-from ..s2flow_core.shifted import TemporalWindow
-from ..s2flow_core.transition import LatentVideo
-from .host.conditioning_size import check_conditioning_size
-from .host.enlargement import (
+from .host.sampling.guided import sample_guided
+from .host.sampling.high_res import FlowSettings, flow_sampler
+from .host.sampling.ready_noise import ReadyNoise
+from .host.sampling.refiner_start import RefinerStart
+from .host.size.conditioning_size import check_conditioning_size
+from .host.size.enlarge import (
     METHODS,
     enlarge,
     pixels_per_cell,
@@ -32,18 +33,6 @@ from .host.enlargement import (
     require_memory,
     wanted_size,
 )
-from .host.flow_sampler import FlowSettings, flow_sampler
-from .host.guided_sampling import sample_guided
-from .host.model_facts import (
-    diffusion_model,
-    patch_of,
-    require_family,
-    require_flow_model,
-    require_video_latent,
-)
-from .host.ready_noise import ReadyNoise
-from .host.schema import CATEGORY, advanced, enlargement_input, exact_size_inputs, seed_input
-from .host.shifted_attention_hook import ShiftedWindows
 
 log = logging.getLogger(__name__)
 
@@ -196,44 +185,6 @@ class S2FlowRefinerSampler(io.ComfyNode):
         if hook is not None and hook.visited.possible:
             log.info("S²Flow Refiner: attention density %.3f achieved", hook.visited.density)
         return io.NodeOutput({"samples": result})
-
-
-def refiner_sigmas(mode: str, steps: int, shift: float, strength: float) -> Tensor:
-    """The mode's σ; 0 steps or shift stand for the published ones."""
-    grid = DEFAULT_GRIDS[mode]
-    steps, shift = steps or grid.steps, shift or grid.shift
-    return renoise_sigmas(steps, shift, strength) if mode == "renoise" else flow_map_sigmas(steps, shift)
-
-
-@dataclass(frozen=True)
-class RefinerStart:
-    """What the run starts from. ComfyUI forms `(1-σ)·latent + σ·noise`, so a flow map is a run whose noise
-    is the enlarged small video itself and whose σ starts at 1."""
-
-    mode: str
-    reference_step: int
-    seed: int
-
-    def check(self, sigmas: Tensor) -> None:
-        """Raises unless these σ can begin at this start."""
-        check_sigmas(sigmas, "sigmas of the Refiner Sampler")
-        if self.mode != "renoise" and float(sigmas[0]) < 1 - 1e-4:
-            raise ValueError(
-                f"The mode {self.mode} starts at the small video itself, which is sigma 1, but these sigmas "
-                f"start at {float(sigmas[0]):.4g}. Use a whole schedule, or the mode renoise."
-            )
-        reference_signal(self.reference_step)
-
-    def parts(self, large: Tensor, to_model_space: Any) -> tuple[Tensor, Tensor]:
-        """(LATENT, noise in model space) whose mixture at the first σ is the start; large in LATENT space."""
-        # Under --gpu-only latents stay on the GPU.
-        fresh = white_noise(tuple(large.shape), self.seed).to(large.device)
-        if self.mode == "renoise":
-            return large, fresh
-        small = to_model_space(large)
-        if self.mode == "flashvideo":
-            small = degraded(small, fresh, reference_signal(self.reference_step))
-        return torch.zeros_like(large), small
 
 
 def require_refiner_for(patcher: Any, samples: Tensor) -> None:

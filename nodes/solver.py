@@ -5,10 +5,11 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..s2flow_core.solver import DEFAULT_ORDER, DEFAULT_SOURCE, SOURCES
-from ..s2flow_core.trajectory import Trajectory
-from .host.flow_sampler import FlowSettings, flow_sampler
-from .host.schema import CATEGORY, TrajectoryType, advanced
+from ..s2flow_core.solver.derivatives import SOURCES
+from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
+from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.inputs import CATEGORY, TrajectoryType, advanced
+from .host.sampling.high_res import FlowSettings, flow_sampler
 
 
 class S2FlowSolver(io.ComfyNode):

@@ -7,8 +7,9 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..s2flow_core.trajectory import Trajectory, load_trajectory, save_trajectory
-from .host.schema import CATEGORY, TrajectoryType
+from ..s2flow_core.trajectory.files import load_trajectory, save_trajectory
+from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.inputs import CATEGORY, TrajectoryType
 
 FOLDER = "trajectories"
 SUFFIX = ".s2flow.safetensors"

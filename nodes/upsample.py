@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..s2flow_core.noise import lr_consistent_noise, standardised, white_noise
-from ..s2flow_core.trajectory import Trajectory
-from ..s2flow_core.transition import (
-    SNR_MODES,
-    clean_estimate,
-    step_noise,
-    tail_sigmas,
-)
-from .host.enlargement import (
+from ..s2flow_core.latent.flow import SNR_MODES
+from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_noise
+from ..s2flow_core.trajectory.trajectory import Trajectory
+from ..s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
+from .host.inputs import CATEGORY, TrajectoryType, advanced, enlargement_input, exact_size_inputs, seed_input
+from .host.sampling.ready_noise import ReadyNoise
+from .host.size.enlarge import (
     METHODS,
     enlarge,
     pixels_per_cell,
@@ -20,8 +18,6 @@ from .host.enlargement import (
     require_memory,
     wanted_size,
 )
-from .host.ready_noise import ReadyNoise
-from .host.schema import CATEGORY, TrajectoryType, advanced, enlargement_input, exact_size_inputs, seed_input
 
 NOISES = ("lr_consistent", "fresh")
 

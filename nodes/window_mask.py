@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..s2flow_core.grid import TokenGrid, choose_tile
-from ..s2flow_core.plan_picture import plan_picture
-from ..s2flow_core.policy import DEFAULT_POLICY, POLICIES, plan_windows
-from ..s2flow_core.trajectory import Trajectory
-from .host.flow_sampler import require_same_video
-from .host.schema import CATEGORY, TrajectoryType, WindowsType
-from .host.token_layout import patched_grid
+from ..s2flow_core.plan.picture import plan_picture
+from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows
+from ..s2flow_core.trajectory.trajectory import Trajectory
+from ..s2flow_core.windows.grid import TokenGrid, choose_tile
+from .host.families.family import patched_grid
+from .host.inputs import CATEGORY, TrajectoryType, WindowsType
+from .host.sampling.record_at_high_res import require_same_video
 
 
 class S2FlowWindowMask(io.ComfyNode):

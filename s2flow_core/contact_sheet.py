@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .resample import resize_video
+from .latent.resample import resize_video
 
 _GAP = 8  # pixels between frames
 _PAPER = 0.12

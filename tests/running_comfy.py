@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from demo.comfy_client import ComfyClient, Run
-from demo.comfy_server import ComfyServer
-from demo.host import comfyui_path
-from demo.ports import free_port
+from comfyui_runner.client import ComfyClient, Run
+from comfyui_runner.installation import comfyui_path
+from comfyui_runner.ports import free_port
+from comfyui_runner.server import ComfyServer
 
 
 @dataclass(frozen=True)

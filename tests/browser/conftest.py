@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from running_comfy import RunningComfy
 
-from demo.host import comfyui_path
-from demo.pack_link import link_pack
+from comfyui_runner.installation import comfyui_path
+from comfyui_runner.pack_link import link_pack
 
 from .chromium import chromium_path, running_chromium
 from .frontend import Frontend

@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
 
-from demo.workflow_api import definition_inputs
+from comfyui_runner.workflow_api import definition_inputs
 
 Json = dict[str, Any]
 # Generous: the machine may have other work.

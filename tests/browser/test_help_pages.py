@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from running_comfy import RunningComfy
 
-from demo.host import ROOT
+from comfyui_runner.installation import ROOT
 
 from .frontend import Frontend
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from running_comfy import RunningComfy
 
-from demo.host import ROOT
-from demo.workflow_api import definition_inputs, to_api
+from comfyui_runner.installation import ROOT
+from comfyui_runner.workflow_api import definition_inputs, to_api
 
 from .frontend import Frontend, known_inputs
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tiny_wan import wan_graph
 
-from demo.host import comfyui_path, import_comfy
-from demo.pack_link import GENERATED, PACK_NAME, link_pack
+from comfyui_runner.installation import comfyui_path, import_comfy
+from comfyui_runner.pack_link import GENERATED, PACK_NAME, link_pack
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_guiders_with_more_branches(graph, record, positive_reach, make, caplog)
 @pytest.fixture
 def windowed_layers(graph, monkeypatch):
     """The layers of all windowed calls, in running order."""
-    hook = graph.modules.pack("nodes.host.window_attention_hook").WindowedAttention
+    hook = graph.modules.pack("nodes.host.attention.windows").WindowedAttention
     attend, layers = hook.attend, []
     monkeypatch.setattr(hook, "attend", lambda self, call: layers.append(call.layer) or attend(self, call))
     return layers

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from demo.host import ROOT
-from demo.video_files import read_facts
-from demo.workflow_api import to_api
+from comfyui_runner.installation import ROOT
+from comfyui_runner.workflow_api import to_api
+from demo.run_demo.video_files import read_facts
 
 # Fewer steps and frames than the artist gets; the graph stays what it is.
 SHORTER: dict[str, dict[str, Any]] = {
@@ -76,12 +76,12 @@ def sizes_of(comfy_modules, prompt: dict[str, Any], key: str, first: tuple[int, 
         cells = (before[0] // CELL, before[1] // CELL)
         width, height = inputs["width"], inputs["height"]
         if kind == "S2FlowNoiseReshift":
-            shrunk_size = comfy_modules.pack("s2flow_core.reshift").shrunk_size
+            shrunk_size = comfy_modules.pack("s2flow_core.transition.sizes").shrunk_size
             wanted = (height, width) if width else None
             height, width = shrunk_size(cells, PATCH[1:], CELL, inputs["scale"], wanted)
             return height * CELL, width * CELL
-        video = comfy_modules.pack("s2flow_core.transition").LatentVideo((1, 16, 5, *cells), PATCH)
-        wanted_size = comfy_modules.pack("nodes.host.enlargement").wanted_size
+        video = comfy_modules.pack("s2flow_core.transition.sizes").LatentVideo((1, 16, 5, *cells), PATCH)
+        wanted_size = comfy_modules.pack("nodes.host.size.enlarge").wanted_size
         size = wanted_size(video, CELL, inputs["scale"], width, height)
         return size.height, size.width
     # Samplers and the pick pass the size of their latent on.

@@ -85,5 +85,5 @@ def test_keyframes_cover_what_their_latent_covers(comfy_modules, form):
         coordinates = torch.stack([coordinates, ends], dim=-1)
     if form == "every other token":
         coordinates = coordinates[:, :, (coordinates[0, 1] % 64 == 0) & (coordinates[0, 2] % 64 == 0)]
-    conditioning_size = comfy_modules.pack("nodes.host.conditioning_size")
+    conditioning_size = comfy_modules.pack("nodes.host.size.conditioning_size")
     assert conditioning_size.picture_size("keyframe_idxs", coordinates) == (6 * 32, 10 * 32)

@@ -52,7 +52,7 @@ def record(graph):
 
 def test_capture_measures_the_slices(graph, record, caplog):
     """The mean over both slices of the first step, against a record of each by itself."""
-    capture = graph.modules.pack("nodes.host.attention_capture").AttentionCapture
+    capture = graph.modules.pack("nodes.host.attention.capture").AttentionCapture
     real, singles = capture.record, []
 
     def alone(self: Any, call: Any, rows: Any) -> None:
@@ -80,7 +80,7 @@ def test_capture_measures_the_slices(graph, record, caplog):
 def test_windows_answer_every_slice(graph, record, monkeypatch, caplog):
     trajectory, triple, windows = record
     assert windows.grid.shape == (CONTEXT, 8, 8)
-    hook = graph.modules.pack("nodes.host.window_attention_hook").WindowedAttention
+    hook = graph.modules.pack("nodes.host.attention.windows").WindowedAttention
     attend, answered = hook.attend, []
 
     def counted(self: Any, call: Any) -> Any:
@@ -133,8 +133,8 @@ def test_slices_in_space_are_refused(plain, monkeypatch):
 
 def test_slices_that_only_another_pack_knows_of_end_the_run_after_one_step(plain, graph, monkeypatch):
     """Without core's handler in the options, the first step shows them."""
-    module = graph.modules.pack("nodes.low_res_sampler")
-    patched = graph.modules.pack("nodes.host.token_layout").patched_grid
+    module = graph.modules.pack("nodes.host.attention.capture")
+    patched = graph.modules.pack("nodes.host.families.family").patched_grid
     monkeypatch.setattr(module, "grid_per_pass", lambda options, samples, patch: patched(samples, patch))
     says = r"called with \(3, 4, 4\) tokens of a video of \(5, 4, 4\).*Set capture_rows to 0"
     with pytest.raises(ValueError, match=says):

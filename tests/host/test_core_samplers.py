@@ -53,7 +53,7 @@ def test_solver_finds_the_record_behind_matched_sigmas(graph, record):
     """With snr_matched sigmas the record is read at the LR sigmas they stand for."""
     trajectory = record[0]
     triple = graph.upsample(trajectory, sigma_mode="snr_matched")
-    recorded_scale = graph.modules.pack("s2flow_core.transition").recorded_scale
+    recorded_scale = graph.modules.pack("s2flow_core.transition.upsample").recorded_scale
     assert recorded_scale(triple[1], trajectory.sigmas, 2.0) == 2.0
     assert recorded_scale(record[1][1], trajectory.sigmas, 2.0) == 1.0
     result = graph.high_res(triple, trajectory=trajectory, order=2, derivative="low_res")

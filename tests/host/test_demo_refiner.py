@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from demo.host import REFINER_FILE
+from demo.files import REFINER_FILE
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_the_file_is_small_and_of_wans_architecture(refiner):
 
 def test_ten_steps_come_nearer_to_the_large_latent(comfy_modules, refiner):
     """On a held-out clip, half of it in each direction to spare the VAE."""
-    from demo.clips import draw_scene, render
+    from demo.clips.scenes import draw_scene, render
     from demo.measure import HELD_OUT_SEED
 
     generate = comfy_modules.pack("demo.generate")
@@ -38,7 +38,7 @@ def test_ten_steps_come_nearer_to_the_large_latent(comfy_modules, refiner):
         )
         node = comfy_modules.node("S2FlowRefinerSampler")
         refined = node.execute(guider=guider, **given).args[0]["samples"]
-        resize = comfy_modules.pack("s2flow_core.resample").resize_video
+        resize = comfy_modules.pack("s2flow_core.latent.resample").resize_video
         start = vae.encode(resize(vae.decode(vae.encode(low))[0].clamp(0, 1), (128, 128)))
     errors = [float((latent - truth).square().mean()) for latent in (refined, start)]
     assert errors[0] < 0.7 * errors[1]

@@ -99,7 +99,7 @@ def test_both_runs_under_both_experts(high_noise, low_noise, experts_record, mon
     _, trajectory = experts_record
     triple = high_noise.upsample(trajectory, t_i=T_I)
     windows = high_noise.windows(trajectory, triple[0], s=0.5)
-    hook = high_noise.modules.pack("nodes.host.window_attention_hook")
+    hook = high_noise.modules.pack("nodes.host.attention.windows")
     steps, attend = [], hook.window_attention
     real = hook.WindowedAttention.attend
     monkeypatch.setattr(
@@ -187,9 +187,9 @@ def test_no_difference_reaches_across_the_boundary(
 ):
     trajectory = record[0]
     triple = high_noise.upsample(trajectory, t_i=T_I, sigma_mode=sigma_mode)
-    solver = high_noise.modules.pack("s2flow_core.solver")
-    field = high_noise.modules.pack("s2flow_core.low_res_field")
-    matched = high_noise.modules.pack("s2flow_core.flow").snr_matched_sigma
+    solver = high_noise.modules.pack("s2flow_core.solver.derivatives")
+    field = high_noise.modules.pack("s2flow_core.solver.low_res_field")
+    matched = high_noise.modules.pack("s2flow_core.latent.flow").snr_matched_sigma
     scale = 2.0 if sigma_mode == "snr_matched" else 1.0
     switched_record = float(matched(torch.tensor(BOUNDARY), scale))
     views, nodes = [], []
@@ -222,7 +222,7 @@ def test_skipping_starts_anew_with_each_expert(high_noise, low_noise, record):
 
 
 def test_windows_are_applied_under_both_experts(high_noise, low_noise, record, monkeypatch):
-    hook = high_noise.modules.pack("nodes.host.window_attention_hook").WindowedAttention
+    hook = high_noise.modules.pack("nodes.host.attention.windows").WindowedAttention
     attend, seen = hook.attend, []
     monkeypatch.setattr(
         hook, "attend", lambda self, call: seen.append((self.model, call.sigma)) or attend(self, call)
@@ -268,10 +268,10 @@ def test_an_expert_of_another_architecture_is_refused(high_noise, low_noise, rec
 
 
 def test_the_solver_node_knows_the_boundary_of_the_record(high_noise, record, monkeypatch):
-    flow_sampler = high_noise.modules.pack("nodes.host.flow_sampler")
+    at_high_res = high_noise.modules.pack("nodes.host.sampling.record_at_high_res")
     made = []
-    real = flow_sampler.LowResField
-    monkeypatch.setattr(flow_sampler, "LowResField", lambda *given: made.append(given[-1]) or real(*given))
+    real = at_high_res.LowResField
+    monkeypatch.setattr(at_high_res, "LowResField", lambda *given: made.append(given[-1]) or real(*given))
     settings = {"order": 2, "derivative": "low_res", "trajectory": record[0], "boundary": BOUNDARY}
     (sampler,) = high_noise.run("S2FlowSolver", **settings)
     latent, sigmas, noise = record[1]

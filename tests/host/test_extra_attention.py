@@ -65,8 +65,8 @@ def seen(comfy_modules, monkeypatch):
     """(layers windowed, layers captured), in running order."""
     windowed: list[int] = []
     captured: list[int] = []
-    hook = comfy_modules.pack("nodes.host.window_attention_hook").WindowedAttention
-    capture = comfy_modules.pack("nodes.host.attention_capture").AttentionCapture
+    hook = comfy_modules.pack("nodes.host.attention.windows").WindowedAttention
+    capture = comfy_modules.pack("nodes.host.attention.capture").AttentionCapture
     attend, record = hook.attend, capture.record
 
     def counted(self: Any, call: Any) -> Any:

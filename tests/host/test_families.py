@@ -35,7 +35,7 @@ def case(request, comfy_modules, tmp_path_factory):
     graph = variant_graph(comfy_modules, variant, model)
     with pytest.MonkeyPatch.context() as patch:
         messages: list[str] = []
-        hook = comfy_modules.pack("nodes.host.attention_hook").SelfAttentionHook
+        hook = comfy_modules.pack("nodes.host.attention.hook").SelfAttentionHook
         patch.setattr(hook, "fall_back", lambda self, reason: messages.append(reason))
         _, trajectory = graph.low_res()
     triple = graph.upsample(trajectory)
@@ -75,7 +75,7 @@ class AttentionCounts:
 def counted_run(case: Case, monkeypatch, windows: Any, **inputs: Any) -> tuple[torch.Tensor, AttentionCounts]:
     """An HR run whose attention calls are counted where they end."""
     counts = AttentionCounts()
-    hooks = case.graph.modules.pack("nodes.host.window_attention_hook")
+    hooks = case.graph.modules.pack("nodes.host.attention.windows")
     attend = hooks.WindowedAttention.attend
 
     def counted(self, call):
@@ -159,7 +159,7 @@ def test_the_face_of_animate_stays_outside_the_windows(comfy_modules, tmp_path):
     assert (dense - graph.high_res(triple, guider=faceless)).abs().max() > 1e-3 * dense.abs().max()
     half = graph.windows(trajectory, triple[0], s=0.5)
     counts = {}
-    hook = comfy_modules.pack("nodes.host.window_attention_hook").WindowedAttention
+    hook = comfy_modules.pack("nodes.host.attention.windows").WindowedAttention
     attend = hook.attend
 
     def counted(self, call):

@@ -245,7 +245,7 @@ def test_sizes_and_the_refiner_without_windows_need_no_attention(comfy_modules, 
     known = wan_graph(comfy_modules)
     model = known.guider.model_patcher
     expected = refined(known, model, guider=known.guider)
-    monkeypatch.setattr(comfy_modules.pack("nodes.host.model_facts"), "family_of", lambda model: None)
+    monkeypatch.setattr(comfy_modules.pack("nodes.host.model.checks"), "family_of", lambda model: None)
     assert torch.equal(refined(known, model, guider=known.guider), expected)
     assert reshifted(known, model).shape[-2:] == (4, 4)
     with pytest.raises(ValueError, match=r"does not know where WanModel .* or set window to 0"):
@@ -274,7 +274,7 @@ def test_an_unknown_video_model_runs_dense_and_says_so_once(comfy_modules, monke
     variant = WAN_VARIANTS[0]
     known = variant_graph(comfy_modules, variant, variant.load(tmp_path))
     expected, _ = known.low_res(capture_rows=0)
-    facts = comfy_modules.pack("nodes.host.model_facts")
+    facts = comfy_modules.pack("nodes.host.model.checks")
     monkeypatch.setattr(facts, "family_of", lambda model: None)
     with caplog.at_level("WARNING"):
         latent, trajectory = known.low_res()

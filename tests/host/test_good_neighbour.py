@@ -121,17 +121,17 @@ def test_an_override_installed_before_ours_still_runs(graph, record):
 
 
 def test_an_unknown_model_is_refused_by_name(graph, record, monkeypatch):
-    facts = graph.modules.pack("nodes.host.model_facts")
+    facts = graph.modules.pack("nodes.host.model.checks")
     monkeypatch.setattr(facts, "family_of", lambda model: None)
     with pytest.raises(ValueError, match=r"does not know where WanModel keeps its video tokens"):
         graph.high_res(record[1], windows=record[2])
 
 
 def test_a_mask_that_windows_cannot_obey_falls_back_and_says_so_once(graph, record, caplog):
-    hook_module = graph.modules.pack("nodes.host.window_attention_hook")
-    layout = graph.modules.pack("nodes.host.token_layout")
+    hook_module = graph.modules.pack("nodes.host.attention.windows")
+    layout = graph.modules.pack("nodes.host.families")
     hook = hook_module.WindowedAttention(layout.FAMILIES[0], None, record[2])
-    hook_call = graph.modules.pack("nodes.host.attention_call").SelfAttentionCall
+    hook_call = graph.modules.pack("nodes.host.attention.call").SelfAttentionCall
     q = torch.randn(1, 2, 192, 64)
     mask = torch.zeros(192, 192).tril()
     call = hook_call(

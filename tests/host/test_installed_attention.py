@@ -60,7 +60,7 @@ def test_auto_leaves_small_calls_to_the_override_below(graph, record, s):
 def test_auto_measures_the_override_below_as_its_rival(graph, record, monkeypatch):
     """With the count of operations out of the way, windows must be faster than what is installed."""
     trajectory, triple = record
-    choice = graph.modules.pack("s2flow_core.backends.choice")
+    choice = graph.modules.pack("s2flow_core.attention.choice")
     monkeypatch.setattr(choice, "_SMALL_CPU_FLOPS", 0.0)
     monkeypatch.setattr(choice, "_measured", {})
     windows = graph.windows(trajectory, triple[0], s=0.5)
@@ -88,8 +88,8 @@ def test_the_rival_sees_the_call_as_the_model_makes_it(comfy_modules, tmp_path, 
     graph = variant_graph(comfy_modules, variant, variant.load(tmp_path))
     _, trajectory = graph.low_res()
     triple = graph.upsample(trajectory)
-    hooks = comfy_modules.pack("nodes.host.window_attention_hook")
-    key_bias = comfy_modules.pack("s2flow_core.key_mask").key_bias
+    hooks = comfy_modules.pack("nodes.host.attention.windows")
+    key_bias = comfy_modules.pack("s2flow_core.attention.key_mask").key_bias
     seen = []
 
     def attend(self: Any, call: Any) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import naive_attention
 import pytest
 import torch
 from tiny_hunyuan import HUNYUAN_VARIANTS
 from tiny_variant import variant_graph
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "core"))
-import naive_attention
 
 CHOSEN = ("hunyuan_t2v", "hunyuan_t2v_masked", "hunyuan_i2v_reference", "hunyuan15")
 TOLERANCE = 1e-5
@@ -26,7 +21,7 @@ def windowed_calls(request, comfy_modules, tmp_path_factory):
     triple = graph.upsample(trajectory)
     windows = graph.windows(trajectory, triple[0], s=0.4)
     calls = []
-    hook = comfy_modules.pack("nodes.host.window_attention_hook").WindowedAttention
+    hook = comfy_modules.pack("nodes.host.attention.windows").WindowedAttention
     attend = hook.attend
 
     def kept(self, call):

@@ -89,7 +89,7 @@ def test_windows_add_little_to_dense_attention(graph, record, monkeypatch):
     Boxes are copied to stand beside the text, a fixed amount at a time. It is here a tenth of the keys, as
     it is on a GPU with HunyuanVideo at 2560x1536x117.
     """
-    boxes = graph.modules.pack("s2flow_core.backends.torch_boxes")
+    boxes = graph.modules.pack("s2flow_core.attention.backends.torch_boxes")
     keys_of_a_layer = 5 * 24 * 24 * 512
     monkeypatch.setitem(boxes._MOST_KEY_ELEMENTS, "cpu", keys_of_a_layer // 10)
     trajectory, triple = record

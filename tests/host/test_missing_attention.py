@@ -136,7 +136,7 @@ def test_low_res_ends_after_one_step_if_nothing_is_measured(graph, closed, monke
 
 
 def test_low_res_ends_after_one_step_whatever_the_reason(graph, monkeypatch):
-    module = graph.modules.pack("nodes.host.attention_capture")
+    module = graph.modules.pack("nodes.host.attention.capture")
 
     def refuse(*_: Any, **__: Any) -> None:
         raise module.WindowsNotApplicable("the mask differs between queries")
@@ -157,7 +157,7 @@ def test_high_res_says_after_the_first_step_what_windows_did_not_reach(
     other = compiled_away(graph, closed, blocks)
     steps = model_calls(graph, monkeypatch)
     said_after = []
-    log = graph.modules.pack("nodes.host.run_record").log
+    log = graph.modules.pack("nodes.host.attention.run_record").log
     monkeypatch.setattr(log, "warning", lambda text, *given: said_after.append((len(steps), text % given)))
     dense = other.high_res(record[1])
     steps.clear()
@@ -204,7 +204,7 @@ def test_an_override_that_overwrites_ours_is_noticed(graph, record, caplog):
 
 def test_calls_that_fall_back_count_as_dense(graph, record, monkeypatch, caplog):
     """The windows of one layer cannot be applied; the other's are."""
-    module = graph.modules.pack("nodes.host.window_attention_hook")
+    module = graph.modules.pack("nodes.host.attention.windows")
     real, calls = module.window_attention, []
 
     def every_other(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -218,7 +218,9 @@ def test_calls_that_fall_back_count_as_dense(graph, record, monkeypatch, caplog)
         graph.high_res(record[1], windows=record[2], backend="torch_boxes")
     windows = record[2]
     steps = [windows.step_at(float(sigma)) for sigma in record[1][1][:-1]]
-    shares = graph.modules.pack("s2flow_core.attention").count_visited_keys(windows.grid, windows.extents)
+    shares = graph.modules.pack("s2flow_core.attention.window_attention").count_visited_keys(
+        windows.grid, windows.extents
+    )
     of_layer = (shares.double() / windows.grid.tokens**2).mean(-1)  # (steps, layers)
     expected = sum((1 + float(of_layer[step, 1])) / 2 for step in steps) / len(steps)
     assert f"attention density {expected:.3f} achieved" in caplog.text

@@ -122,7 +122,7 @@ def test_only_the_state_that_a_trajectory_stopped_at_continues_it(graph, stopped
     latent, _, noise = reshift(graph, stopped)
     with pytest.raises(ValueError, match="After S²Flow Noise Reshift a new run begins"):
         graph.low_res(**rest | {"latent_image": latent, "noise": noise})
-    files = graph.modules.pack("s2flow_core.trajectory")
+    files = graph.modules.pack("s2flow_core.trajectory.files")
     files.save_trajectory(first, tmp_path / "first.safetensors")
     rest["trajectory"] = files.load_trajectory(tmp_path / "first.safetensors")
     rest["latent_image"] = {"samples": half["samples"].half()}

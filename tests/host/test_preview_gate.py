@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from demo.workflow_api import widget_inputs
+from comfyui_runner.workflow_api import widget_inputs
 
 STEPS, SEEDS = 2, 2
 BEFORE = {"unet", "vae", "prompt", "empty", "noise", "shift", "guider", "sigmas", "low", "sheet"}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from demo.host import ROOT
+from comfyui_runner.installation import ROOT
+from comfyui_runner.workflow_api import to_api
+from demo.run_demo.video_files import read_facts
 from demo.settings import GUIDANCE, SCALE, SHIFT, STEPS, STEPS_LEFT
-from demo.video_files import read_facts
-from demo.workflow_api import to_api
 
 FEW_STEPS = 4
 

@@ -27,7 +27,7 @@ def refine(graph, small, mode="flow_map", **inputs):
 
 
 def enlarged(graph, small):
-    return graph.modules.pack("s2flow_core.resample").resize_latent(small, (16, 16), "bicubic")
+    return graph.modules.pack("s2flow_core.latent.resample").resize_latent(small, (16, 16), "bicubic")
 
 
 def in_model_space(graph, latent):
@@ -75,8 +75,8 @@ def test_flashvideo_runs_the_published_sigmas_from_a_degraded_start(graph, small
     refine(graph, small, "flashvideo", steps=0, shift=0.0, seed=4)
     assert [round(sigma, 3) for sigma in [*seen.sigmas, 0.0]] == FLASHVIDEO_SIGMAS
     start = in_model_space(graph, enlarged(graph, small))
-    noise = graph.modules.pack("s2flow_core.noise").white_noise(tuple(start.shape), 4)
-    signal = graph.modules.pack("s2flow_core.flow_map").reference_signal(675)
+    noise = graph.modules.pack("s2flow_core.latent.noise").white_noise(tuple(start.shape), 4)
+    signal = graph.modules.pack("s2flow_core.transition.flow_map").reference_signal(675)
     expected = signal * start + (1 - signal**2) ** 0.5 * noise
     torch.testing.assert_close(seen.states[0], expected, atol=1e-5, rtol=0)
     assert signal == pytest.approx(0.264, abs=1e-3)
@@ -85,7 +85,7 @@ def test_flashvideo_runs_the_published_sigmas_from_a_degraded_start(graph, small
 @pytest.mark.parametrize("mode", ["flow_map", "flashvideo", "renoise"])
 def test_the_start_is_made_where_the_latent_lies(graph, mode):
     """Under --gpu-only that is not the CPU; the meta device stands for it, and refuses to be mixed."""
-    start = graph.modules.pack("nodes.refiner_sampler").RefinerStart(mode, 675, 0)
+    start = graph.modules.pack("nodes.host.sampling.refiner_start").RefinerStart(mode, 675, 0)
     large = torch.zeros(LATENT, device="meta")
     clean, noise = start.parts(large, graph.guider.model_patcher.model.process_latent_in)
     assert clean.device.type == noise.device.type == "meta"

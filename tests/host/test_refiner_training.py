@@ -19,16 +19,20 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from demo import training
-from demo.clips import draw_scene, render
-from demo.host import ROOT, VAE_FILE
-from demo.video_files import write_frames
-from refiner import demo_training, training_run, video_training
-from refiner.flow_mapping import flow_mapping_loss
-from refiner.light_model import add_lora, checkpoint_blocks, new_refiner, save_refiner
-from refiner.pair_cache import PairCache
-from refiner.train import main, parse_arguments
-from refiner.windowed_blocks import window_blocks
+from comfyui_runner.installation import ROOT
+from demo.clips.scenes import draw_scene, render
+from demo.files import VAE_FILE
+from demo.run_demo.video_files import write_frames
+from training import loop
+from training.loop import Schedule, train
+from training.optimizers import AdamW
+from training.refiner import training_run, video_training
+from training.refiner.__main__ import main, parse_arguments
+from training.refiner.data.pair_cache import PairCache
+from training.refiner.demo import training as demo_training
+from training.refiner.light_model import add_lora, checkpoint_blocks, new_refiner, save_refiner
+from training.refiner.loss import flow_mapping_loss
+from training.refiner.windowed_blocks import window_blocks
 
 TINY = {"dim": 128, "num_layers": 2, "ffn_dim": 128}
 
@@ -61,7 +65,7 @@ SMALL = ("--vae", VAE_FILE, "--size", "64x64", "--variants", 1, "--device", "cpu
 
 
 def train_here(folder: Path, out: Path, *options: object) -> None:
-    """`python -m refiner.train` in this process."""
+    """`python -m training.refiner` in this process."""
     main([str(part) for part in ("--videos", folder, "--out", out, *SMALL, *options)])
 
 
@@ -103,7 +107,7 @@ def trained(videos: Path, tmp_path_factory) -> tuple[Path, str]:
     )
     command = ("--threads", 1, "--videos", videos, "--out", out, *SMALL, *options)
     run = subprocess.run(
-        [sys.executable, "-m", "refiner.train", *map(str, command)],
+        [sys.executable, "-m", "training.refiner", *map(str, command)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -146,7 +150,7 @@ def test_a_lora_loads_through_cores_loader_and_changes_the_model(comfy_modules, 
 def test_full_weights_of_an_existing_model_are_trained_from_where_they_are(base, videos, tmp_path):
     out, rate, steps = tmp_path / "full.safetensors", 0.1, 3
     train_here(videos, out, "--model", base, "--stages", f"5:{steps}", "--rate", rate)
-    schedule = training.Schedule(steps, rate, decay_share=0.0)
+    schedule = Schedule(steps, rate, decay_share=0.0)
     way = sum(schedule.rate(step) for step in range(steps))
     before, after = load_file(base), load_file(out)
     assert before.keys() == after.keys()
@@ -198,7 +202,7 @@ def test_a_training_stopped_in_its_second_stage_ends_where_an_unbroken_one_does(
     with monkeypatch.context() as patches, pytest.raises(Stopped):
         patches.setattr(training_run, "flow_mapping_loss", stopping)
         # A clock by which every step takes an hour, so that every step leaves a checkpoint.
-        patches.setattr(training, "time", SimpleNamespace(monotonic=itertools.count(0, 3600).__next__))
+        patches.setattr(loop, "time", SimpleNamespace(monotonic=itertools.count(0, 3600).__next__))
         train(parts)
     stopped = torch.load(parts.with_suffix("") / "refiner_stage2.pt", weights_only=True)
     assert stopped["step"] == 2
@@ -409,7 +413,7 @@ def test_the_demo_trains_with_and_without_windows(comfy_modules, tmp_path, monke
     latent = torch.randn(16, 3, 24, 24, generator=torch.Generator().manual_seed(0))
 
     def one_pair(cache: PairCache) -> list[str]:
-        from refiner.pair_cache import Pair
+        from training.refiner.data.pair_cache import Pair
 
         cache.add("00000", Pair(latent, 0.5 * latent, torch.zeros(4, 4096)))
         return ["00000"]
@@ -430,8 +434,8 @@ def test_the_demo_trains_with_and_without_windows(comfy_modules, tmp_path, monke
 MISSING = """
 import runpy, sys
 sys.modules["torch"] = None
-sys.argv = ["refiner.train", *sys.argv[1:]]
-runpy.run_module("refiner.train", run_name="__main__")
+sys.argv = ["training.refiner", *sys.argv[1:]]
+runpy.run_module("training.refiner", run_name="__main__")
 """
 
 
@@ -455,7 +459,7 @@ def test_a_missing_comfyui_is_named_in_a_sentence(monkeypatch, tmp_path):
 def test_the_help_needs_nothing_and_says_how_to_call_it_in_an_installed_pack():
     run = without_torch("--help")
     assert run.returncode == 0
-    assert "COMFYUI_PATH=../.. python -m refiner.train" in run.stdout
+    assert "COMFYUI_PATH=../.. python -m training.refiner" in run.stdout
     assert "CFG 1 and a\nzeroed conditioning" in run.stdout
     for option in ("--clip", "--noise-share", "--noise-levels", "--relative", "--window"):
         assert option in run.stdout
@@ -512,9 +516,9 @@ def test_a_training_stopped_half_way_ends_where_an_unbroken_one_does(tmp_path: P
             return {"loss": (model(x) - x.sum(dim=1, keepdim=True)).square().mean()}
 
         # A constant rate, so that the number of steps does not change the steps before.
-        schedule = training.Schedule(steps, 1e-2, decay_share=0.0)
-        optimizer = training.AdamW(list(model.parameters()))
-        trained = training.train("test", model, optimizer, loss_of_step, schedule, checkpoint)
+        schedule = Schedule(steps, 1e-2, decay_share=0.0)
+        optimizer = AdamW(list(model.parameters()))
+        trained = train("test", model, optimizer, loss_of_step, schedule, checkpoint)
         return trained.get_parameter("weight")
 
     unbroken = run(6, tmp_path / "whole.pt")
@@ -526,12 +530,10 @@ def test_a_checkpoint_of_other_settings_or_of_more_steps_is_refused(tmp_path: Pa
     model = torch.nn.Linear(2, 1)
 
     def run(steps: int, rate: str) -> None:
-        optimizer = training.AdamW(list(model.parameters()))
-        schedule = training.Schedule(steps, 1e-3, decay_share=0.0)
+        optimizer = AdamW(list(model.parameters()))
+        schedule = Schedule(steps, 1e-3, decay_share=0.0)
         loss = {"loss": model(torch.ones(1, 2)).sum()}
-        training.train(
-            "test", model, optimizer, lambda _: loss, schedule, tmp_path / "c.pt", settings={"rate": rate}
-        )
+        train("test", model, optimizer, lambda _: loss, schedule, tmp_path / "c.pt", settings={"rate": rate})
 
     run(1, "slow")
     with pytest.raises(SystemExit, match="rate: slow then, fast now"):
@@ -543,14 +545,14 @@ def test_a_checkpoint_of_other_settings_or_of_more_steps_is_refused(tmp_path: Pa
 FULL_DISK = """
 import resource, sys, torch
 from pathlib import Path
-from demo import training
+from training import checkpoints
 
 path = Path(sys.argv[1])
-training.save_atomically({"step": 1}, path)
+checkpoints.save_atomically({"step": 1}, path)
 # From here on no file may grow beyond 64 kB: the operating system refuses as a full disk does.
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 try:
-    training.save_atomically({"weights": torch.zeros(100_000)}, path)
+    checkpoints.save_atomically({"weights": torch.zeros(100_000)}, path)
     print("written")
 except (OSError, RuntimeError):
     print("refused")
@@ -577,9 +579,9 @@ def test_a_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path: Path, 
 
     model = torch.nn.Linear(2, 1)
     monkeypatch.setattr(torch, "save", full)
-    schedule = training.Schedule(3, 1e-3, checkpoint_seconds=0.0)
-    optimizer = training.AdamW(list(model.parameters()))
-    training.train(
+    schedule = Schedule(3, 1e-3, checkpoint_seconds=0.0)
+    optimizer = AdamW(list(model.parameters()))
+    train(
         "test",
         model,
         optimizer,

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from demo.comfy_client import PromptRefused
-from demo.comfy_server import ComfyServer, ServerFailed
-from demo.host import ROOT
-from demo.ports import free_port
-from demo.video_files import read_facts
-from demo.workflow_api import to_api
+from comfyui_runner.client import PromptRefused
+from comfyui_runner.installation import ROOT
+from comfyui_runner.ports import free_port
+from comfyui_runner.server import ComfyServer, ServerFailed
+from comfyui_runner.workflow_api import to_api
+from demo.run_demo.video_files import read_facts
 
 OUR_NODES = {
     "S2FlowLowResSampler",
@@ -61,7 +61,7 @@ def test_the_pack_does_not_import_triton(comfy_modules):
 def test_nodes_are_comfyuis_own_and_the_packs(comfy_modules):
     assert comfy_modules.node("KSampler").__module__ == "nodes"
     assert comfy_modules.node("S2FlowWindowMask").__module__.startswith(comfy_modules.pack_name)
-    assert comfy_modules.pack("s2flow_core.grid").TokenGrid
+    assert comfy_modules.pack("s2flow_core.windows.grid").TokenGrid
 
 
 def test_a_prompt_runs_and_a_second_time_comes_from_the_cache(comfyui_server):

@@ -75,7 +75,7 @@ def test_windows_of_the_whole_grid_equal_dense(graph, low_res, triple):
 
 
 def test_windows_change_the_result_and_visit_what_the_plan_says(graph, low_res, triple, monkeypatch):
-    sampler = graph.modules.pack("nodes.high_res_sampler")
+    sampler = graph.modules.pack("nodes.host.attention.for_high_res")
     hooks = []
     make_hook = sampler.hook_for_windows
     monkeypatch.setattr(
@@ -95,7 +95,7 @@ def test_windows_change_the_result_and_visit_what_the_plan_says(graph, low_res, 
 
 
 def test_windows_answer_every_self_attention_and_no_other(graph, low_res, triple, monkeypatch):
-    module = graph.modules.pack("nodes.host.window_attention_hook")
+    module = graph.modules.pack("nodes.host.attention.windows")
     real, calls = module.window_attention, []
     monkeypatch.setattr(
         module, "window_attention", lambda q, *rest, **named: calls.append(q.shape) or real(q, *rest, **named)
@@ -162,7 +162,7 @@ def test_skipping_a_third_saves_that_many_model_calls(comfy_modules, monkeypatch
 
 def test_alignment_draws_the_coarse_picture_to_the_small_video(graph, low_res, triple):
     trajectory = low_res[1]
-    resize = graph.modules.pack("s2flow_core.resample").resize_latent
+    resize = graph.modules.pack("s2flow_core.latent.resample").resize_latent
     small = trajectory.final
 
     def distance(latent):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from einops import rearrange
 
-from demo.clips import draw_scene, render
-from demo.host import DIT_FILE, VAE_FILE
+from demo.clips.scenes import draw_scene, render
+from demo.files import DIT_FILE, VAE_FILE
 
 LARGEST_FILES_BYTES = 40e6
 
@@ -41,7 +41,7 @@ def test_core_detects_the_small_dit(comfy_modules):
 
 def test_one_pass_over_a_clip_equals_the_cached_chunks(comfy_modules):
     """The training pass and ComfyUI's frame cache give the same latents and frames."""
-    from demo.vae_clip import build_vae, decode_clip, encode_clip
+    from training.vae_clip import build_vae, decode_clip, encode_clip
 
     torch.manual_seed(0)
     vae = build_vae(8).eval()
@@ -53,8 +53,8 @@ def test_one_pass_over_a_clip_equals_the_cached_chunks(comfy_modules):
 
 
 def test_folding_the_latent_scale_keeps_the_reconstruction(comfy_modules):
-    from demo.models import fold_latent_scale
-    from demo.vae_clip import build_vae, decode_clip, encode_clip
+    from training.vae_clip import build_vae, decode_clip, encode_clip
+    from training.wan import fold_latent_scale
 
     torch.manual_seed(0)
     vae = build_vae(8).eval()

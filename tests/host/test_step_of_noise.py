@@ -94,7 +94,7 @@ def test_no_right_k_is_refused_in_the_whole_schedule(small, sampler):
     """Under strong guidance; samplers that keep no state hand over what they tell their callback."""
     import comfy.samplers
 
-    reshift = small.modules.pack("s2flow_core.reshift")
+    reshift = small.modules.pack("s2flow_core.transition.reshift")
     steps: list[tuple[Tensor, Tensor]] = []
     chosen = comfy.samplers.sampler_object(sampler)
     small.guider(7.5).sample(

@@ -35,8 +35,8 @@ def case(request, comfy_modules, tmp_path_factory):
 
 
 def test_pixels_are_enlarged_and_frames_kept(case):
-    from s2flow_core.resample import resize_video
-    from s2flow_core.transition import clean_estimate
+    from s2flow_core.latent.resample import resize_video
+    from s2flow_core.transition.upsample import clean_estimate
 
     vae, trajectory = case.vae, case.trajectory
     _, down, right = vae.compression
@@ -57,7 +57,7 @@ def test_a_size_in_pixels_is_counted_by_the_vae(case):
 
 
 def test_what_exceeds_the_memory_runs_in_tiles(case, comfy_modules, monkeypatch, caplog):
-    room = comfy_modules.pack("nodes.host.pixel_enlargement")
+    room = comfy_modules.pack("nodes.host.size.enlarge_in_pixels")
     monkeypatch.setattr(room, "TILE", 4 * case.vae.compression[1])
     monkeypatch.setattr(room, "OVERLAP", case.vae.compression[1])
     for direction in ("decode", "encode"):

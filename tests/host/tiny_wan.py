@@ -16,7 +16,7 @@ STEPS = 6
 def random_wan_weights(pack: Any, **changes: object) -> dict[str, Tensor]:
     """State dict of a Wan 2.1 text-to-video DiT whose attention is not uniform."""
     torch.manual_seed(0)
-    model = pack("demo.models").new_dit(num_layers=LAYERS, ffn_dim=256, **changes)
+    model = pack("training.wan").new_dit(num_layers=LAYERS, ffn_dim=256, **changes)
     torch.nn.init.normal_(model.head.head.weight, std=0.05)
     for block in model.blocks:
         # Large queries make sharp attention, so that a window's edge shows in the result.

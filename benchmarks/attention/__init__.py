@@ -1,0 +1,1 @@
+"""Speed, coverage and capture cost of windowed attention."""

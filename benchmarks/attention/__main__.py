@@ -1,0 +1,43 @@
+"""The attention engine beside everything else that can compute the same attention, in one run.
+
+    python -m benchmarks.attention [--device cpu|cuda] [--quick] [--check] [--tune] [--json FILE]
+
+Every result is checked against the definition in float32 before anything is timed. Columns: time, TFLOP/s on
+the work really done, speed against the fastest dense kernel, the share of the ideal 1/s that is reached, and
+the relative L2 error to dense attention, which is what the windows themselves cost. Inputs are random, and
+captured from the shipped small model, which is the only way to tell what windows lose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import torch
+
+from benchmarks.attention.tables import measure
+from benchmarks.common.tables import add_report_options, report
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="by default the GPU, where there is one")
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller cases, under a minute")
+    parser.add_argument("--tune", action="store_true", help="also time the kernel's launch configurations")
+    add_report_options(parser)
+    options = parser.parse_args()
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("torch sees no CUDA GPU here, so none was measured; use --device cpu.")
+
+    started = time.perf_counter()
+    with torch.inference_mode():
+        tables, problems = measure(device, options.quick, options.tune)
+    print(f"{time.perf_counter() - started:.0f} s")
+    return report(tables, problems, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""Time of one attention call: ours under windows, against every dense kernel and every sparse peer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.attention.rivals import Rival, dense_rivals, flex_rival, sparse_rivals
+from benchmarks.common.exact_attention import Inputs, exact_rows, relative_error
+from benchmarks.common.tables import Table
+from benchmarks.common.timing import median_seconds
+from s2flow_core.attention.call import AttentionCall
+from s2flow_core.attention.registry import BACKENDS
+from s2flow_core.attention.window_attention import attention_density, window_attention
+from s2flow_core.reach.rows import sample_query_rows
+
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 1e-2}
+COLUMNS = ["backend", "s", "ms", "TFLOP/s", "x fastest dense", "x ideal", "error to dense"]
+CHECKED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """One table, the times it was made from, and a sentence for all that was wrong or could not run.
+
+    seconds, errors: (backend, s) -> value; dense kernels have s = 1. fastest_dense: in seconds.
+    """
+
+    table: Table
+    seconds: dict[tuple[str, float], float]
+    errors: dict[tuple[str, float], float]
+    fastest_dense: float
+    wrong: list[str]
+    left_out: list[str]
+
+
+def compare_speed(
+    inputs: Inputs,
+    windows: dict[float, Tensor],
+    rounds: int,
+    with_flex: bool = False,
+    with_tail: bool = False,
+) -> Speeds:
+    """Check every result on sampled rows against the definition in float32, then time what was right.
+
+    windows: s -> (heads, 3) extents.
+    """
+    rows = sample_query_rows(inputs.grid, CHECKED_ROWS, seed=0).to(inputs.q.device)
+    dense = exact_rows(inputs, rows)
+    contest = Contest(inputs, rows, dense)
+    for rival in dense_rivals(inputs):
+        contest.enter(rival, dense)
+    for rival in sparse_rivals(inputs):
+        contest.enter(rival, None)
+    for extents in windows.values():
+        expected = exact_rows(inputs, rows, extents)
+        for rival in our_rivals(inputs, extents):
+            contest.enter(rival, expected)
+        if with_tail:
+            for rival in our_rivals(inputs, extents, tail=True):
+                contest.enter(rival, None)
+        if with_flex:
+            contest.enter_flex(extents, expected)
+    return contest.timed(rounds)
+
+
+def our_rivals(inputs: Inputs, extents: Tensor, tail: bool = False) -> list[Rival]:
+    """Each of our windowed backends that can compute the call."""
+    q, k, v, grid = inputs.q, inputs.k, inputs.v, inputs.grid
+    windows = tuple((t, h, w) for t, h, w in extents.tolist())
+    call = AttentionCall(q, k, v, grid, windows, 0, 0, None, q.shape[-1] ** -0.5, tail)
+    density = attention_density(grid, extents)
+
+    def windowed(name: str) -> Callable[[], Tensor]:
+        return lambda: window_attention(q, k, v, grid, extents, backend=name, tail=tail)
+
+    return [
+        Rival(
+            f"s2flow {backend.name}{' + tail' if tail else ''}", windowed(backend.name), density, windows=True
+        )
+        for backend in BACKENDS.values()
+        if backend.windows and backend.refusal(call) is None
+    ]
+
+
+class Contest:
+    """Rivals that were right so far, with their error to dense."""
+
+    def __init__(self, inputs: Inputs, rows: Tensor, dense: Tensor):
+        self.inputs, self.rows, self.dense = inputs, rows, dense
+        self.entered: dict[tuple[str, float], Rival] = {}
+        self.errors: dict[tuple[str, float], float] = {}
+        self.wrong: list[str] = []
+        self.left_out: list[str] = []
+
+    def enter_flex(self, extents: Tensor, expected: Tensor) -> None:
+        """FlexAttention may not even be built here."""
+        try:
+            rival = flex_rival(self.inputs, extents)
+        except Exception as error:  # no compiler, another torch, other tiles
+            self.left_out.append(f"FlexAttention: {_first_line(error)}")
+        else:
+            self.enter(rival, expected)
+
+    def enter(self, rival: Rival, expected: Tensor | None) -> None:
+        """expected: (B, heads, rows, dim) what it must compute; None if it chooses its keys itself."""
+        try:
+            result = rival.run()[:, :, self.rows]
+        except Exception as error:  # a kernel that refuses this device, dtype or size
+            self.left_out.append(f"{rival.name}: {_first_line(error)}")
+            return
+        if expected is not None and self.is_ours_or_torch(rival):
+            error = relative_error(result, expected)
+            if not error <= TOLERANCE[self.inputs.q.dtype]:
+                self.wrong.append(
+                    f"{self.inputs.name}: {rival.name} at s = {rival.density:.3f} is off by {error:.1e}."
+                )
+                return
+        key = (rival.name, rival.density)
+        self.entered[key] = rival
+        self.errors[key] = relative_error(result, self.dense)
+
+    @staticmethod
+    def is_ours_or_torch(rival: Rival) -> bool:
+        """Quantised kernels (sageattention) are allowed their error; it is shown."""
+        return rival.windows or rival.name.startswith("sdpa")
+
+    def timed(self, rounds: int) -> Speeds:
+        runs = {f"{name} {s}": rival.run for (name, s), rival in self.entered.items()}
+        medians = median_seconds(runs, rounds, self.inputs.q.device.type)
+        seconds = {(name, s): medians[f"{name} {s}"] for name, s in self.entered}
+        fastest = min(seconds[key] for key, rival in self.entered.items() if rival.density == 1.0)
+        table = Table(f"Attention, {self.inputs.name}, {self.inputs.q.shape[1]} heads", COLUMNS)
+        for (name, s), taken in seconds.items():
+            work = self.inputs.dense_flops * s / taken / 1e12
+            speedup = fastest / taken
+            table.add(name, s, taken * 1e3, work, speedup, speedup * s, self.errors[name, s])
+        if self.left_out:
+            table.note = "Could not run here: " + "; ".join(sorted(set(self.left_out))) + "."
+        return Speeds(table, seconds, self.errors, fastest, self.wrong, self.left_out)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,0 +1,69 @@
+"""Figures read off decoded pixels: what a video shows, how it moves, how much detail it has."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from demo.clips.observe import observe
+from demo.clips.scenes import draw_scene, render
+from demo.settings import SCALE
+from demo.vocabulary import Prompt
+
+# Scenes that only serve to say how much detail a true video of a prompt has.
+TRUTH_SEED = 2_000_000
+
+
+def psnr(video: Tensor, reference: Tensor) -> float:
+    """dB between videos (frames, H, W, 3) in 0..1."""
+    return float(-10 * torch.log10((video - reference).square().mean()))
+
+
+def smaller(video: Tensor) -> Tensor:
+    """(frames, H, W, 3) -> (frames, H/2, W/2, 3), means of pixels."""
+    return avg_pool2d(video.movedim(-1, 1), int(SCALE)).movedim(1, -1)
+
+
+def enlarged(video: Tensor) -> Tensor:
+    """(frames, h, w, 3) -> (frames, 2h, 2w, 3), bicubic: plain upscaling."""
+    frames = interpolate(video.movedim(-1, 1), scale_factor=SCALE, mode="bicubic", antialias=True)
+    return frames.movedim(1, -1).clamp(0, 1)
+
+
+def detail_energy(video: Tensor) -> float:
+    """Mean square of what a video of half the size could not show."""
+    return float((video - enlarged(smaller(video))).square().mean())
+
+
+def true_detail(prompt: Prompt, seed: int, size: int) -> float:
+    """Detail energy of a rendered scene of a prompt."""
+    return detail_energy(render(draw_scene(TRUTH_SEED + seed, prompt), size))
+
+
+def flicker_score(video: Tensor) -> float:
+    """VBench's temporal flickering, 1 - mean absolute difference of frames: a frozen video gets 1."""
+    return float(1 - (video[1:] - video[:-1]).abs().mean())
+
+
+def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> dict[str, float]:
+    """All columns of one video.
+
+    video: (frames, H, W, 3). small: the decoded LR video. detail: true detail energy of the prompt.
+    color, shape, direction, single: 1 where the video shows it. motion: travel of the object in frame
+    heights. detail: energy of fine detail over the truth's. LR PSNR: dB between the shrunk video and LR.
+    """
+    seen = observe(video)
+    shown = seen.fidelity(prompt)
+    travel = math.dist(seen.track[0], seen.track[-1]) if seen.track else 0.0
+    words = {word: float(shown[word]) for word in ("color", "shape", "direction")}
+    return words | {
+        "single": float(seen.single),
+        "prompt": float(all(words.values()) and seen.single),
+        "flicker": flicker_score(video),
+        "motion": travel,
+        "detail": detail_energy(video) / detail,
+        "LR PSNR": psnr(smaller(video), small),
+    }

@@ -1,0 +1,1 @@
+"""What a large run costs, counted and timed."""

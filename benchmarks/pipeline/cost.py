@@ -1,0 +1,231 @@
+"""What a run costs, from the model's shape alone: tokens, floating point operations, bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s2flow_core.attention.window_attention import attention_density
+from s2flow_core.windows.extents import axis_shares, candidate_extents
+from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
+
+Triple = tuple[int, int, int]
+HALF = 2  # bytes of bfloat16 and float16
+MOST_LOGITS = 2**26  # held at once while capturing, see s2flow_core/reach.py
+CAPTURE_COPIES = 3
+ERROR_CHANNELS = 9  # what the record of output errors sums per row and key
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A published model. Weights are counted per layer, in numbers.
+
+    token_weights: that every video token is multiplied with; text_weights: that every text token is.
+    parameters: of all layers. joint_text: text tokens take part in self-attention; else they are the keys
+    of a cross-attention. passes: of the model per step (2 with a negative prompt). live_widths: tensors of
+    the layer's width that are alive at once where most are. compression: of the VAE, frames and side.
+    """
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    token_weights: int
+    text_weights: int
+    parameters: int
+    live_widths: float
+    text_tokens: int
+    joint_text: bool
+    passes: int
+    patch: Triple
+    compression: tuple[int, int]
+    channels: int
+    vae: str
+
+    def latent(self, size: VideoSize) -> Triple:
+        """(T, H, W) cells."""
+        frames, side = self.compression
+        return ((size.frames - 1) // frames + 1, size.height // side, size.width // side)
+
+    def grid(self, size: VideoSize) -> Triple:
+        """(T, H, W) tokens."""
+        t, h, w = (-(-cells // step) for cells, step in zip(self.latent(size), self.patch, strict=True))
+        return (t, h, w)
+
+    def tokens(self, size: VideoSize) -> int:
+        t, h, w = self.grid(size)
+        return t * h * w
+
+
+def hunyuan_video() -> ModelShape:
+    w, double, single = 3072, 20, 40
+    # qkv 3, projection 1, MLP 8 widths²; a double block has them twice, and modulations of 2·6 and 3 widths².
+    return ModelShape(
+        "HunyuanVideo 13B", double + single, w, 24, 12 * w * w, 12 * w * w,
+        (double * 36 + single * 15) * w * w, 15, 256, True, 1, (1, 2, 2), (4, 8), 16, "hunyuan",
+    )  # fmt: skip
+
+
+def wan(name: str, layers: int, w: int, ffn: int, heads: int, side: int, channels: int) -> ModelShape:
+    # self-attention 4, cross-attention's q and o 2 widths², its k and v for the text; feed-forward 2.
+    return ModelShape(
+        name, layers, w, heads, 6 * w * w + 2 * w * ffn, 2 * w * w, layers * (8 * w * w + 2 * w * ffn),
+        2 + max(6, 2 * ffn / w), 512, False, 2, (1, 2, 2), (4, side), channels,
+        "wan22" if side == 16 else "wan",
+    )  # fmt: skip
+
+
+MODELS = {
+    "hunyuan_video": hunyuan_video(),
+    "wan_14b": wan("Wan 14B", 40, 5120, 13824, 40, 8, 16),
+    "wan_1.3b": wan("Wan 2.1 1.3B", 30, 1536, 8960, 12, 8, 16),
+    "wan22_5b": wan("Wan 2.2 5B", 30, 3072, 14336, 24, 16, 48),
+}
+
+
+@dataclass(frozen=True)
+class VideoSize:
+    """Pixels and frames."""
+
+    width: int
+    height: int
+    frames: int
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames."""
+        return self.width * self.height * self.frames
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}x{self.frames}"
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Floating point operations of one step, a multiply-add counted as two."""
+
+    linear: float
+    self_attention: float
+    cross_attention: float
+
+    @property
+    def total(self) -> float:
+        return self.linear + self.self_attention + self.cross_attention
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What windowed attention visits: a share of the video's keys, and the tiles' means beside them."""
+
+    density: float
+    tail_tiles: int
+
+
+def windows_for(model: ModelShape, size: VideoSize, s: float) -> Windows:
+    """The windows that fit into s: in whole tiles, the mean of the paper's candidates; with the tail."""
+    grid = TokenGrid(model.grid(size), choose_tile(model.grid(size)))
+    candidates = candidate_extents(grid.tiles, s, axis_shares(grid))
+    return Windows(attention_density(grid, candidates), grid.tile_count)
+
+
+DENSE = Windows(1.0, 0)
+
+
+def step_cost(model: ModelShape, size: VideoSize, windows: Windows = DENSE) -> StepCost:
+    """One step, all passes. Text is seen by every query and sees everything."""
+    n, text = model.tokens(size), model.text_tokens
+    per_layer = model.layers * model.passes
+    video = windows.density * n * n + n * windows.tail_tiles
+    joint = 2 * n * text + text * text if model.joint_text else 0
+    return StepCost(
+        linear=per_layer * 2.0 * (n * model.token_weights + text * model.text_weights),
+        self_attention=per_layer * 4.0 * model.width * (video + joint),
+        cross_attention=0.0 if model.joint_text else per_layer * 4.0 * model.width * n * text,
+    )
+
+
+def capture_cost(model: ModelShape, size: VideoSize, rows: int) -> float:
+    """Recording one step: reach and output errors of the sampled rows, positive pass only.
+
+    Both form q·k; the errors also project the values and sum them per key tile.
+    """
+    n = model.tokens(size)
+    scores = 2.0 * model.width * rows * n
+    errors = scores + 2.0 * n * ERROR_CHANNELS * (model.width + model.heads * rows)
+    return model.layers * (scores + errors)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as the paper does it.
+
+    steps_left: t_i, steps at the large size. s: share of the video that a query may see. skip_share: of the
+    steps at the large size, whose model call is left out in the row that skips.
+    """
+
+    low: VideoSize
+    high: VideoSize
+    steps: int = 50
+    steps_left: int = 30
+    s: float = 0.5
+    rows: int = 256
+    skip_share: float = 0.34
+
+    @property
+    def calls_left(self) -> int:
+        """Model calls at the large size where steps are skipped."""
+        return self.steps_left - round(self.skip_share * self.steps_left)
+
+
+SKIPPING = "S²Flow, steps skipped"
+
+
+def stage_flops(
+    model: ModelShape, plan: Plan, vae: tuple[float, float] | None
+) -> dict[str, dict[str, float]]:
+    """Way of making the video -> stage -> operations. vae: of decoding and encoding one pixel, if known."""
+    low = plan.steps * step_cost(model, plan.low).total
+    dense = step_cost(model, plan.high).total
+    windowed = step_cost(model, plan.high, windows_for(model, plan.high, plan.s)).total
+    recorded = {"low-res": low, "capture": plan.steps * capture_cost(model, plan.low, plan.rows)}
+    between, last = {}, {}
+    if vae:
+        decode, encode = vae
+        between = {"VAE between": decode * plan.low.pixels + encode * plan.high.pixels}
+        last = {"VAE at the end": decode * plan.high.pixels}
+    return {
+        "direct": {"high-res": plan.steps * dense} | last,
+        "cascade, dense": {"low-res": low} | between | {"high-res": plan.steps_left * dense} | last,
+        "S²Flow": recorded | between | {"high-res": plan.steps_left * windowed} | last,
+        SKIPPING: recorded | between | {"high-res": plan.calls_left * windowed} | last,
+    }
+
+
+def density_for(model: ModelShape, plan: Plan, speedup: float) -> float:
+    """The density at which the HR stage, without skipping, needs that many times fewer operations."""
+    tail = windows_for(model, plan.high, plan.s).tail_tiles
+    all_seen, none = (step_cost(model, plan.high, Windows(d, tail)).total for d in (1.0, 0.0))
+    wanted = plan.steps * step_cost(model, plan.high).total / speedup / plan.steps_left
+    return (wanted - none) / (all_seen - none)
+
+
+def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
+    """Bytes, with where they lie and what was assumed as the key."""
+    n = model.tokens(plan.high)
+    low_cells = model.channels
+    for side in model.latent(plan.low):
+        low_cells *= side
+    tiles = TokenGrid(model.grid(plan.low), choose_reach_tile(model.grid(plan.low))).tiles
+    per_step = model.layers * model.heads
+    return {
+        "device: weights, bf16": HALF * model.parameters,
+        f"device: one layer at HR, {model.live_widths:g} tensors of its width in bf16, one pass": HALF
+        * model.live_widths
+        * n
+        * model.width,
+        "device: capture, a piece of rows x keys in fp32": 4.0 * CAPTURE_COPIES * MOST_LOGITS,
+        "CPU: trajectory, estimate and noise of every step in fp16": 2.0 * HALF * plan.steps * low_cells,
+        "CPU: reach and output errors of every step, layer and head in fp16": float(
+            2 * HALF * plan.steps * per_step * tiles[0] * tiles[1] * tiles[2]
+        ),
+        "CPU: windows of every step, layer and head, 3 int64": 24.0 * plan.steps * per_step,
+    }

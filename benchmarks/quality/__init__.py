@@ -1,0 +1,1 @@
+"""What windows, solver and t_i do to the small model's videos."""

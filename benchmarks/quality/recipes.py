@@ -1,0 +1,78 @@
+"""Which runs the quality tables compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.common.kept_rows import KeptRows, Rows
+from benchmarks.common.small_model import SmallModel
+from benchmarks.quality.runs import (
+    CALLS,
+    REFERENCE_STEPS,
+    Seed,
+    call_rows,
+    default_rows,
+    left_rows,
+    method_rows,
+    order_rows,
+    window_rows,
+)
+
+SEEDS, DECODED_SEEDS = 32, 16
+ROWS_FILE = "rows.jsonl"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Some rows of one table, for the first `seeds` seeds."""
+
+    name: str
+    table: str
+    seeds: int
+    rows: Callable[[Seed], Rows]
+
+
+# What decides the defaults comes first, and decoding, which is slow, has fewer seeds.
+RECIPES = (
+    Recipe("few calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[:2])),
+    Recipe("windows", "windows", SEEDS, window_rows),
+    Recipe("methods", "methods", DECODED_SEEDS, method_rows),
+    Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
+    Recipe("left", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "none")),
+    Recipe("methods, default", "methods", DECODED_SEEDS, default_rows),
+    Recipe("left, position", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "position")),
+    Recipe("orders", "orders", SEEDS, order_rows),
+)
+
+# Shows that everything runs, and decides nothing.
+QUICK_RECIPES = (
+    Recipe("few calls", "calls", 1, lambda seed: call_rows(seed, CALLS[:1])),
+    Recipe("windows", "windows", 1, lambda seed: window_rows(seed, (0.5,))),
+)
+QUICK_REFERENCE_STEPS = 20
+
+
+def run_recipes(
+    recipes: tuple[Recipe, ...], indices: range, folder: Path, reference_steps: int = REFERENCE_STEPS
+) -> None:
+    """Runs what is missing, recipe by recipe."""
+    kept = KeptRows(folder / ROWS_FILE)
+    model = SmallModel()
+    for recipe in recipes:
+
+        def rows_of(index: int, recipe: Recipe = recipe) -> Rows:
+            return recipe.rows(Seed(model, index, folder, reference_steps))
+
+        kept.measure(recipe.name, [index for index in indices if index < recipe.seeds], rows_of)
+
+
+def rows_by_table(recipes: tuple[Recipe, ...], folder: Path) -> dict[str, list[Rows]]:
+    """Everything that was kept: table -> one Rows per seed."""
+    tables: dict[str, dict[int, Rows]] = {}
+    kept = KeptRows(folder / ROWS_FILE)
+    for recipe in recipes:
+        for index, rows in kept.of(recipe.name).items():
+            tables.setdefault(recipe.table, {}).setdefault(index, {}).update(rows)
+    return {table: [seeds[index] for index in sorted(seeds)] for table, seeds in tables.items()}

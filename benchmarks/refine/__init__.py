@@ -1,0 +1,1 @@
+"""Previews by noise reshift, and the Refiner."""

@@ -1,0 +1,1 @@
+"""Positions at the large size: scaled, or left as they are."""

@@ -1,0 +1,1 @@
+"""The solver on flows whose solution is known."""

@@ -1,0 +1,12 @@
+"""The files of the demo: the small models that ship with the pack, and its work folder."""
+
+from __future__ import annotations
+
+from comfyui_runner.installation import ROOT
+
+MODELS = ROOT / "demo" / "models"
+WORK = ROOT / "demo" / "work"
+# Named like ComfyUI's model folders, so that each loader lists its own file only.
+VAE_FILE = MODELS / "vae" / "s2flow_demo_wan_vae.safetensors"
+DIT_FILE = MODELS / "diffusion_models" / "s2flow_demo_wan_t2v.safetensors"
+REFINER_FILE = MODELS / "diffusion_models" / "s2flow_demo_wan_refiner.safetensors"

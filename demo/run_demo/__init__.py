@@ -1,0 +1,1 @@
+"""`python -m demo.run_demo`, which ./demo.sh calls."""

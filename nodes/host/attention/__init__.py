@@ -1,0 +1,1 @@
+"""The hooks that see a model's self-attention, and what they do with it."""

@@ -1,0 +1,77 @@
+"""One attention call: as ComfyUI makes it, and as our hooks and the core see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from einops import rearrange
+from torch import Tensor
+
+from ....s2flow_core.attention.call import InstalledAttention
+from ..families.family import TokenLayout
+
+
+@dataclass(frozen=True)
+class SelfAttentionCall:
+    """One self-attention over the video, in the layout (B, heads, tokens, dim)."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+    layer: int
+    layout: TokenLayout
+    sigma: float
+    positive: slice | None  # the part of the batch that belongs to the positive condition
+    installed: InstalledAttention | None = None  # what computes the call if nobody answers it
+    frames: tuple[int, ...] | None = None  # of the slice under context windows, None for the whole video
+
+
+@dataclass(frozen=True)
+class HostCall:
+    """The arguments of ComfyUI's attention function.
+
+    q, k, v: (B, tokens, heads·dim), or (B, heads, tokens, dim) with `skip_reshape` in `named`. mask: a
+    tensor, or in later versions an object that describes one. more, named: what the model gave besides.
+    original: ComfyUI's function; below: the override of another pack, or None.
+    """
+
+    original: Callable
+    below: Callable | None
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    heads: int
+    mask: Any
+    more: tuple
+    named: dict[str, Any]
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """-> (B, heads, tokens, dim)"""
+        if self.named.get("skip_reshape", False):
+            return x
+        return rearrange(x, "b n (h d) -> b h n d", h=self.heads)
+
+    def as_returned(self, out: Tensor) -> Tensor:
+        """(B, heads, tokens, dim) -> as the model expects it"""
+        return out if self.named.get("skip_output_reshape", False) else rearrange(out, "b h n d -> b n (h d)")
+
+    def installed(self) -> InstalledAttention:
+        """The attention below us as a function of q, k and v in (B, heads, tokens, dim)."""
+        named = self.named | {"skip_reshape": True, "skip_output_reshape": True}
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None) -> Tensor:
+            mask = None if key_bias is None else key_bias[:, None, None].to(q.dtype)  # (B, 1, 1, tokens)
+            arguments = (q, k, v, q.shape[1], mask, *self.more)
+            if self.below is None:
+                return self.original(*arguments, **named)
+            return self.below(self.original, *arguments, **named)
+
+        return InstalledAttention(name_of(self.below or self.original), attend)
+
+
+def name_of(function: Callable) -> str:
+    kind = function if hasattr(function, "__qualname__") else type(function)
+    return f"{kind.__module__}.{kind.__qualname__}"

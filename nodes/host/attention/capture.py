@@ -1,0 +1,130 @@
+"""Records during the LR run how far every head looks, from the model's own q and k."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....s2flow_core.attention.errors import WindowsNotApplicable
+from ....s2flow_core.reach.measure import measure_reach
+from ....s2flow_core.reach.output_error import measure_reach_and_error
+from ....s2flow_core.reach.record import AttentionReach
+from ....s2flow_core.reach.rows import sample_query_rows
+from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
+from ..families.family import ModelFamily
+from ..model.checks import diffusion_model, require_family
+from ..model.context_windows import grid_per_pass
+from .call import SelfAttentionCall
+from .hook import SelfAttentionHook
+
+# The same rows in every step and layer, so that heads and steps can be compared.
+ROW_SEED = 0
+
+
+class AttentionCapture(SelfAttentionHook):
+    """Measures reach in the positive condition's rows and leaves every result as it was."""
+
+    def __init__(self, family: ModelFamily, model: Any, grid: Triple, rows: int, with_error: bool = False):
+        super().__init__(family, model)
+        self.with_error = with_error
+        self.grid = TokenGrid(grid, choose_reach_tile(grid))
+        self.rows = sample_query_rows(self.grid, min(rows, self.grid.tokens), ROW_SEED)
+        # Per step: layer -> (heads, nT, nH, nW), the mean over the slices of a video under context windows
+        self.steps: list[dict[int, Tensor]] = []
+        self.errors: list[dict[int, Tensor]] = []
+        self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
+
+    def begin_step(self, step: int) -> None:
+        if step == 1 and not self.steps[0]:
+            why = "; ".join(sorted(self.run.reasons)) or "it never reaches ComfyUI's attention function"
+            raise ValueError(
+                f"S²Flow cannot measure how far the attention of this {self.family.name} model looks: {why}. "
+                "Set capture_rows to 0 to go on without windows, or take out the nodes that patch or replace "
+                "the model's attention."
+            )
+        while len(self.steps) <= step:
+            self.steps.append({})
+            self.errors.append({})
+            self.slices = {}
+
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
+        rows = call.positive
+        # The first pass of a step is the one that matters: others probe the model for further guidance.
+        if rows is not None and self.steps and call.frames not in self.slices.get(call.layer, ()):
+            if call.layout.grid != self.grid.shape:
+                self.fall_back(
+                    f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
+                    "if another pack cut it into pieces"
+                )
+                return None
+            try:
+                self.record(call, rows)
+            except WindowsNotApplicable as reason:
+                self.fall_back(str(reason))
+        return None
+
+    def record(self, call: SelfAttentionCall, rows: slice) -> None:
+        mask = call.mask
+        if mask is not None and mask.shape[0] == call.q.shape[0]:
+            mask = mask[rows]
+        around = {"prefix": call.layout.prefix, "suffix": call.layout.suffix, "key_mask": mask}
+        q, k, v = call.q[rows], call.k[rows], call.v[rows]
+        earlier = self.slices.setdefault(call.layer, set())
+        if self.with_error:
+            reach, error = measure_reach_and_error(q, k, v, self.grid, self.rows, **around)
+            join_mean(self.errors[-1], call.layer, error, len(earlier))
+        else:
+            reach = measure_reach(q, k, self.grid, self.rows, **around)
+        join_mean(self.steps[-1], call.layer, reach, len(earlier))
+        earlier.add(call.frames)
+
+    def reach(self) -> AttentionReach | None:
+        """The record of the whole run; None, with the reason logged, if a layer never showed."""
+        layers = self.family.layers(self.model)
+        seen = {layer for step in self.steps for layer in step}
+        if len(seen) < layers:
+            self.fall_back(
+                f"attention was seen in {len(seen)} of {layers} layers, so no windows can be made; another "
+                "node may answer the model's attention before S²Flow sees it"
+            )
+            return None
+        mass = stack_layers(self.steps, layers)
+        error = stack_layers(self.errors, layers) if self.with_error else None
+        return AttentionReach(mass=mass, shape=self.grid.shape, tile=self.grid.tile, error=error)
+
+
+def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: int) -> None:
+    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision."""
+    values = values.to("cpu", torch.float32)
+    if earlier:
+        mean = record[layer].float()
+        values = mean + (values - mean) / (earlier + 1)
+    record[layer] = values.half()
+
+
+def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:
+    """Per step, layer -> (heads, nT, nH, nW)  becomes  (steps, layers, heads, nT, nH, nW).
+
+    What a step lacks, because a cache such as EasyCache left out its model call, is taken from the last step
+    that has it, or else from the first.
+    """
+    latest = {layer: values for step in reversed(record) for layer, values in step.items()}
+    steps = []
+    for step in record:
+        latest = latest | step
+        steps.append(torch.stack([latest[layer] for layer in range(layers)]))
+    return torch.stack(steps)
+
+
+def capture_for(
+    guider: Any, samples: Tensor, family: ModelFamily, rows: int, with_error: bool
+) -> AttentionCapture | None:
+    """What measures a model's attention; None if nothing is to be measured, or the family is unknown."""
+    model = diffusion_model(guider.model_patcher)
+    if not rows or not family.layers(model):
+        return None
+    require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
+    seen = grid_per_pass(guider.model_options, samples, family.patch(model))
+    return AttentionCapture(family, model, seen, rows, with_error)

@@ -1,0 +1,61 @@
+"""What the attention of an HR run goes through: windows, scaled positions, both, or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ....s2flow_core.attention.rotary import DEFAULT_ROPE
+from ....s2flow_core.plan.window_plan import WindowPlan
+from ....s2flow_core.trajectory.trajectory import Trajectory
+from ..families import family_of
+from ..families.family import patched_grid
+from ..model.checks import diffusion_model, require_family
+from .hook import SelfAttentionHook
+from .positions import LargerSize
+from .windows import hook_for_windows
+
+
+def hook_for(
+    guider: Any, samples: Tensor, windows: WindowPlan | None, backend: str, larger: LargerSize | None
+) -> SelfAttentionHook | None:
+    """What the attention of an expert's guider runs through; None leaves it alone."""
+    patcher = guider.model_patcher
+    if windows is None and larger is None:
+        return None
+    if windows is None:
+        family = family_of(diffusion_model(patcher))
+        if family is None or larger is None or larger.temperature:
+            family = require_family(patcher, "set rope to none and attention_temperature to off")
+        hook = SelfAttentionHook(family, diffusion_model(patcher))
+    else:
+        hook = hook_for_windows(patcher, windows, backend)
+        hook.require_grid_of(samples, guider.model_options)
+    if larger is not None:
+        larger.require_rotary(hook.family)
+        hook.larger = larger
+    return hook
+
+
+def rope_for(rope: str, patcher: Any, trajectory: Trajectory | None) -> str:
+    """What `auto` stands for with this model; a mode chosen by name stays, and must be possible."""
+    if rope != DEFAULT_ROPE:
+        return rope
+    family = family_of(diffusion_model(patcher))
+    numbered = family is not None and family.rotary is not None
+    return "position" if numbered and trajectory is not None else "none"
+
+
+def larger_size(
+    trajectory: Trajectory | None, samples: Tensor, windows: WindowPlan | None, rope: str, temperature: bool
+) -> LargerSize:
+    """From the LR run's tokens to those of this latent."""
+    if trajectory is None:
+        raise ValueError(
+            "rope and attention_temperature compare this size with the small run's, so they need its "
+            "trajectory. Connect it, or set rope to none and attention_temperature to off."
+        )
+    density = 1.0 if windows is None else windows.density
+    high = patched_grid(samples, trajectory.patch)
+    return LargerSize(trajectory.token_shape, high, rope, temperature, density)

@@ -1,0 +1,254 @@
+"""Sees every video self-attention call of one sampler run, and may answer it.
+
+Three published hooks of ComfyUI carry it: a wrapper around the diffusion model (which tokens, which sigma,
+which conditions), `patches_replace` (which block) and `optimized_attention_override` (q, k and v of each
+call). The first goes into a copy of the model options; the others are put, above those of other packs, into
+the transformer options for the time of one forward pass, and taken out after it. So nothing outside the run
+changes and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.model_patcher
+import comfy.patcher_extension
+import torch
+from torch import Tensor
+
+from ....s2flow_core.attention.call import VisitedKeys
+from ..families.family import ModelFamily
+from ..model.context_windows import frames_of_slice
+from .call import HostCall, SelfAttentionCall
+from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
+from .positions import LargerSize
+from .run_record import RunRecord
+
+WRAPPER_KEY = "s2flow"
+OPTIONS = "transformer_options"
+OVERRIDE = "optimized_attention_override"
+
+
+@dataclass
+class SelfAttentionHook:
+    """Serves sampler runs, one after the other; by itself it leaves every call to the attention below.
+
+    larger: how positions and attention are adapted to a larger size.
+    """
+
+    family: ModelFamily
+    model: Any  # the diffusion model
+    larger: LargerSize | None = field(default=None, init=False)
+    positive: frozenset = field(default=frozenset(), init=False)  # ids of the guider's positive conditions
+    run: RunRecord = field(default_factory=RunRecord, init=False)
+
+    work = "attention_temperature"  # what it does, in its inputs' words
+
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
+        """Answers a call with (B, heads, tokens, dim), or None to leave it to the attention below."""
+        self.run.served.add(call.layer)  # q has its temperature
+        return None
+
+    def serves(self, forward: ForwardPass) -> bool:
+        """Whether every self-attention of this pass is to be served."""
+        return self.logit_factor != 1
+
+    @property
+    def visited(self) -> VisitedKeys:
+        return self.run.visited
+
+    @property
+    def logit_factor(self) -> float:
+        return 1.0 if self.larger is None else self.larger.logit_factor
+
+    def attach(self, model_options: dict) -> dict:
+        """A copy of the model options that runs through this hook."""
+        options = comfy.model_patcher.create_model_options_clone(model_options)
+        kinds = comfy.patcher_extension.WrappersMP
+        for kind, wrapper in (
+            (kinds.OUTER_SAMPLE, self.wrap_run),
+            (kinds.DIFFUSION_MODEL, self.wrap_forward),
+        ):
+            comfy.patcher_extension.add_wrapper_with_key(
+                kind, WRAPPER_KEY, wrapper, options, is_model_options=True
+            )
+        return options
+
+    def wrap_run(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """A run of its own: what a cached MODEL met in earlier ones does not count."""
+        self.run = RunRecord()
+        result = executor(*args, **kwargs)
+        self.finish_run()
+        return result
+
+    def finish_run(self) -> None:
+        self.judge_first_step()
+
+    def fall_back(self, reason: str) -> None:
+        """Logs once per run why attention stays what it was."""
+        self.run.fall_back(reason)
+
+    def begin_pass(self, forward: ForwardPass) -> None:
+        if self.serves(forward):
+            if self.run.first_sigma is None:
+                self.run.first_sigma = forward.sigma
+            elif self.run.first_sigma != forward.sigma:
+                self.judge_first_step()
+
+    def judge_first_step(self) -> None:
+        self.run.judge_first_step(self.work, self.family.layers(self.model))
+
+    def wrap_forward(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        return untraced(self.run_forward, calls_too=False)(executor, args, kwargs)
+
+    def run_forward(self, executor: Any, args: tuple, kwargs: dict) -> Any:
+        options, ours = untraced(self.prepare)(executor.original, args, kwargs)
+        with replaced(options, ours), adapted_positions(self.larger, self.family, self.model):
+            return executor(*args, **kwargs)
+
+    def prepare(self, function: Callable, args: tuple, kwargs: dict) -> tuple[dict, dict]:
+        """The transformer options of a forward pass, and what of them is to be replaced during it."""
+        inputs = named_arguments(function, args, kwargs)
+        options = inputs.get(OPTIONS) or {}
+        forward = self.describe_forward(args[0], inputs, options)
+        if forward is None:
+            return options, {}
+        self.begin_pass(forward)
+        return options, self.hooks_for(forward, options)
+
+    def describe_forward(self, latent: Tensor, inputs: dict, options: dict) -> ForwardPass | None:
+        if "sigmas" not in options or "cond_or_uncond" not in options:
+            self.fall_back("the sampler does not tell which sigma it is at")
+            return None
+        return ForwardPass(
+            family=self.family,
+            model=self.model,
+            layout=self.family.layout(self.model, latent, inputs),
+            sigma=float(options["sigmas"].flatten()[0]),
+            batch=latent.shape[0],
+            conditions=len(options["cond_or_uncond"]),
+            positive=positive_chunk(options, self.positive),
+            crossed=crossed_lengths(inputs),
+            frames=frames_of_slice(options),
+        )
+
+    def hooks_for(self, forward: ForwardPass, options: dict) -> dict:
+        """Our parts of the transformer options for one pass, above those of other packs."""
+        patches = options.get("patches_replace", {})
+        blocks = dict(patches.get("dit", {}))
+        for number, key in enumerate(self.family.blocks(self.model)):
+            blocks[key] = announcing(forward, number, blocks.get(key))
+        return {
+            "patches_replace": patches | {"dit": blocks},
+            OVERRIDE: self.override_above(options.get(OVERRIDE), forward),
+        }
+
+    def override_above(self, below: Callable | None, forward: ForwardPass) -> Callable:
+        answer = untraced(self.answer)
+
+        def override(
+            original: Callable, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any
+        ) -> Tensor:
+            q, out = answer(forward, original, below, q, k, v, *args, **kwargs)
+            if out is not None:
+                return out
+            if below is not None:
+                return below(original, q, k, v, *args, **kwargs)
+            return original(q, k, v, *args, **kwargs)
+
+        return untraced(override, calls_too=False)
+
+    def answer(
+        self,
+        forward: ForwardPass,
+        original: Callable,
+        below: Callable | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        heads: int,
+        mask: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """q as the attention below is to see it, and our answer in ComfyUI's layout or None."""
+        options = kwargs.get(OPTIONS) or {}
+        layer = forward.layer_of_next_call(q, k, options)
+        if layer is None:
+            return q, None
+        tokens = q.shape[-2]
+        reason = forward.contradiction(tokens, options)
+        if reason is not None:
+            self.fall_back(reason)
+            self.visited.add_dense(q.shape[0], heads, tokens)
+            return q, None
+        if self.logit_factor != 1:
+            q = q * self.logit_factor
+        layout = forward.layout.with_total(tokens) or forward.layout
+        given = HostCall(original, below, q, k, v, heads, mask, args, kwargs)
+        if mask is not None and not isinstance(mask, Tensor):
+            # Later versions describe the mask of LTX-Video's guide frames by an object.
+            self.fall_back(f"{self.family.name} passes a {type(mask).__name__} as mask")
+            out = None
+        else:
+            call = SelfAttentionCall(
+                *(given.by_head(x) for x in (q, k, v)),
+                mask=mask,
+                layer=layer,
+                layout=layout,
+                sigma=forward.sigma,
+                positive=forward.positive_rows(),
+                installed=given.installed(),
+                frames=forward.frames,
+            )
+            out = self.attend(call)  # (B, heads, tokens, dim)
+        if out is None:
+            self.visited.add_dense(q.shape[0], heads, layout.video)
+            return q, None
+        return q, given.as_returned(out)
+
+
+@contextmanager
+def replaced(options: dict, ours: dict) -> Iterator[None]:
+    """Puts our parts into the transformer options themselves: what others write there meanwhile stays."""
+    kept = {key: options[key] for key in ours if key in options}
+    options.update(ours)
+    try:
+        yield
+    finally:
+        for key in ours:
+            options.pop(key, None)
+        options.update(kept)
+
+
+def adapted_positions(
+    larger: LargerSize | None, family: ModelFamily, model: Any
+) -> AbstractContextManager[None]:
+    return nullcontext() if larger is None else larger.positions_of(family, model)
+
+
+def untraced(function: Callable, calls_too: bool = True) -> Callable:
+    """Keeps torch.compile, once anyone uses it, from tracing a function: the graph breaks around it.
+
+    calls_too: and all that it calls; else those are compiled by themselves.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return function
+    return torch.compiler.disable(function, recursive=calls_too)
+
+
+def announcing(forward: ForwardPass, number: int, below: Callable | None) -> Callable:
+    """A replacement patch that runs a block as before and says which one is running."""
+
+    def run_block(args: dict, extra: dict) -> dict:
+        forward.enter(number)
+        try:
+            return below(args, extra) if below is not None else extra["original_block"](args)
+        finally:
+            forward.leave(number)
+
+    return untraced(run_block, calls_too=False)

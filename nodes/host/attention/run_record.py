@@ -1,0 +1,48 @@
+"""What one sampler run has met: for the log, and to say early if a hook cannot do its work."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from ....s2flow_core.attention.call import VisitedKeys
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class RunRecord:
+    """reasons: why calls were left alone. visited: the keys that all calls saw. served: layers in which the
+    hook did its work. first_sigma: of the first step in which it should serve every layer."""
+
+    reasons: set[str] = field(default_factory=set)
+    visited: VisitedKeys = field(default_factory=VisitedKeys)
+    served: set[int] = field(default_factory=set)
+    first_sigma: float | None = None
+    judged: bool = False
+
+    def fall_back(self, reason: str) -> None:
+        """Logs once per run why attention stays what it was."""
+        if reason not in self.reasons:
+            self.reasons.add(reason)
+            log.warning("S²Flow leaves attention unchanged: %s", reason)
+
+    def judge_first_step(self, work: str, layers: int) -> None:
+        """Says loudly, once and as soon as the first step is over, if the work is not done in every layer."""
+        if self.judged or self.first_sigma is None:
+            return
+        self.judged = True
+        if len(self.served) == layers:
+            return
+        why = "; ".join(sorted(self.reasons)) or (
+            "another node answers the model's attention before S²Flow sees it. Try without the nodes that "
+            "patch or replace attention"
+        )
+        log.warning(
+            "S²Flow: %s reached %d of %d attention layers in the first step. The others run as if it were "
+            "not connected: %s.",
+            work,
+            len(self.served),
+            layers,
+            why,
+        )

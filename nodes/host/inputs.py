@@ -1,0 +1,84 @@
+"""Node inputs written once for hosts that differ in what a schema can say."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from comfy_api.latest import io
+
+CATEGORY = "S²Flow"
+
+Widget = TypeVar("Widget", bound=io.Input)
+
+TrajectoryType = io.Custom("S2FLOW_TRAJECTORY")
+WindowsType = io.Custom("S2FLOW_WINDOWS")
+# ComfyUI 0.3.75 checks "*" of a new-style node literally; a list of types fits wherever one of them does.
+AnyResultType = io.Custom("VIDEO,IMAGE,LATENT")
+
+
+def seed_input(tooltip: str, control: bool = True) -> io.Int.Input:
+    """A seed; without `control` the browser has no widget that changes it after every run.
+
+    An explicit False matters: left out, the browser adds the widget to any input of this name.
+    """
+    return io.Int.Input(
+        "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=control, tooltip=tooltip
+    )
+
+
+def enlargement_input() -> io.Float.Input:
+    return io.Float.Input(
+        "scale",
+        default=2.0,
+        min=1.0,
+        max=8.0,
+        step=0.05,
+        tooltip="Enlargement per side; used while width and height are 0.",
+    )
+
+
+def exact_size_inputs() -> list[io.Int.Input]:
+    """Width and height in pixels, which go before a scale."""
+    return [
+        advanced(io.Int.Input(side, default=0, min=0, max=16384, step=8, tooltip="0: use scale."))
+        for side in ("width", "height")
+    ]
+
+
+def advanced(widget: Widget) -> Widget:
+    """Folds a widget under "advanced"; ComfyUI before 0.4 has no argument for it but obeys the key."""
+    if hasattr(widget, "advanced"):
+        widget.advanced = True
+    else:
+        widget.extra_dict["advanced"] = True
+    return widget
+
+
+DEFAULT_BOUNDARY = 0.875
+
+
+def low_noise_input() -> io.Guider.Input:
+    return io.Guider.Input(
+        "guider_low_noise",
+        optional=True,
+        tooltip=(
+            "For models of two experts such as Wan 2.2 14B: the guider of the low-noise model; 'guider' is "
+            "then the high-noise one."
+        ),
+    )
+
+
+def boundary_input() -> io.Float.Input:
+    return advanced(
+        io.Float.Input(
+            "boundary",
+            default=DEFAULT_BOUNDARY,
+            min=0.0,
+            max=1.0,
+            step=0.005,
+            tooltip=(
+                "With two experts, the sigma below which the low-noise one takes over. Wan 2.2: 0.875 for "
+                "text to video, 0.9 for image to video."
+            ),
+        )
+    )

@@ -1,0 +1,1 @@
+"""What the nodes ask about a model before anything expensive starts."""

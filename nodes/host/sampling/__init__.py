@@ -1,0 +1,1 @@
+"""Runs a guider with the pack's samplers the way core does."""

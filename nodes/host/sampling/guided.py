@@ -1,0 +1,125 @@
+"""Runs a guider with one of our samplers the way core's SamplerCustomAdvanced does.
+
+Noise, latent format, conditioning, previews, progress and cancel all stay
+ComfyUI's. Hooks go into a copy of the guider, so the one in the graph is never touched.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ..attention.hook import SelfAttentionHook
+from .latents import latent_samples
+
+
+class NoiseSource(Protocol):
+    """A NOISE of ComfyUI."""
+
+    seed: int
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor: ...
+
+
+class SamplerFunction(Protocol):
+    """A sampler as k-diffusion writes it; model(x, sigma) returns the guided denoised latent."""
+
+    def __call__(
+        self,
+        model: Callable,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict,
+        callback: Callable | None,
+        disable: bool,
+    ) -> Tensor: ...
+
+
+def guider_for_run(guider: Any, hook: SelfAttentionHook | None) -> Any:
+    """A guider of the same kind whose model options run through the hook."""
+    if hook is None:
+        return guider
+    hook.positive = positive_conditions(guider)
+    hooked = copy.copy(guider)
+    hooked.model_options = hook.attach(guider.model_options)
+    return hooked
+
+
+def positive_conditions(guider: Any) -> frozenset:
+    """Ids of the guider's positive conditions, as they come back in the transformer options."""
+    conditions = getattr(guider, "original_conds", {}).get("positive") or ()
+    return frozenset(condition["uuid"] for condition in conditions if "uuid" in condition)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps of one run that one guider takes. sampler: runs just these, and carries its state on itself."""
+
+    guider: Any
+    steps: slice
+    sampler: SamplerFunction
+    hook: SelfAttentionHook | None = None
+
+
+def sample_guided(
+    guider: Any,
+    noise: NoiseSource,
+    sigmas: Tensor,
+    latent: dict[str, Any],
+    sampler: SamplerFunction,
+    hook: SelfAttentionHook | None = None,
+) -> Tensor:
+    """Runs the sampler from (1-σ)·latent + σ·noise to the end of sigmas -> LATENT samples."""
+    return sample_in_parts([Part(guider, slice(0, len(sigmas) - 1), sampler, hook)], noise, sigmas, latent)
+
+
+def sample_in_parts(
+    parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, latent: dict[str, Any]
+) -> Tensor:
+    """One run under several guiders in turn, with one progress bar -> LATENT samples."""
+    samples = latent_samples(parts[0].guider, latent)
+    latent = latent | {"samples": samples}
+    steps = len(sigmas) - 1
+    report = latent_preview.prepare_callback(parts[0].guider.model_patcher, steps)
+    drawn = noise.generate_noise(latent)
+    result = samples
+    for part in parts:
+        result = guider_for_run(part.guider, part.hook).sample(
+            drawn,
+            samples,
+            comfy.samplers.KSAMPLER(part.sampler),
+            sigmas[part.steps.start : part.steps.stop + 1],
+            denoise_mask=latent.get("noise_mask"),
+            callback=lambda step, denoised, x, _: report(step, denoised, x, steps),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=noise.seed,
+        )
+    return result.to(comfy.model_management.intermediate_device())
+
+
+class GuidedModel:
+    """The model as a sampler function sees it, with σ given once per step instead of once per sample."""
+
+    def __init__(self, model: Callable, x: Tensor, extra_args: dict):
+        self.model = model
+        self.extra_args = extra_args
+        self.ones = torch.ones(x.shape[0], dtype=x.dtype, device=x.device)  # (B,)
+
+    @property
+    def mask(self) -> Tensor | None:
+        """1 where the video is made, 0 where ComfyUI puts back what is held; None without a mask."""
+        return self.extra_args.get("denoise_mask")
+
+    def denoised(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Guided clean estimate of the state x at σ, in model space."""
+        return self.model(x, sigma * self.ones, **self.extra_args)

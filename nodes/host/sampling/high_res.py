@@ -1,0 +1,185 @@
+"""Our solver as a k-diffusion style sampler function: one short loop for the node and for core's samplers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....s2flow_core.latent.flow import velocity
+from ....s2flow_core.solver.alignment import align_low_frequencies, decaying_strength
+from ....s2flow_core.solver.derivatives import Node
+from ....s2flow_core.solver.flow_solver import FlowSolver
+from ....s2flow_core.solver.skipping import choose_skips, forecast_velocity, step_changes
+from ....s2flow_core.trajectory.trajectory import Trajectory
+from ..model.checks import identity_of, require_flow_model
+from .experts import steps_above
+from .guided import GuidedModel, SamplerFunction
+from .record_at_high_res import RecordAtHighRes
+
+log = logging.getLogger(__name__)
+# The sources that look into the LR record.
+RECORD_SOURCES = ("low_res", "blend")
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """What an HR run does beyond Euler.
+
+    order, source: of the solver. skip_share: share of the model calls to forecast instead, 0 to 0.5.
+    alignment: how strongly the coarse part is held to the LR video at the first step, 0 to 1. switch_sigma:
+    σ at which the model changes experts, in both runs, or None; no difference reaches across it.
+    """
+
+    order: int
+    source: str
+    skip_share: float = 0.0
+    alignment: float = 0.0
+    switch_sigma: float | None = None
+
+    @property
+    def follows_record(self) -> bool:
+        """Whether every HR step must answer to a recorded one."""
+        return self.skip_share > 0 or self.alignment > 0
+
+    def require_record(self, trajectory: Trajectory | None) -> None:
+        """Raises if something here needs the LR record and there is none."""
+        if trajectory is not None:
+            return
+        if self.order > 1 and self.source == "low_res":
+            raise ValueError(
+                f"Order {self.order} with the derivative 'low_res' needs the trajectory of the Low-Res "
+                "Sampler. Connect it, choose the derivative 'history', or set the order to 1."
+            )
+        for name, value in (("skip_share", self.skip_share), ("alignment", self.alignment)):
+            if value > 0:
+                raise ValueError(
+                    f"{name} is {value:g}, which needs the trajectory of the Low-Res Sampler. Connect it, or "
+                    f"set {name} to 0."
+                )
+
+
+def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> SamplerFunction:
+    """A sampler function for whole runs; every call of it is a run of its own."""
+
+    def sample(
+        model: Callable,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable | None = None,
+        disable: bool = False,
+    ) -> Tensor:
+        require_model_of_record(model, trajectory)
+        run = FlowRun(settings, trajectory, sigmas).part(slice(0, len(sigmas) - 1))
+        return run(model, x, sigmas, extra_args, callback, disable)
+
+    return sample
+
+
+def require_model_of_record(model: Any, trajectory: Trajectory | None) -> None:
+    """Raises unless a sampler's model is a flow model, and the one that made the trajectory.
+
+    A SAMPLER learns of the model only when the run begins, which is still before the first step.
+    """
+    patcher = model.inner_model.model_patcher  # of the guider inside KSampler's inpainting wrapper
+    require_flow_model(patcher)
+    if trajectory is not None:
+        trajectory.check_fits(identity_of(patcher))
+
+
+class FlowRun:
+    """One HR run, sampled whole or, where the model changes, in parts that share state and solver.
+
+    The state passes from part to part in here. As a LATENT it would be divided by 1-σ and multiplied again,
+    which is what ComfyUI does with leftover noise and at σ near 1 costs most of its digits.
+    """
+
+    def __init__(self, settings: FlowSettings, trajectory: Trajectory | None, sigmas: Tensor):
+        self.settings = settings
+        self.trajectory = trajectory
+        self.sigmas = sigmas
+        self.record: RecordAtHighRes | None = None
+        self.solver: FlowSolver | None = None
+        self.skipped: set[int] = set()
+        self.past: list[Node] = []  # the last computed velocities, newest first
+        self.x: Tensor | None = None
+
+    def part(self, steps: slice) -> SamplerFunction:
+        """A sampler function that runs some of the steps; parts must run in order."""
+
+        @torch.no_grad()
+        def sample(
+            model: Callable,
+            x: Tensor,
+            sigmas: Tensor,
+            extra_args: dict[str, Any],
+            callback: Callable | None = None,
+            disable: bool = False,
+        ) -> Tensor:
+            if self.x is None:
+                self.begin(model, x)
+            else:
+                x = self.x.to(x)
+            guided = GuidedModel(model, x, extra_args)
+            for i in range(steps.start, steps.stop):
+                x = self.step(guided, x, i, callback)
+            self.x = x
+            if self.skipped and steps.stop == len(self.sigmas) - 1:
+                log.info("S²Flow forecast %d of %d model calls", len(self.skipped), len(self.sigmas) - 1)
+            return x
+
+        return sample
+
+    def begin(self, model: Any, x: Tensor) -> None:
+        """Sets up what needs the state's size and device."""
+        settings = self.settings
+        self.sigmas = self.sigmas.to(x.device)
+        if self.trajectory is not None:
+            # KSampler hands down the inpainting wrapper around the guider around the model.
+            to_model_space = model.inner_model.inner_model.process_latent_in
+            self.record = RecordAtHighRes(
+                self.trajectory, to_model_space, x, self.sigmas, settings.switch_sigma
+            )
+            if settings.follows_record:
+                self.record.require_its_steps()
+        needs_field = settings.order > 1 and settings.source in RECORD_SOURCES
+        field = self.record.field if self.record is not None and needs_field else None
+        self.solver = FlowSolver(settings.order, settings.source, field, settings.switch_sigma)
+        self.skipped = steps_to_skip(settings, self.record)
+        if settings.switch_sigma is not None:
+            # A forecast needs two velocities of the expert that has just begun.
+            begun = steps_above(self.sigmas, settings.switch_sigma)
+            self.skipped -= {begun, begun + 1}
+
+    def step(self, guided: GuidedModel, x: Tensor, i: int, callback: Callable | None) -> Tensor:
+        """From sigmas[i] to sigmas[i+1]."""
+        sigma, record, settings = self.sigmas[i], self.record, self.settings
+        if i in self.skipped:
+            field = None if record is None else record.field
+            denoised = x - sigma * forecast_velocity(self.past, float(sigma), field)
+        else:
+            denoised = guided.denoised(x, sigma)
+            self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
+        if record is not None and settings.alignment > 0:
+            strength = decaying_strength(settings.alignment, i, len(self.sigmas) - 1)
+            aligned = align_low_frequencies(denoised, record.denoised(i), strength)
+            # A start image may have been replaced by a sharper one, which the small run does not know.
+            denoised = aligned if guided.mask is None else denoised.lerp(aligned, guided.mask)
+        if callback is not None:
+            callback({"i": i, "denoised": denoised, "x": x})
+        assert self.solver is not None
+        return self.solver.step(x, denoised, self.sigmas, i)
+
+
+def steps_to_skip(settings: FlowSettings, record: RecordAtHighRes | None) -> set[int]:
+    """The HR steps whose velocity is forecast: those at which the LR run changed least."""
+    if record is None or settings.skip_share == 0:
+        return set()
+    trajectory = record.trajectory
+    changes = step_changes(trajectory.sigmas, trajectory.denoised, record.switches)[record.start :]
+    return set(choose_skips(changes, settings.skip_share).nonzero().flatten().tolist())

@@ -1,0 +1,193 @@
+"""Windowed attention in one Triton launch over all heads; for NVIDIA GPUs from Ampere on and AMD's MI300."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...kernels.architecture import architecture_of
+from ...kernels.launch_table import Launch, window_launch
+from ...kernels.window_kernel import GUARDS, window_attention_kernel
+from ...windows.extents import axis_pairs
+from ...windows.grid import TokenGrid, Triple
+from ..call import AttentionCall, attend_text
+from ..extra_keys import ExtraKeys, extra_keys
+
+_LOG2_E = math.log2(math.e)
+_SMALLEST_BLOCK = 16
+_MOST_TILES = 511
+"""Per axis: what the nine bits of a packed place can number, less the one that means 'no tile'."""
+
+
+@dataclass(frozen=True)
+class WindowLaunch:
+    """What one launch computes: attention of the video's queries under the windows of some heads.
+
+    q, out: (B, heads, grid.tokens, dim) in raster order, any strides but adjacent channels. k, v: (B, heads,
+    slots, dim), dense, in tile order. windows: (ranks, 4) int32, head and extent; other heads stay as they
+    are. video_bias: (B, grid.tokens) float32 added to the logits, or None. extra: keys that all queries see.
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    out: Tensor
+    grid: TokenGrid
+    windows: Tensor
+    video_bias: Tensor | None
+    extra: ExtraKeys
+    scale: float
+
+
+def refuses(call: AttentionCall) -> str | None:
+    """Why the kernel cannot compute this call, as a sentence; None if it can."""
+    architecture, tile = architecture_of(call.q.device), call.grid.tile_tokens
+    if window_launch(architecture, call.q.shape[3]) is None:
+        return f"it knows NVIDIA GPUs from Ampere on and AMD's MI300, and this is {architecture}."
+    if tile % _SMALLEST_BLOCK:
+        return f"it needs tiles of 16, 32, 48 ... tokens, and this video is cut into tiles of {tile}."
+    if max(call.grid.tiles) > _MOST_TILES:
+        return f"it can number {_MOST_TILES} tiles along an axis, and this video has {max(call.grid.tiles)}."
+    if call.scale <= 0:
+        return f"it needs a positive softmax scale, and this model uses {call.scale}."
+    return None
+
+
+def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
+    """(B, heads, tokens, dim) of windowed attention; `launch` replaces the shipped configuration."""
+    batch, heads, tokens, dim = call.q.shape
+    launch = launch or window_launch(architecture_of(call.q.device), dim)
+    if launch is None:
+        raise ValueError(f"The attention kernel has no launch configuration for {call.q.device}.")
+    # Token-major memory: hosts flatten the heads next, which then costs nothing.
+    out = call.q.new_empty(batch, tokens, heads, dim).transpose(1, 2)  # (B, heads, tokens, dim)
+    q = call.q if call.q.stride(3) == 1 else call.q.contiguous()
+    k, v = (call.grid.to_tiles(x[:, :, call.video]).contiguous() for x in (call.k, call.v))
+    extra = extra_keys(call)
+    work = WindowLaunch(
+        q=q[:, :, call.video],
+        k=k,
+        v=v,
+        out=out[:, :, call.video],
+        grid=call.grid,
+        windows=longest_first(call.extents, call.q.device),
+        video_bias=None if extra.video_bias is None else extra.video_bias[:, call.video],
+        extra=extra,
+        scale=call.scale,
+    )
+    start(work, launch)
+    attend_text(call, out)
+    if call.stats is not None:
+        call.stats.seen += batch * sum(_token_pairs(call.grid, extent) for extent in call.extents)
+        call.stats.possible += batch * heads * call.grid.tokens**2
+    return out
+
+
+def start(work: WindowLaunch, launch: Launch) -> None:
+    """Launch the kernel; it writes the rows of `work.out`."""
+    grid = work.grid
+    batch, heads, _, dim = work.k.shape
+    blocks = launch.for_tile(grid.tile_tokens)
+    biased = work.video_bias is not None or not grid.divides
+    bias = _slot_bias(work) if biased else None
+    extra_k, extra_v, extra_bias, places = _padded_extra(work, blocks.block_n)
+    # Every key that may be hidden is read with its bias; where the video has none, only partial tiles are.
+    whole = tuple(
+        0 if work.video_bias is not None else length // side
+        for length, side in zip(grid.shape, grid.tile, strict=True)
+    )
+    programs = (grid.tile_count * grid.tile_tokens // blocks.block_m, batch, len(work.windows))
+    with torch.cuda.device_of(work.q):
+        kernel: Any = window_attention_kernel[programs]
+        kernel(
+            work.q,
+            work.k,
+            work.v,
+            work.out,
+            bias,
+            extra_k,
+            extra_v,
+            extra_bias,
+            places,
+            work.windows,
+            *work.q.stride()[:3],
+            *work.out.stride()[:3],
+            bias.stride(0) if bias is not None else 0,
+            heads,
+            *grid.shape,
+            *grid.tiles,
+            *whole,
+            0 if places is None else len(places),
+            work.scale * _LOG2_E,
+            TILE_T=grid.tile[0],
+            TILE_H=grid.tile[1],
+            TILE_W=grid.tile[2],
+            DIM=dim,
+            BLOCK_M=blocks.block_m,
+            BLOCK_N=blocks.block_n,
+            BIASED=biased,
+            EXTRA=places is not None,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
+        )
+
+
+@lru_cache(maxsize=4096)
+def longest_first(extents: tuple[Triple, ...], device: torch.device) -> Tensor:
+    """(heads, 4) int32: head and extent; the heads with most work start first, so that none is left alone
+    at the end.
+    """
+    order = sorted(range(len(extents)), key=lambda head: -math.prod(extents[head]))
+    return torch.tensor([(head, *extents[head]) for head in order], dtype=torch.int32, device=device)
+
+
+def packed_places(grid: TokenGrid, device: torch.device) -> Tensor:
+    """(tile_count,) int32: T, H and W of every tile in nine bits each, under a guard bit that is set."""
+    t, h, w = (torch.arange(count, dtype=torch.int32, device=device) for count in grid.tiles)
+    places = (t << 20)[:, None, None] + (h << 10)[None, :, None] + w[None, None, :]
+    return places.flatten() + GUARDS.value
+
+
+def _slot_bias(work: WindowLaunch) -> Tensor:
+    """(B, slots) float32, divided by the softmax scale; -inf where a tile reaches beyond the video."""
+    grid, batch = work.grid, work.k.shape[0]
+    beyond = ~grid.slot_valid(work.q.device).flatten()  # (slots,)
+    if work.video_bias is None:
+        return (
+            torch.zeros_like(beyond, dtype=torch.float32).masked_fill(beyond, float("-inf")).expand(batch, -1)
+        )
+    bias = grid.to_tiles(work.video_bias[:, None, :, None] / work.scale)[:, 0, :, 0]  # (B, slots)
+    return bias.masked_fill(beyond, float("-inf"))
+
+
+def _padded_extra(
+    work: WindowLaunch, block: int
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Extra keys, values (B, heads, slots, dim), bias (B, slots) and places (slots,), in whole blocks.
+
+    The last ones are hidden keys of zeros.
+    """
+    extra = work.extra
+    if extra.k is None or extra.v is None:
+        return None, None, None, None
+    batch, _, count, _ = extra.k.shape
+    missing = -count % block
+    k, v = (F.pad(x, (0, 0, 0, missing)).contiguous() for x in (extra.k, extra.v))
+    bias = torch.zeros(batch, count, device=k.device) if extra.bias is None else extra.bias / work.scale
+    bias = F.pad(bias, (0, missing), value=float("-inf"))
+    nowhere = torch.full((count + missing,), (_MOST_TILES << 20) + GUARDS.value, dtype=torch.int32)
+    places = nowhere.to(k.device)
+    if extra.tail_tiles:
+        places[count - extra.tail_tiles : count] = packed_places(work.grid, k.device)
+    return k, v, bias, places
+
+
+def _token_pairs(grid: TokenGrid, extent: Triple) -> int:
+    """(query, key) pairs of video tokens under one window."""
+    return math.prod(int(axis_pairs(grid, axis)[extent[axis] - 1]) for axis in range(3))

@@ -1,0 +1,120 @@
+"""Temporal windows that shift from layer to layer, full in space (Bowtie-flow, section 3.3, Eq. 3).
+
+Even layers cut the video into windows of W latent frames; odd layers cut it W/2 frames later, so that two
+layers connect neighbours and a few connect everything. The paper rolls the video, pads it to whole windows
+and masks what the roll brought together. Cutting shorter windows at both ends gives the same numbers without
+a roll, padding or a mask, and for any number of frames (tests/core/test_shifted.py).
+
+Positions that start anew in every window need nothing here: rotary embeddings make attention depend on
+differences of positions only, and those are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from torch import Tensor
+
+from ..windows.grid import TokenGrid, Triple
+from .backends.dense import run as attend_everywhere
+from .backends.torch_boxes import AxisGroups, Boxes, Runs, attend_in_boxes
+from .call import AttentionCall, VisitedKeys
+from .key_mask import key_bias
+from .window_attention import check_video_attention
+
+
+@dataclass(frozen=True)
+class TemporalWindow:
+    """Windows of `frames` latent frames, cut frames//2 later where `shifted`."""
+
+    frames: int
+    shifted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.frames < 2:
+            raise ValueError(
+                f"A temporal window of {self.frames} latent frame(s) would never connect two frames. Use at "
+                "least 2, or 0 in the node for attention without windows."
+            )
+
+    def spans(self, length: int) -> list[tuple[int, int]]:
+        """(first, end) of every window over `length` frames; the windows at the ends may be shorter."""
+        offset = self.frames // 2 if self.shifted else 0
+        cuts = sorted({0, length, *range(offset, length, self.frames)})
+        return list(pairwise(cuts))
+
+
+def window_of_layer(layer: int, frames: int) -> TemporalWindow:
+    """Layers take turns: 0, 2, 4... as they are, 1, 3, 5... shifted."""
+    return TemporalWindow(frames, shifted=layer % 2 == 1)
+
+
+def temporal_density(length: int, window: TemporalWindow) -> float:
+    """Mean share of the frames that a query sees, 0...1."""
+    return sum((end - first) ** 2 for first, end in window.spans(length)) / length**2
+
+
+def shifted_window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    shape: Triple,
+    window: TemporalWindow,
+    *,
+    prefix: int = 0,
+    suffix: int = 0,
+    key_mask: Tensor | None = None,
+    scale: float | None = None,
+    stats: VisitedKeys | None = None,
+) -> Tensor:
+    """Self-attention in which every frame sees the frames of its window.
+
+    q, k, v: (B, heads, tokens, dim), tokens = prefix + T·H·W + suffix in raster order; shape: (T, H, W) in
+    tokens. Tokens before and after the video are seen by every query and see everything. Windows that hold
+    the whole video give plain attention, bit for bit. Returns (B, heads, tokens, dim).
+
+    These windows do not slide with the query, so they are boxes of their own for the torch backend instead
+    of an extent at the door `window_attention`. Raises WindowsNotApplicable if the call is of another layout.
+    """
+    grid = TokenGrid(shape, (1, 1, 1))
+    check_video_attention(q, k, v, grid, prefix, suffix)
+    heads = q.shape[1]
+    call = AttentionCall(
+        q=q,
+        k=k,
+        v=v,
+        grid=grid,
+        extents=(grid.tiles,) * heads,
+        prefix=prefix,
+        suffix=suffix,
+        key_bias=key_bias(key_mask, q.shape[0], q.shape[2]),
+        scale=q.shape[3] ** -0.5 if scale is None else scale,
+        tail=False,
+        stats=stats,
+    )
+    if window.frames >= shape[0]:
+        return attend_everywhere(call)
+    return attend_in_boxes(call, ((boxes, slice(0, heads)) for boxes in temporal_boxes(shape, window)))
+
+
+@lru_cache(maxsize=256)
+def temporal_boxes(shape: Triple, window: TemporalWindow) -> tuple[Boxes, ...]:
+    """The windows as boxes; neighbours of one length are one group, computed in one call."""
+    length, height, width = shape
+    rows, columns = (_whole_axis(side) for side in (height, width))
+    groups: list[tuple[int, int, int]] = []  # (first frame, frames, count)
+    for first, end in window.spans(length):
+        if groups and groups[-1][1] == end - first:
+            start, frames, count = groups[-1]
+            groups[-1] = (start, frames, count + 1)
+        else:
+            groups.append((first, end - first, 1))
+    frames_axis = (Runs(count, start, frames, frames) for start, frames, count in groups)
+    return tuple((AxisGroups(runs, runs), rows, columns) for runs in frames_axis)
+
+
+def _whole_axis(length: int) -> AxisGroups:
+    run = Runs(1, 0, 0, length)
+    return AxisGroups(run, run)

@@ -1,0 +1,1 @@
+"""Flow arithmetic, noise, resizing, and the part of a latent that a mask holds."""

@@ -1,0 +1,99 @@
+"""The arithmetic of rectified flow: the one place that converts between velocity, denoised, noise and σ.
+
+ComfyUI's convention holds throughout the pack: `x = (1-σ)·clean + σ·noise` with σ falling from 1 to 0,
+so the velocity is `u = dx/dσ = noise - clean = (x - D)/σ`. The S²Flow paper's time is `t = 1-σ` and its
+velocity is `v = -u`; Taylor steps keep their form because both signs flip together.
+
+Log signal-to-noise ratio: `λ(σ) = ln((1-σ)/σ)`. Averaging white noise over an s×s block divides its
+deviation by s, so a video shown at s times the size under the same σ carries `ln s` more signal. The map
+`σ̃ = sσ / (1 + (s-1)σ)` lowers λ by exactly `ln s` and so undoes it. It is the same Möbius map as the
+"shift" of a flow schedule, which is why a shifted schedule suits a larger picture.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def velocity(x: Tensor, denoised: Tensor, sigma: Tensor | float) -> Tensor:
+    """Velocity `u = (x - D)/σ`, bit for bit what ComfyUI's Euler sampler computes (`to_d`); σ > 0."""
+    if isinstance(sigma, Tensor):
+        # A σ with x's number of dimensions promotes half precision to float32 as core's append_dims does.
+        sigma = sigma.reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim))
+    return (x - denoised) / sigma
+
+
+def denoised_from_velocity(x: Tensor, u: Tensor, sigma: Tensor | float) -> Tensor:
+    """Clean estimate `D = x - σu` that belongs to velocity u at state x."""
+    return x - sigma * u
+
+
+def noise_estimate(x: Tensor, denoised: Tensor, sigma: Tensor | float) -> Tensor:
+    """Noise that the state x still holds if its clean part is D: `n = D + u = (x - (1-σ)D)/σ`; σ > 0.
+
+    All tensors are in the model's own (unit-noise) space.
+    """
+    return denoised + velocity(x, denoised, sigma)
+
+
+def renoise(clean: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
+    """State `x = (1-σ)·clean + σ·noise`; the inverse of `noise_estimate` for the same clean estimate."""
+    return (1 - sigma) * clean + sigma * noise
+
+
+def snr_matched_sigma(sigma: Tensor, scale: float) -> Tensor:
+    """σ at `scale` times the size whose s×s block means have the signal-to-noise ratio of σ at LR.
+
+    `σ̃ = sσ/(1+(s-1)σ)`, from λ(σ̃) = λ(σ) - ln s; 0 and 1 stay where they are. The block mean of a state
+    at σ̃ is κ = s/(1+(s-1)σ) times smaller than the LR state; the clean parts agree after re-noising.
+    """
+    return scale * sigma / (1 + (scale - 1) * sigma)
+
+
+def low_res_sigma(sigma: Tensor, scale: float) -> Tensor:
+    """Inverse of `snr_matched_sigma`: the LR σ_L = σ/(s-(s-1)σ), with λ(σ_L) = λ(σ) + ln s."""
+    return sigma / (scale - (scale - 1) * sigma)
+
+
+def shifted_sigmas(steps: int, shift: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """σ schedule of a flow model with this shift: `steps`+1 values from 1 to 0, evenly spaced before it."""
+    return snr_matched_sigma(torch.linspace(1, 0, steps + 1, dtype=dtype), shift)
+
+
+def check_sigmas(sigmas: Tensor, name: str = "sigmas", to_zero: bool = True) -> None:
+    """Raise a ValueError that names the input unless σ falls strictly from at most 1 to exactly 0.
+
+    to_zero=False lets it end earlier, for a run that another one continues.
+    """
+    if sigmas.ndim != 1 or sigmas.numel() < 2:
+        raise ValueError(
+            f"{name} holds {sigmas.numel()} value(s), so there is no step to run. "
+            "Connect a scheduler with at least 1 step (2 sigma values)."
+        )
+    values = sigmas.detach().to("cpu", torch.float64)
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{name} contains NaN or infinity. Connect the SIGMAS of a scheduler node.")
+    if values[0] > 1 + 1e-6:
+        raise ValueError(
+            f"{name} starts at {values[0]:.4g}, but a flow model (Wan, HunyuanVideo) runs from 1 to 0. "
+            "Make the sigmas with a scheduler that is connected to this model."
+        )
+    rises = torch.nonzero(values[1:] >= values[:-1])
+    if len(rises):
+        i = int(rises[0])
+        verb = "repeats" if values[i + 1] == values[i] else "rises"
+        raise ValueError(
+            f"{name} {verb} at step {i + 1}: {values[i]:.4g} is followed by {values[i + 1]:.4g}. "
+            "Sigmas must fall at every step; check the nodes that split or join them."
+        )
+    if values[-1] < 0:
+        raise ValueError(f"{name} ends at {values[-1]:.4g}; sigmas cannot be negative. Use a scheduler node.")
+    if to_zero and values[-1] != 0:
+        raise ValueError(
+            f"{name} ends at {values[-1]:.4g} instead of 0, so the video would stay noisy. "
+            "Use the whole schedule or its last part (the low half of Split Sigmas)."
+        )
+
+
+SNR_MODES = ("literal", "snr_matched")

@@ -1,0 +1,1 @@
+"""One window per step, layer and head, chosen from what was measured."""

@@ -1,0 +1,83 @@
+"""The chosen windows of a run, looked up by sigma, and what they are expected to cost and keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..windows.extents import extent_densities
+from ..windows.grid import TokenGrid
+
+_SHAPES_IN_REPORT = 3
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """The windows of a run, looked up by sigma; CPU tensors.
+
+    sigmas: (steps,) falling, where reach was recorded. grid: the HR tokens and tiles. extents: (steps,
+    layers, heads, 3) int32, in tiles of `grid`. coverage: (steps, layers, heads), the attention mass
+    expected inside the windows, 0...1. requested_density: the artist's s. tail: skipped tiles enter as
+    their mean.
+    """
+
+    sigmas: Tensor
+    grid: TokenGrid
+    extents: Tensor
+    coverage: Tensor
+    policy: str
+    requested_density: float
+    tail: bool = False
+
+    @property
+    def density(self) -> float:
+        """Mean share of the video's key tokens that a query sees; exact, partial tiles included."""
+        return self._densities(self.extents).mean().item()
+
+    def density_of_step(self, step: int) -> float:
+        """`density` of one recorded step."""
+        return self._densities(self.extents[step]).mean().item()
+
+    def step_at(self, sigma: float) -> int | None:
+        """The recorded step nearest to sigma; None more than half a step outside of the record.
+
+        The last recorded step is the one that ends at sigma 0.
+        """
+        sigmas = self.sigmas.tolist()
+        highest, lowest = sigmas[0], sigmas[-1]
+        first_step = highest - (sigmas[1] if len(sigmas) > 1 else 0.0)
+        if not lowest / 2 <= sigma <= highest + first_step / 2:
+            return None
+        return min(range(len(sigmas)), key=lambda step: abs(sigmas[step] - sigma))
+
+    def extents_at(self, step: int, layer: int) -> Tensor:
+        """(heads, 3) int32: the windows of one layer."""
+        return self.extents[step, layer]
+
+    def report(self) -> str:
+        """What the plan does, in sentences for the artist."""
+        tiles = "×".join(map(str, self.grid.tiles))
+        side = "×".join(map(str, self.grid.tile))
+        steps, layers, heads, _ = self.extents.shape
+        worst = int(self.coverage.argmin())
+        step, layer, head = worst // (layers * heads), worst // heads % layers, worst % heads
+        shapes = Counter("×".join(map(str, extent)) for extent in self.extents.flatten(0, 2).tolist())
+        most_used = ", ".join(
+            f"{shape} ({count / shapes.total():.0%})"
+            for shape, count in shapes.most_common(_SHAPES_IN_REPORT)
+        )
+        sentences = (
+            f"Attention looks at {self.density:.1%} of the video; {self.requested_density:.1%} was asked for "
+            + f"(windows grow in whole tiles of {side} tokens, policy '{self.policy}').",
+            f"The windows hold {self.coverage.mean():.1%} of what the heads looked at in the low-resolution "
+            + f"run; the head that loses most keeps {self.coverage.min():.1%} "
+            + f"(step {step + 1} of {steps}, layer {layer + 1}, head {head + 1}).",
+            f"Most used window shapes, in tiles of {tiles} (T×H×W): {most_used}.",
+        )
+        return "\n".join(sentences)
+
+    def _densities(self, extents: Tensor) -> Tensor:
+        t, h, w = (extents.long() - 1).unbind(-1)
+        return extent_densities(self.grid)[t, h, w]

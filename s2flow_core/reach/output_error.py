@@ -1,0 +1,111 @@
+"""What a window costs in output, not in attention: the error its missing keys leave in a head's result.
+
+Coverage is only a proxy. A head may lose much attention mass on keys whose values are all alike and change
+nothing, or lose little on keys that matter. The same sampled rows can tell: they know P·V inside and outside
+of every box.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..attention.key_mask import key_bias
+from ..windows.grid import TokenGrid
+from .choice import choose_tile_sums
+from .measure import pieces, sum_in_boxes
+from .tile_sums import QueryRows, TileSums
+
+_PROJECTED = 8
+_PROJECTION_SEED = 0
+# Numbers held per row and tile: the projected values and the mass, and their sums over boxes.
+_HELD = 2 * (_PROJECTED + 1)
+_TINY = 1e-30
+_LEAST = -1e30
+
+
+def measure_reach_and_error(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    grid: TokenGrid,
+    rows: Tensor,
+    prefix: int = 0,
+    suffix: int = 0,
+    key_mask: Tensor | None = None,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`measure_reach` and, from the same logits, the squared output error of every window.
+
+    Arguments as in `measure_reach`. Returns two tensors (heads, nT, nH, nW) float32. The error is in units of
+    the layer's output, and the text takes part in it, as it does in the windowed attention. The error of a
+    head is mean ‖windowed output - full output‖² over batch and rows, divided by the mean ‖full output‖²
+    of the layer's heads: so heads of one layer add up, and layers can be compared. The norms are estimated
+    from 8 random Gaussian projections of the values (Johnson-Lindenstrauss), equal in every call.
+    """
+    batch, heads, tokens, dim = q.shape
+    if prefix + grid.tokens + suffix != tokens:
+        raise ValueError(f"{tokens} tokens are not {prefix} + {grid.tokens} + {suffix}.")
+    video = slice(prefix, prefix + grid.tokens)
+    bias = key_bias(key_mask, batch, tokens)
+    factor = dim**-0.5 if scale is None else scale
+    rows = rows.to(q.device)
+    projected = _projected(v, _projection(v.shape[-1]).to(q.device))  # (B, heads, all tokens, 8)
+    reach, error = torch.zeros(2, heads, *grid.tiles, device=q.device)
+    energy = torch.zeros((), device=q.device)
+    sum_tiles, held = choose_tile_sums(q, grid)
+    for item, some_heads, some_rows in pieces(q, len(rows), max(held, grid.tile_count * _HELD)):
+        asked = rows[some_rows]
+        queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
+        seen = QueryRows(
+            queries,
+            k[item, some_heads],
+            projected[item, some_heads],
+            None if bias is None else bias[item],
+            factor,
+        )
+        parts = [sum_tiles(seen.among(video), grid), _text_sums(seen, prefix, video.stop)]
+        taken = _taken(parts)  # (heads, rows, tiles + 1, 9), the text last
+        boxes = sum_in_boxes(taken[:, :, :-1], grid, asked)  # (heads, rows, nT, nH, nW, 9)
+        in_box = boxes[..., _PROJECTED]
+        # The largest window is the whole video.
+        reach[some_heads] += (in_box / in_box[..., -1:, -1:, -1:].clamp_min(_TINY)).sum(dim=1)
+        seen_sums = boxes + taken[:, :, -1, None, None, None]
+        windowed = seen_sums[..., :_PROJECTED] / seen_sums[..., _PROJECTED:].clamp_min(_TINY)
+        full = windowed[:, :, -1:, -1:, -1:]
+        error[some_heads] += (windowed - full).square().sum(-1).sum(dim=1)
+        energy += full.square().sum()
+    return reach / (batch * len(rows)), error * heads / energy.clamp_min(_TINY)
+
+
+def _text_sums(seen: QueryRows, prefix: int, suffix_start: int) -> TileSums:
+    """What the rows take from the text before and after the video, as if it were one tile."""
+    places = [*range(prefix), *range(suffix_start, seen.k.shape[1])]
+    logits = (seen.q.float() * seen.scale) @ seen.k[:, places].float().transpose(1, 2)  # (heads, rows, text)
+    if seen.bias is not None:
+        logits += seen.bias[places]
+    lse = logits.logsumexp(dim=-1, keepdim=True)  # (heads, rows, 1); -inf without text
+    means = (logits - lse.clamp_min(_LEAST)).exp() @ seen.values[:, places]  # (heads, rows, 8)
+    return TileSums(lse, means[:, :, None])
+
+
+def _taken(parts: list[TileSums]) -> Tensor:
+    """One softmax over several parts: (heads, rows, tiles of all, 9), values times mass, then the mass."""
+    mass = torch.cat([part.lse for part in parts], dim=-1).softmax(dim=-1)[..., None]
+    means = torch.cat([part.means for part in parts], dim=2)
+    return torch.cat([mass * means, mass], dim=-1)
+
+
+def _projected(v: Tensor, projection: Tensor) -> Tensor:
+    """(B, heads, tokens, dim) -> (B, heads, tokens, 8) float32, head by head: all at once would copy v."""
+    out = v.new_empty(*v.shape[:3], _PROJECTED, dtype=torch.float32)
+    for item, heads in enumerate(v):
+        for head, values in enumerate(heads):
+            torch.matmul(values.float(), projection, out=out[item, head])
+    return out
+
+
+def _projection(dim: int) -> Tensor:
+    """(dim, 8) float32 random matrix that keeps squared norms in the mean."""
+    generator = torch.Generator().manual_seed(_PROJECTION_SEED)
+    return torch.randn(dim, _PROJECTED, generator=generator) / _PROJECTED**0.5

@@ -1,0 +1,1 @@
+"""The higher-order solver, where its derivatives come from, and the steps it may leave out."""

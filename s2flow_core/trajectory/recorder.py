@@ -1,0 +1,55 @@
+"""Writes an LR run down, step by step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..latent.flow import check_sigmas
+from ..latent.held_latent import HeldLatent
+from ..latent.resample import check_finite
+from ..reach.record import AttentionReach
+from .trajectory import ModelIdentity, Trajectory
+
+
+class TrajectoryRecorder:
+    """Collects the steps of one run; the only mutable state between the first model call and the record.
+
+    dtype float16 keeps a 50-step 1280×768 record of 117 frames below 1.5 GB; a value that does not fit
+    into it is reported by `finish`.
+    """
+
+    def __init__(self, dtype: torch.dtype = torch.float16):
+        self._dtype = dtype
+        self._sigmas: list[float] = []
+        self._denoised: list[Tensor] = []
+        self._noise: list[Tensor] = []
+
+    def record(self, sigma: Tensor | float, denoised: Tensor, noise: Tensor) -> None:
+        """Keep one model call: its σ, D in LATENT space and the noise estimate, each (B, C, T, H, W)."""
+        self._sigmas.append(float(sigma))
+        self._denoised.append(denoised.detach().to("cpu", self._dtype, copy=True))
+        self._noise.append(noise.detach().to("cpu", self._dtype, copy=True))
+
+    def finish(
+        self,
+        final: Tensor,
+        token_shape: tuple[int, int, int],
+        patch: tuple[int, int, int],
+        model: ModelIdentity,
+        seconds: float,
+        reach: AttentionReach | None = None,
+        end_sigma: float = 0.0,
+        held: HeldLatent | None = None,
+    ) -> Trajectory:
+        """The finished record; `final` is the run's LATENT-space result at `end_sigma`."""
+        sigmas = torch.tensor([*self._sigmas, end_sigma], dtype=torch.float32)
+        check_sigmas(sigmas, "the recorded run", to_zero=False)
+        denoised, noise = torch.stack(self._denoised), torch.stack(self._noise)  # (N, B, C, T, H, W)
+        final = final.detach().to("cpu", torch.float32, copy=True)
+        check_finite(denoised, "The Low-Res Sampler's clean estimate")
+        check_finite(noise, "The Low-Res Sampler's noise estimate")
+        check_finite(final, "The Low-Res Sampler's result")
+        return Trajectory(
+            sigmas, denoised, noise, final, reach, token_shape, patch, model, seconds, held=held
+        )

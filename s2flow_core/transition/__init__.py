@@ -1,0 +1,1 @@
+"""From one size to another: always a clean estimate, the sigmas that are left, and a noise."""

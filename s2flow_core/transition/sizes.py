@@ -1,0 +1,164 @@
+"""The size to go to, larger or smaller, and the memory that it takes at least."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+
+def shrunk_size(
+    size: tuple[int, int],
+    patch: tuple[int, int],
+    pixels: int,
+    scale: float | None = None,
+    wanted: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
+
+    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
+    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one.
+    """
+    if wanted is not None:
+        return _exact_size(size, patch, pixels, wanted)
+    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
+        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
+    if scale == 1:
+        return size
+    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
+
+
+def _whole_patches(
+    cells: tuple[float, float], patch: tuple[int, int], largest: tuple[int, int]
+) -> tuple[int, int]:
+    """The size (h, w) of whole patches nearest to `cells`, within the large size."""
+    height, width = (
+        min(max(round(side / step), 1) * step, limit // step * step or limit)
+        for side, step, limit in zip(cells, patch, largest, strict=True)
+    )
+    return height, width
+
+
+def _exact_size(
+    size: tuple[int, int], patch: tuple[int, int], pixels: int, wanted: tuple[int, int]
+) -> tuple[int, int]:
+    """`wanted` (height, width) in pixels as cells; raises if it is no smaller size of whole patches."""
+    height, width = wanted
+    for valid in (size, _whole_patches((height / pixels, width / pixels), patch, size)):
+        if (valid[0] * pixels, valid[1] * pixels) == (height, width):
+            return valid
+    raise ValueError(
+        f"A video of {size[1] * pixels}×{size[0] * pixels} would become {width}×{height}. That is no smaller "
+        f"size that this model can cut into patches of {patch[1] * pixels}×{patch[0] * pixels} pixels. The "
+        f"nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width and height, or set "
+        "both to 0 to use scale."
+    )
+
+
+# State, noise, clean estimate, model output for both prompts, and the solver's last two velocities.
+_LATENTS_ALIVE = 8
+_BYTES_PER_VALUE = 4
+
+
+class SizedVideo(Protocol):
+    """Whatever has a latent shape and patches: a Trajectory, or a LatentVideo."""
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def patch(self) -> tuple[int, int, int]: ...
+
+
+@dataclass(frozen=True)
+class LatentVideo:
+    """A latent (B, C, T, H, W) on its own, with the patches of the model that takes it over."""
+
+    latent_shape: tuple[int, ...]
+    patch: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class TargetSize:
+    """A size that the model, its patches and the VAE agree on."""
+
+    latent_height: int
+    latent_width: int
+    height: int  # pixels
+    width: int  # pixels
+    scale: float  # geometric mean of the two axes' ratios to LR
+
+    @property
+    def latent_hw(self) -> tuple[int, int]:
+        """(H, W) of the latent."""
+        return self.latent_height, self.latent_width
+
+
+def target_size(
+    video: SizedVideo,
+    spatial_ratio: int,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+) -> TargetSize:
+    """The HR size for either a `scale` or a `width` and `height` in pixels.
+
+    spatial_ratio: pixels per latent cell of the VAE. A scale is taken to the nearest size that the
+    model's patches divide; a size in pixels must be valid as it is, or the error names the nearest one.
+    """
+    low_h, low_w = video.latent_shape[-2:]
+    unit_h, unit_w = video.patch[1], video.patch[2]
+    if scale is not None:
+        if not (math.isfinite(scale) and scale >= 1):
+            raise ValueError(
+                f"The scale is {scale}; it must be a finite number of at least 1 (the paper uses 2)."
+            )
+        latent_h = max(round(low_h * scale / unit_h) * unit_h, low_h)
+        latent_w = max(round(low_w * scale / unit_w) * unit_w, low_w)
+    elif width is not None and height is not None:
+        step_h, step_w = unit_h * spatial_ratio, unit_w * spatial_ratio
+        least_h, least_w = low_h * spatial_ratio, low_w * spatial_ratio
+        nearest_h = max(round(height / step_h) * step_h, least_h)
+        nearest_w = max(round(width / step_w) * step_w, least_w)
+        if (nearest_h, nearest_w) != (height, width):
+            smaller = height < least_h or width < least_w
+            reason = (
+                f"is smaller than the low-resolution video ({least_w}×{least_h})"
+                if smaller
+                else f"does not fit the model, whose patches need multiples of {step_w}×{step_h} pixels"
+            )
+            raise ValueError(
+                f"The target size {width}×{height} {reason}. "
+                f"The nearest valid size is {nearest_w}×{nearest_h}."
+            )
+        latent_h, latent_w = height // spatial_ratio, width // spatial_ratio
+    else:
+        raise ValueError("Give either a scale or both a width and a height for the high-resolution video.")
+    ratio = math.sqrt(latent_h / low_h * latent_w / low_w)
+    return TargetSize(latent_h, latent_w, latent_h * spatial_ratio, latent_w * spatial_ratio, ratio)
+
+
+def memory_needed(video: SizedVideo, size: TargetSize, pixel_frames: int = 0) -> int:
+    """Bytes that latents alone (and `pixel_frames` decoded frames, before and after resizing) will take.
+
+    The model and its activations come on top, so this is a floor: what exceeds it cannot work.
+    """
+    batch, channels, frames = video.latent_shape[:3]
+    latents = batch * channels * frames * size.latent_height * size.latent_width * _LATENTS_ALIVE
+    pixels = 2 * batch * pixel_frames * 3 * size.height * size.width
+    return (latents + pixels) * _BYTES_PER_VALUE
+
+
+def check_memory(video: SizedVideo, size: TargetSize, available_bytes: int, pixel_frames: int = 0) -> None:
+    """Raise a ValueError if the target cannot fit into `available_bytes` even without the model."""
+    needed = memory_needed(video, size, pixel_frames)
+    if needed > available_bytes:
+        raise ValueError(
+            f"A {size.width}×{size.height} video (scale {size.scale:.3g}) needs at least "
+            f"{_gigabytes(needed)} for its latents, and {_gigabytes(available_bytes)} are free. "
+            "Choose a smaller scale or fewer frames."
+        )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"

@@ -1,0 +1,104 @@
+"""From LR to HR: the clean estimate, the σ that are left, and the size to go to.
+
+A switch of size is always the triple (clean LATENT, SIGMAS, NOISE); the state `(1-σ)·latent + σ·noise` is
+formed by the sampler that takes over. The paper (Eq. 5) decodes the noisy state itself, which no VAE has
+been trained for; decoding the clean estimate and noising again is the same step without that fault.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..latent.flow import SNR_MODES, snr_matched_sigma
+from ..latent.resample import check_finite
+from ..trajectory.trajectory import Trajectory
+
+CLEAN_SOURCES = ("step", "final")
+# Schedules are float32; the closest steps of a real one are a hundred times further apart.
+_SAME_SIGMA = 1e-5
+
+
+def check_steps_left(steps: int, steps_left: int) -> None:
+    """Raise a ValueError unless 1 <= steps_left <= steps."""
+    if not 1 <= steps_left <= steps:
+        raise ValueError(
+            f"t_i (steps left for high resolution) is {steps_left}, but the LR run recorded {steps} steps. "
+            f"Choose 1 to {steps}; the paper leaves 30 of 50."
+        )
+
+
+def tail_sigmas(sigmas: Tensor, steps_left: int, snr: str = "literal", scale: float = 1.0) -> Tensor:
+    """The σ of the last `steps_left` steps, (steps_left+1,).
+
+    snr "literal": the same σ as at LR (the paper). "snr_matched": σ̃ = sσ/(1+(s-1)σ), so that the coarse
+    part of the HR state is exactly as noisy as the LR state was; `scale` is the linear size ratio s.
+    """
+    check_steps_left(len(sigmas) - 1, steps_left)
+    tail = sigmas[len(sigmas) - 1 - steps_left :]
+    if snr == "literal":
+        return tail.clone()
+    if snr == "snr_matched":
+        return snr_matched_sigma(tail, scale)
+    raise ValueError(f"Unknown SNR mode '{snr}'; choose one of {', '.join(SNR_MODES)}.")
+
+
+def recorded_scale(sigmas: Tensor, record: Tensor, scale: float) -> float:
+    """The `snr_scale` at which HR sigmas meet the LR record: `scale` if they were matched to it, else 1.
+
+    sigmas: (n+1,) of the HR run; record: (N+1,) of the LR run. Sigmas that fit neither way are
+    interpolated in the record as they are.
+    """
+
+    def meets(candidates: Tensor) -> bool:
+        distance = (sigmas[:-1, None] - candidates[None, :-1]).abs().amin(dim=1)
+        return bool((distance < _SAME_SIGMA).all())
+
+    record, sigmas = record.float().cpu(), sigmas.float().cpu()
+    matched = not meets(record) and meets(snr_matched_sigma(record, scale))
+    return scale if matched else 1.0
+
+
+def require_recorded_steps(sigmas: Tensor, record: Tensor, scale: float) -> None:
+    """Raise a ValueError unless every HR step answers to one LR step.
+
+    sigmas: (n+1,) of the HR run, which must be the last n steps of the LR run's record (N+1,), as they
+    are or matched to `scale`.
+    """
+    steps_left = len(sigmas) - 1
+    for snr in SNR_MODES if steps_left < len(record) else ():
+        recorded = tail_sigmas(record.float().cpu(), steps_left, snr, scale)
+        if (recorded - sigmas.float().cpu()).abs().max() < _SAME_SIGMA:
+            return
+    raise ValueError(
+        f"The {steps_left} steps of the High-Res Sampler are not the last steps of the trajectory, so it "
+        "cannot say what happens in them. Connect the sigmas of S²Flow Upsample, or set skip_share and "
+        "alignment to 0."
+    )
+
+
+def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step") -> Tensor:
+    """LATENT-space clean estimate (B, C, T, H, W), float32, from which HR starts; what a mask held as given.
+
+    source "step": D of the LR step whose σ the HR run starts at (the paper's point of the path).
+    "final": the finished LR video, sharper, and what the artist has seen in the preview.
+    """
+    check_steps_left(trajectory.steps, steps_left)
+    if source == "final":
+        clean, name = trajectory.final, "The LR run's final latent"
+    elif source == "step":
+        index = trajectory.steps - steps_left
+        clean, name = trajectory.denoised[index], f"The clean estimate of LR step {index + 1}"
+    else:
+        raise ValueError(f"Unknown clean estimate '{source}'; choose one of {', '.join(CLEAN_SOURCES)}.")
+    check_finite(clean, name)
+    clean = clean.float()
+    return clean if trajectory.held is None else trajectory.held.laid_over(clean)
+
+
+def step_noise(trajectory: Trajectory, steps_left: int) -> Tensor:
+    """Noise (B, C, T, H, W), float32 in model space, that the LR state held at the step HR starts from."""
+    check_steps_left(trajectory.steps, steps_left)
+    index = trajectory.steps - steps_left
+    noise = trajectory.noise[index]
+    check_finite(noise, f"The noise estimate of LR step {index + 1}")
+    return noise.float()

@@ -1,0 +1,1 @@
+"""The grid of tokens and tiles, and the extents of windows on it."""

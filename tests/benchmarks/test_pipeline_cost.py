@@ -1,0 +1,106 @@
+"""The cost model against numbers that are known from elsewhere, and the measured run on a very small size."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.pipeline import timed_layers
+from benchmarks.pipeline.cost import (
+    MODELS,
+    SKIPPING,
+    Plan,
+    VideoSize,
+    Windows,
+    density_for,
+    memory_parts,
+    stage_flops,
+    step_cost,
+    windows_for,
+)
+from benchmarks.pipeline.tables import problems_of
+from benchmarks.pipeline.timed_layers import measure
+
+LOW, HIGH = VideoSize(1280, 768, 117), VideoSize(2560, 1536, 117)
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("hunyuan_video", 12.8), ("wan_14b", 14.2), ("wan_1.3b", 1.4), ("wan22_5b", 5.0)]
+)
+def test_parameters_are_those_of_the_published_models(name, billions):
+    assert MODELS[name].parameters / 1e9 == pytest.approx(billions, rel=0.06)
+
+
+def test_tokens_and_attention_of_the_papers_sizes():
+    """115,200 and 460,800 tokens; 1.631e14 and 2.609e15 operations per layer."""
+    model = MODELS["hunyuan_video"]
+    for size, tokens, operations in ((LOW, 115_200, 1.631e14), (HIGH, 460_800, 2.609e15)):
+        assert model.tokens(size) == tokens
+        # With the 256 text tokens a little more.
+        assert step_cost(model, size).self_attention / 60 == pytest.approx(operations, rel=0.005)
+    assert MODELS["wan22_5b"].grid(HIGH) == (30, 48, 80)
+
+
+def test_the_density_for_a_speed_gives_that_speed():
+    model, plan = MODELS["hunyuan_video"], Plan(LOW, HIGH)
+    tail = windows_for(model, HIGH, plan.s).tail_tiles
+    windows = Windows(density_for(model, plan, 4.0), tail)
+    stage = plan.steps_left * step_cost(model, plan.high, windows).total
+    assert plan.steps * step_cost(model, plan.high).total / stage == pytest.approx(4.0)
+
+
+def test_windows_stay_below_s_and_count_the_tail():
+    windows = windows_for(MODELS["hunyuan_video"], HIGH, 0.5)
+    assert 0.45 < windows.density <= 0.5
+    assert windows.tail_tiles == 15 * 12 * 20
+
+
+def test_ways_differ_where_they_should():
+    model, plan = MODELS["wan_14b"], Plan(LOW, HIGH, skip_share=0.34)
+    ways = stage_flops(model, plan, vae=None)
+    assert plan.calls_left == 20
+    assert ways[SKIPPING]["high-res"] == pytest.approx(ways["S²Flow"]["high-res"] * 20 / 30)
+    assert ways["S²Flow"]["high-res"] < ways["cascade, dense"]["high-res"] < ways["direct"]["high-res"]
+    assert 0 < ways["S²Flow"]["capture"] < 0.02 * ways["S²Flow"]["low-res"]
+    assert not any("VAE" in stage for stages in ways.values() for stage in stages)
+    with_vae = stage_flops(model, plan, vae=(2.0, 1.0))
+    assert with_vae["S²Flow"]["VAE between"] == 2.0 * LOW.pixels + HIGH.pixels
+
+
+def test_the_goal_is_missed_at_half_and_reached_at_a_third():
+    model = MODELS["hunyuan_video"]
+    (missed,) = problems_of(model, Plan(LOW, HIGH, s=0.5))
+    assert missed == "HR stage: 3.24 times fewer operations than 50 direct steps, not 4."
+    assert problems_of(model, Plan(LOW, HIGH, s=0.33)) == []
+
+
+def test_memory_grows_with_the_tokens_and_not_with_their_square():
+    model = MODELS["hunyuan_video"]
+    once, twice = (
+        memory_parts(model, Plan(low, high))
+        for low, high in ((LOW, HIGH), (VideoSize(1280, 768, 237), VideoSize(2560, 1536, 237)))
+    )
+    assert model.tokens(VideoSize(2560, 1536, 237)) == 2 * model.tokens(HIGH)
+    for part in once:
+        assert twice[part] <= 2 * once[part], part
+
+
+def test_windows_that_are_computed_wrongly_are_never_timed(monkeypatch):
+    def halved(q, *_, **__):
+        return q / 2
+
+    monkeypatch.setattr(timed_layers, "window_attention", halved)
+    plan = Plan(VideoSize(64, 64, 5), VideoSize(128, 128, 5))
+    with pytest.raises(RuntimeError, match="differs from its definition"):
+        measure(MODELS["wan_1.3b"], plan, "cpu", depth=1, rounds=1)
+
+
+def test_a_measured_run_extrapolates_over_all_layers():
+    plan = Plan(VideoSize(64, 64, 5), VideoSize(128, 128, 5))
+    model = MODELS["wan_1.3b"]
+    measured = measure(model, plan, "cpu", depth=1, rounds=1)
+    steps = measured.steps(model)
+    assert steps["LR"] == pytest.approx(30 * 2 * (measured.low_linear + measured.low_dense))
+    assert steps["LR with capture"] == pytest.approx(steps["LR"] + 30 * measured.capture)
+    assert min(steps.values()) > 0
+    assert 0 < measured.density <= 0.5 + 1e-9
+    assert measured.extra_memory is None

@@ -1,0 +1,242 @@
+"""The Triton backend computes what the definition says; its kernel runs in Triton's interpreter here.
+
+The interpreter needs milliseconds per block, so the cases are tiny and few. It does not know bfloat16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import naive_attention as naive
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from triton_interpreter import IN_INTERPRETER, needs_triton, only_in_interpreter, pass_in_interpreter
+
+from s2flow_core.attention.call import AttentionCall, VisitedKeys
+from s2flow_core.attention.extra_keys import ExtraKeys
+from s2flow_core.attention.registry import BACKENDS
+from s2flow_core.attention.window_attention import count_visited_keys
+from s2flow_core.kernels.launch_table import Launch
+from s2flow_core.windows.grid import TokenGrid
+
+TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3}
+LAUNCHES = (Launch(16, 16, 4, 1), Launch(64, 32, 4, 1), Launch(32, 64, 4, 1))
+
+
+@pytest.mark.skipif(IN_INTERPRETER, reason="this is the process that it starts")
+@needs_triton
+def test_in_the_interpreter():
+    pass_in_interpreter(__file__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that can vary in one call."""
+
+    grid: TokenGrid
+    extents: tuple[tuple[int, int, int], ...]
+    batch: int
+    dim: int
+    prefix: int
+    suffix: int
+    mask: str
+    dtype: torch.dtype
+    tail: bool
+    launch: Launch
+    seed: int
+
+    def call(self, stats: VisitedKeys | None = None) -> AttentionCall:
+        torch.manual_seed(self.seed)
+        heads, tokens = len(self.extents), self.prefix + self.grid.tokens + self.suffix
+        fused = torch.randn(self.batch, tokens, 3, heads, self.dim).to(self.dtype)
+        q, k, v = (x.transpose(1, 2) for x in fused.unbind(2))
+        bias = self.bias(tokens)
+        text = self.prefix, self.suffix
+        return AttentionCall(q, k, v, self.grid, self.extents, *text, bias, self.dim**-0.5, self.tail, stats)
+
+    def bias(self, tokens: int) -> Tensor | None:
+        """(B, tokens): nothing, hidden text, or any key hidden and weighted."""
+        if self.mask == "none":
+            return None
+        bias = torch.zeros(self.batch, tokens)
+        if self.mask == "text":
+            bias[0, tokens - self.suffix // 2 :] = -torch.inf
+            return bias
+        bias = torch.randn(self.batch, tokens)
+        return bias.masked_fill(torch.rand(bias.shape) > 0.6, -torch.inf)
+
+
+@st.composite
+def cases(draw) -> Case:
+    shape = draw(st.tuples(st.integers(1, 4), st.integers(3, 9), st.integers(3, 9)))
+    grid = TokenGrid(shape, draw(st.sampled_from([(2, 4, 4), (1, 4, 4), (1, 4, 12)])))
+    extent = st.tuples(*(st.integers(1, n) for n in grid.tiles))
+    return Case(
+        grid=grid,
+        extents=tuple(draw(st.lists(extent, min_size=1, max_size=2))),
+        batch=draw(st.integers(1, 2)),
+        dim=draw(st.sampled_from([64, 128])),
+        prefix=draw(st.integers(0, 2)),
+        suffix=draw(st.integers(0, 19)),
+        mask=draw(st.sampled_from(["none", "text", "any"])),
+        dtype=draw(st.sampled_from(list(TOLERANCE))),
+        tail=draw(st.booleans()),
+        launch=draw(st.sampled_from(LAUNCHES)),
+        seed=draw(st.integers(0, 9999)),
+    )
+
+
+def reference(case: Case) -> Tensor:
+    call = case.call()
+    shape, tile = case.grid.shape, case.grid.tile
+    return naive.attention(
+        call.q, call.k, call.v, shape, tile, case.extents, case.prefix, call.key_bias, case.tail
+    )
+
+
+def relative_error(result: Tensor, expected: Tensor) -> float:
+    return ((result.double() - expected).norm() / expected.norm().clamp_min(1e-12)).item()
+
+
+def assert_right(case: Case) -> None:
+    from s2flow_core.attention.backends.triton_windows import run
+
+    visited = VisitedKeys()
+    result = run(case.call(visited), case.launch)
+    assert result.dtype == case.dtype and not result.isnan().any()
+    assert relative_error(result, reference(case)) <= TOLERANCE[case.dtype]
+    assert visited.seen == case.batch * count_visited_keys(case.grid, torch.tensor(case.extents)).sum()
+
+
+@only_in_interpreter
+@given(cases())
+@settings(max_examples=24)
+def test_kernel_matches_the_definition(case: Case):
+    assert_right(case)
+
+
+DIFFICULT: dict[str, dict[str, Any]] = {
+    "partial tiles along every axis": {},
+    "even and odd extents": {"extents": ((2, 1, 2), (1, 2, 3))},
+    "every tile seen": {"extents": ((2, 2, 3),)},
+    "tail with text and hidden keys": {"tail": True, "mask": "any", "suffix": 5},
+    "several blocks of queries and keys per tile": {"launch": LAUNCHES[0]},
+}
+
+
+@only_in_interpreter
+@pytest.mark.parametrize("change", DIFFICULT.values(), ids=DIFFICULT)
+def test_difficult_cases(change: dict[str, Any]):
+    base = Case(
+        TokenGrid((3, 6, 9), (2, 4, 4)),
+        ((1, 1, 2),),
+        1,
+        64,
+        0,
+        0,
+        "none",
+        torch.float32,
+        False,
+        LAUNCHES[2],
+        0,
+    )
+    assert_right(Case(**{**base.__dict__, **change}))
+
+
+@only_in_interpreter
+def test_queries_that_see_no_key_get_zeros():
+    from s2flow_core.attention.backends.triton_windows import run
+
+    grid = TokenGrid((1, 4, 8), (1, 4, 4))
+    q, k, v = (torch.randn(2, 1, grid.tokens, 64) for _ in range(3))
+    bias = torch.zeros(2, grid.tokens)
+    bias[0] = -torch.inf
+    out = run(AttentionCall(q, k, v, grid, ((1, 1, 1),), 0, 0, bias, 0.125, False), LAUNCHES[0])
+    assert (out[0] == 0).all() and out[1].abs().sum() > 0
+
+
+@only_in_interpreter
+def test_addresses_beyond_two_to_the_31_are_right():
+    """As with two videos of 460,800 tokens; memory that is never touched is never allocated.
+
+    Of a million heads the last one is computed, with rows far apart.
+    """
+    from s2flow_core.attention.backends.triton_windows import WindowLaunch, start
+
+    grid = TokenGrid((1, 4, 5), (1, 4, 4))
+    heads = 2**31 // (2 * 16 * 64) + 2
+    tiles = torch.empty(1, heads, 2 * 16, 64, dtype=torch.float16)  # more than 2^31 numbers
+    head_step, row_step = 128, 2**27
+    rows = torch.empty(heads * head_step + grid.tokens * row_step, dtype=torch.float16)
+    q, out = (
+        rows.as_strided((1, heads, grid.tokens, 64), (0, head_step, row_step, 1), place) for place in (0, 64)
+    )
+    last = slice(heads - 1, heads)
+    for x in (q, tiles):
+        x[:, last] = torch.randn(x[:, last].shape).half()
+    windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32)
+    no_extra = ExtraKeys(None, None, None, 0, None)
+    start(WindowLaunch(q, tiles, tiles, out, grid, windows, None, no_extra, 0.125), LAUNCHES[0])
+    video = grid.from_tiles(tiles[:, last])
+    expected = naive.attention(q[:, last], video, video, grid.shape, grid.tile, [(1, 1, 1)])
+    assert relative_error(out[:, last], expected) <= TOLERANCE[torch.float16]
+
+
+@needs_triton
+def test_heads_with_most_work_start_first():
+    from s2flow_core.attention.backends.triton_windows import longest_first
+
+    windows = longest_first(((1, 1, 1), (2, 1, 3), (1, 2, 1)), torch.device("cpu"))
+    assert windows.tolist() == [[1, 2, 1, 3], [2, 1, 2, 1], [0, 1, 1, 1]]
+
+
+@needs_triton
+def test_packed_places_tell_which_tiles_lie_in_a_box():
+    from s2flow_core.attention.backends.triton_windows import packed_places
+
+    guards = (1 << 9) | (1 << 19) | (1 << 29)
+    grid = TokenGrid((7, 5, 511), (1, 1, 1))
+    places = packed_places(grid, torch.device("cpu")).view(grid.tiles)
+    for first, extent in (((0, 0, 0), (1, 1, 1)), ((2, 1, 500), (5, 3, 11)), ((6, 4, 0), (1, 1, 511))):
+        box = sum(side << shift for side, shift in zip(first, (20, 10, 0), strict=True))
+        size = sum((side - 1) << shift for side, shift in zip(extent, (20, 10, 0), strict=True))
+        inside = (places - box) & (box + size + 2 * guards - places) & guards == guards
+        expected = torch.zeros(grid.tiles, dtype=torch.bool)
+        t, h, w = (slice(a, a + n) for a, n in zip(first, extent, strict=True))
+        expected[t, h, w] = True
+        assert torch.equal(inside, expected)
+
+
+def on_a_gpu(tile=(1, 4, 4), dim=64, dtype=torch.float16, scale=0.125) -> AttentionCall:
+    """A call as the backend would see it on a GPU; meta tensors hold no numbers."""
+    grid = TokenGrid((1, 8, 8), tile)
+    q = torch.empty(1, 1, grid.tokens, dim, dtype=dtype, device="meta")
+    return AttentionCall(q, q, q, grid, ((1, 1, 1),), 0, 0, None, scale, False)
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (on_a_gpu(tile=(1, 2, 2)), "tiles of 4"),
+        (on_a_gpu(tile=(1, 3, 8)), "tiles of 24"),
+        (on_a_gpu(scale=0.0), "positive softmax scale"),
+    ],
+)
+def test_what_the_kernel_cannot_do_is_refused_in_words(monkeypatch, call, reason):
+    from s2flow_core.attention.backends import triton_windows
+
+    monkeypatch.setattr(triton_windows, "architecture_of", lambda device: "sm_90")
+    assert triton_windows.refuses(on_a_gpu()) is None
+    assert reason in str(triton_windows.refuses(call))
+    monkeypatch.setattr(triton_windows, "architecture_of", lambda device: "sm_75")
+    assert "sm_75" in str(triton_windows.refuses(on_a_gpu()))
+
+
+def test_other_devices_dtypes_and_heads_are_refused_without_importing_triton():
+    backend = BACKENDS["triton_windows"]
+    assert "runs on cuda" in str(backend.refusal(on_a_gpu()))

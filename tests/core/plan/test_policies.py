@@ -1,0 +1,224 @@
+"""Plans keep their density, cover what they promise, and sharing a budget never covers less than not
+sharing."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structured_attention import HEADS, queries_and_keys
+from torch import Tensor
+
+from s2flow_core.attention.window_attention import attention_density
+from s2flow_core.plan.budget import allocate
+from s2flow_core.plan.policies import POLICIES, plan_windows
+from s2flow_core.plan.window_plan import WindowPlan
+from s2flow_core.reach.measure import measure_reach
+from s2flow_core.reach.output_error import measure_reach_and_error
+from s2flow_core.reach.record import AttentionReach
+from s2flow_core.reach.rows import sample_query_rows
+from s2flow_core.windows.extents import axis_shares, candidate_extents, extent_densities, extent_shares
+from s2flow_core.windows.grid import TokenGrid
+
+SMALL = TokenGrid((5, 8, 8), (1, 2, 2))
+LARGE = TokenGrid((5, 16, 16), (1, 4, 4))
+
+
+def random_record(seed: int, grid: TokenGrid = SMALL, steps: int = 3, layers: int = 2, heads: int = 4):
+    """Heads of random focus: mass of the shells around the query, piled up into boxes."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    focus = rand(steps, layers, heads, 1, 1, 1) * 8
+    shells = rand(steps, layers, heads, *grid.tiles) ** focus
+    mass, error = shells, rand(steps, layers, heads, *grid.tiles)
+    for axis in (3, 4, 5):
+        mass = mass.cumsum(axis)
+        error = error.flip(axis).cumsum(axis).flip(axis)
+    mass = mass / mass[..., -1:, -1:, -1:]
+    error = error - error[..., -1:, -1:, -1:]
+    return AttentionReach(mass.half(), grid.shape, grid.tile, (error / error.amax()).half())
+
+
+def plan(
+    record: AttentionReach, density: float, policy: str = "paper", grid: TokenGrid = LARGE
+) -> WindowPlan:
+    return plan_windows(record, torch.linspace(1.0, 0.1, record.steps), grid, density, policy)
+
+
+grids = st.sampled_from([LARGE, TokenGrid((5, 16, 16), (2, 4, 4)), TokenGrid((5, 14, 18), (1, 4, 4))])
+densities = st.sampled_from([0.05, 0.1, 0.25, 0.4, 0.5, 0.75, 0.9, 1.0])
+policies = st.sampled_from(list(POLICIES))
+
+
+def least_density(grid: TokenGrid) -> float:
+    return extent_densities(grid)[0, 0, 0].item()
+
+
+@given(st.integers(0, 99), grids, densities, policies)
+@settings(max_examples=60)
+def test_no_step_costs_more_than_was_asked_for(seed, grid, density, policy):
+    record = random_record(seed)
+    made = plan(record, density, policy, grid)
+    allowed = max(density, least_density(grid)) + 1e-9
+    assert made.extents.shape == (record.steps, 2, 4, 3)
+    assert (made.extents >= 1).all() and (made.extents <= torch.tensor(grid.tiles)).all()
+    assert all(made.density_of_step(step) <= allowed for step in range(record.steps))
+    assert made.density == pytest.approx(attention_density(grid, made.extents))
+    assert ((made.coverage >= 0) & (made.coverage <= 1)).all()
+    if density == 1.0:
+        assert (made.extents == torch.tensor(grid.tiles)).all() and made.density == pytest.approx(1.0)
+
+
+@given(st.integers(0, 99), grids, densities)
+@settings(max_examples=60)
+def test_paper_takes_the_candidate_with_the_greatest_coverage(seed, grid, density):
+    record = random_record(seed)
+    made = plan(record, density, "paper", grid)
+    candidates = candidate_extents(grid.tiles, density, axis_shares(grid))
+    best = record.coverage(extent_shares(grid, candidates)).amax(-1)
+    assert (made.coverage >= best - 1e-3 - 1e-6).all()  # a tie keeps the previous step's window
+    assert torch.allclose(made.coverage[0], best[0], atol=1e-6)
+    chosen = {tuple(extent) for extent in made.extents.flatten(0, 2).tolist()}
+    assert chosen <= {tuple(extent) for extent in candidates.tolist()}
+
+
+@given(st.integers(0, 99), grids, densities)
+@settings(max_examples=80)
+def test_budget_covers_no_less_than_paper_at_no_more_density_in_every_step(seed, grid, density):
+    record = random_record(seed)
+    paper, budget = (plan(record, density, policy, grid) for policy in ("paper", "budget"))
+    for step in range(record.steps):
+        assert budget.density_of_step(step) <= paper.density_of_step(step) + 1e-9
+        assert budget.coverage[step].double().sum() >= paper.coverage[step].double().sum() - 1e-4
+
+
+def output_error(made: WindowPlan, record: AttentionReach, step: int) -> float:
+    table = record.error_table(step, axis_shares(made.grid)).flatten(2)
+    _, height, width = made.grid.tiles
+    t, h, w = (made.extents[step].long() - 1).unbind(-1)
+    return table.gather(-1, ((t * height + h) * width + w)[..., None]).double().sum().item()
+
+
+@given(st.integers(0, 99), grids, densities)
+@settings(max_examples=40)
+def test_error_leaves_no_more_output_error_than_paper_at_no_more_density(seed, grid, density):
+    record = random_record(seed)
+    paper, weighed = (plan(record, density, policy, grid) for policy in ("paper", "error"))
+    for step in range(record.steps):
+        assert weighed.density_of_step(step) <= paper.density_of_step(step) + 1e-9
+        assert output_error(weighed, record, step) <= output_error(paper, record, step) + 1e-6
+
+
+def test_budget_gains_where_heads_differ():
+    q, k = queries_and_keys(SMALL.shape)
+    mass = measure_reach(q, k, SMALL, sample_query_rows(SMALL, 256, 0), scale=1.0)
+    record = AttentionReach(mass[None, None].half(), SMALL.shape, SMALL.tile)
+    for density in (0.25, 0.5):
+        gain = (
+            plan(record, density, "budget").coverage.mean() - plan(record, density, "paper").coverage.mean()
+        )
+        assert gain > 0.003
+
+
+def test_error_policy_works_on_a_measured_record():
+    q, k = queries_and_keys(SMALL.shape)
+    v = torch.randn(1, len(HEADS), SMALL.tokens, 16) * torch.linspace(0.1, 2.0, len(HEADS))[:, None, None]
+    rows = sample_query_rows(SMALL, 128, 0)
+    mass = measure_reach(q, k, SMALL, rows, scale=1.0)[None, None].half()
+    error = measure_reach_and_error(q, k, v, SMALL, rows, scale=1.0)[1][None, None].half()
+    record = AttentionReach(mass, SMALL.shape, SMALL.tile, error)
+    errors = {policy: output_error(plan(record, 0.4, policy), record, 0) for policy in POLICIES}
+    assert errors["error"] < errors["budget"] and errors["error"] < errors["paper"]
+    assert errors["paper"] < errors["fixed"]
+
+
+def test_fixed_is_one_near_cube_for_all():
+    made = plan(random_record(0), 0.25, "fixed", TokenGrid((30, 96, 160)))
+    assert made.extents.flatten(0, 2).unique(dim=0).tolist() == [[9, 8, 12]]
+
+
+def test_equal_windows_do_not_flicker_from_step_to_step():
+    record = random_record(0, steps=1)
+    noise = 1e-4 * torch.randn(6, *record.mass.shape[1:], generator=torch.Generator().manual_seed(1))
+    still = AttentionReach((record.mass.float() + noise).clamp(0, 1).half(), record.shape, record.tile)
+    extents = plan(still, 0.3).extents
+    assert (extents == extents[:1]).all()
+
+
+@given(st.integers(0, 999), st.integers(1, 4), st.integers(2, 6))
+@settings(max_examples=60)
+def test_allocation_is_between_the_baseline_and_the_optimum(seed, heads, windows):
+    generator = torch.Generator().manual_seed(seed)
+    cost = torch.rand(windows, generator=generator).sort().values
+    value = torch.rand(heads, windows, generator=generator).sort(dim=1).values
+    baseline = torch.randint(windows, (heads,), generator=generator)
+    chosen = allocate(value, cost, baseline)
+    limit = cost.double()[baseline].sum() + 1e-9
+    rows = torch.arange(heads)
+    assert cost.double()[chosen].sum() <= limit
+    best = max(
+        value[rows, list(choice)].sum().item()
+        for choice in itertools.product(range(windows), repeat=heads)
+        if cost.double()[list(choice)].sum() <= limit
+    )
+    got = value[rows, chosen].sum().item()
+    assert value[rows, baseline].sum().item() - 1e-6 <= got <= best + 1e-6
+
+
+def test_allocation_is_optimal_on_concave_curves_up_to_the_last_step():
+    generator = torch.Generator().manual_seed(0)
+    cost = torch.linspace(0.05, 1.0, 20)
+    rate = 0.5 + 30 * torch.rand(200, 1, generator=generator)
+    value = 1 - torch.exp(-rate * cost)
+    baseline = torch.full((200,), 6)
+    chosen = allocate(value, cost, baseline)
+    # The greedy optimum of a concave problem: best steps first, from the least window.
+    steps = value.diff(dim=1).flatten().sort(descending=True).values
+    affordable = round((200 * cost[6].item() - 200 * cost[0].item()) / 0.05)
+    best = value[:, 0].sum() + steps[:affordable].sum()
+    assert value[torch.arange(200), chosen].sum() >= best - steps[0]
+
+
+def test_sigma_finds_the_nearest_recorded_step():
+    made = plan(random_record(0, steps=4), 0.5)  # sigmas 1.0, 0.7, 0.4, 0.1
+    assert [made.step_at(s) for s in (1.0, 0.86, 0.84, 0.4, 0.26, 0.1, 0.06)] == [0, 0, 1, 2, 2, 3, 3]
+    assert made.step_at(1.14) == 0
+    assert made.step_at(1.2) is None and made.step_at(0.04) is None
+    assert plan(random_record(0, steps=1), 0.5).step_at(1.0) == 0
+    assert made.extents_at(2, 1).shape == (4, 3)
+
+
+def test_the_report_says_what_was_asked_and_what_is_done():
+    made = plan(random_record(0), 0.5)
+    text = made.report()
+    assert "50.0% was asked for" in text and f"{made.density:.1%} of the video" in text
+    assert f"{made.coverage.mean():.1%}" in text and f"keeps {made.coverage.min():.1%}" in text
+    assert "in tiles of 5×4×4" in text
+
+
+def test_a_plan_for_the_papers_size_takes_seconds():
+    """60 layers of 24 heads on 15x12x20 tiles; two steps stand for fifty."""
+    lr, hr = TokenGrid((30, 48, 80)), TokenGrid((30, 96, 160))
+    record = random_record(0, lr, steps=2, layers=60, heads=24)
+    paper, budget = (plan(record, 0.25, policy, hr) for policy in ("paper", "budget"))
+    assert budget.coverage.mean() > paper.coverage.mean()
+    assert 0.2 < budget.density <= paper.density + 1e-9 <= 0.25
+
+
+def test_bad_requests_are_refused_in_words():
+    record = random_record(0)
+    with pytest.raises(ValueError, match=r"share of the video.*got 0"):
+        plan(record, 0.0)
+    with pytest.raises(ValueError, match="no window policy 'cube'"):
+        plan(record, 0.5, "cube")
+    with pytest.raises(ValueError, match="3 steps, but 2 sigmas"):
+        plan_windows(record, torch.tensor([1.0, 0.5]), LARGE, 0.5)
+    without_error = AttentionReach(record.mass, record.shape, record.tile)
+    with pytest.raises(ValueError, match="no record of output errors"):
+        plan(without_error, 0.5, "error")

@@ -1,0 +1,135 @@
+"""The triple (clean latent, sigmas, noise) continues the LR path, and wrong sizes name the right ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2flow_core.latent.flow import low_res_sigma, noise_estimate, renoise, shifted_sigmas
+from s2flow_core.trajectory.recorder import TrajectoryRecorder
+from s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
+from s2flow_core.transition.sizes import check_memory, memory_needed, target_size
+from s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
+
+STEPS, LOW_H, LOW_W = 10, 30, 52
+SIGMAS = shifted_sigmas(STEPS, 5.0)
+
+
+def run() -> tuple[Trajectory, list[torch.Tensor]]:
+    """A record of Euler steps toward a fixed clean latent, and the states it passed through."""
+    generator = torch.Generator().manual_seed(0)
+    goal, x = torch.randn(2, 1, 4, 3, LOW_H, LOW_W, generator=generator)
+    recorder, states = TrajectoryRecorder(torch.float32), []
+    for sigma, after in itertools.pairwise(SIGMAS):
+        states.append(x)
+        denoised = goal * (1 - 0.5 * sigma)
+        recorder.record(sigma, denoised, noise_estimate(x, denoised, sigma))
+        x = x + (x - denoised) / sigma * (after - sigma)
+    model = ModelIdentity("wan2.1", 3, 2, 4, "Wan21")
+    return recorder.finish(x, (3, LOW_H // 2, LOW_W // 2), (1, 2, 2), model, 1.0), states
+
+
+TRAJECTORY, STATES = run()
+
+
+@given(st.integers(1, STEPS))
+def test_the_triple_forms_the_recorded_state(steps_left: int):
+    sigma = tail_sigmas(TRAJECTORY.sigmas, steps_left)[0]
+    state = renoise(clean_estimate(TRAJECTORY, steps_left), step_noise(TRAJECTORY, steps_left), sigma)
+    torch.testing.assert_close(state, STATES[STEPS - steps_left], atol=2e-5, rtol=0)
+
+
+@given(st.integers(1, STEPS), st.floats(1.0, 4.0))
+def test_tail_sigmas(steps_left: int, scale: float):
+    literal = tail_sigmas(SIGMAS, steps_left)
+    matched = tail_sigmas(SIGMAS, steps_left, "snr_matched", scale)
+    assert torch.equal(literal, SIGMAS[-steps_left - 1 :])
+    torch.testing.assert_close(low_res_sigma(matched, scale), literal, atol=1e-6, rtol=0)
+    assert matched[-1] == 0
+
+
+def test_final_estimate_is_the_finished_video():
+    assert torch.equal(clean_estimate(TRAJECTORY, 3, "final"), TRAJECTORY.final)
+
+
+@pytest.mark.parametrize("steps_left", [0, -1, STEPS + 1])
+def test_steps_left_out_of_range_names_the_range(steps_left: int):
+    for use in (clean_estimate, step_noise):
+        with pytest.raises(ValueError, match=f"is {steps_left}.*Choose 1 to {STEPS}"):
+            use(TRAJECTORY, steps_left)
+    with pytest.raises(ValueError, match=f"recorded {STEPS} steps"):
+        tail_sigmas(SIGMAS, steps_left)
+
+
+@given(st.floats(1.0, 6.0))
+def test_every_scale_gives_a_valid_size(scale: float):
+    size = target_size(TRAJECTORY, 8, scale=scale)
+    assert size.latent_height % 2 == 0 and size.latent_width % 2 == 0
+    assert size.latent_height >= LOW_H and size.latent_width >= LOW_W
+    assert abs(size.latent_height - scale * LOW_H) <= 1 and abs(size.latent_width - scale * LOW_W) <= 1
+    assert (size.height, size.width) == (8 * size.latent_height, 8 * size.latent_width)
+    assert size.scale == pytest.approx(scale, rel=0.03)
+    same = target_size(TRAJECTORY, 8, width=size.width, height=size.height)
+    assert same == size
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_the_named_size_is_valid(width: int, height: int):
+    try:
+        size = target_size(TRAJECTORY, 8, width=width, height=height)
+        assert (size.width, size.height) == (width, height)
+    except ValueError as problem:
+        nearest_w, nearest_h = str(problem).rstrip(".").split(" ")[-1].split("×")
+        target_size(TRAJECTORY, 8, width=int(nearest_w), height=int(nearest_h))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"scale": 0.5}, "scale is 0.5"),
+        ({"scale": math.nan}, "scale is nan"),
+        ({"scale": math.inf}, "scale is inf"),
+        ({"width": 400, "height": 224}, "smaller than the low-resolution video .416×240.*416×240"),
+        ({"width": 840, "height": 480}, "multiples of 16×16 pixels. The nearest valid size is 832×480"),
+        ({"width": 832}, "both a width and a height"),
+        ({}, "either a scale"),
+    ],
+)
+def test_wrong_sizes_are_named(arguments: dict, words: str):
+    with pytest.raises(ValueError, match=words):
+        target_size(TRAJECTORY, 8, **arguments)
+
+
+def test_a_size_beyond_memory_says_what_is_needed_and_what_is_there():
+    size = target_size(TRAJECTORY, 8, scale=64)
+    needed = memory_needed(TRAJECTORY, size)
+    check_memory(TRAJECTORY, size, needed)
+    with pytest.raises(ValueError, match=r"scale 64\) needs at least .* GiB .* 1\.00 GiB are free"):
+        check_memory(TRAJECTORY, size, 2**30)
+    assert memory_needed(TRAJECTORY, size, pixel_frames=9) > needed
+
+
+def test_broken_values_name_their_input():
+    denoised = TRAJECTORY.denoised.clone()
+    denoised[7, 0, 0, 0, 0, 0] = math.nan
+    broken = dataclasses.replace(TRAJECTORY, denoised=denoised, noise=denoised, final=denoised[7])
+    with pytest.raises(ValueError, match="clean estimate of LR step 8"):
+        clean_estimate(broken, 3)
+    with pytest.raises(ValueError, match="noise estimate of LR step 8"):
+        step_noise(broken, 3)
+    with pytest.raises(ValueError, match="final latent"):
+        clean_estimate(broken, 3, "final")
+    clean_estimate(broken, 4)
+
+
+def test_unknown_modes_name_the_choices():
+    with pytest.raises(ValueError, match="literal, snr_matched"):
+        tail_sigmas(SIGMAS, 3, "squared")
+    with pytest.raises(ValueError, match="step, final"):
+        clean_estimate(TRAJECTORY, 3, "first")

@@ -1,0 +1,67 @@
+"""The VAE path of S²Flow Upsample: an upscale model in between, and tiles where memory is short."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from demo.files import VAE_FILE
+
+
+@pytest.fixture(scope="module")
+def trajectory(graph):
+    return graph.low_res(capture_rows=0)[1]
+
+
+@pytest.fixture(scope="module")
+def vae(comfy_modules):
+    import comfy.sd
+    import comfy.utils
+
+    return comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(VAE_FILE)))
+
+
+@pytest.fixture(scope="module")
+def upscale_model():
+    """A real 4x architecture with small random weights, loaded as core loads a file."""
+    from spandrel import ModelLoader
+    from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
+
+    torch.manual_seed(0)
+    network = SRVGGNetCompact(num_feat=8, num_conv=2, upscale=4)
+    return ModelLoader().load_from_state_dict(network.state_dict()).eval()
+
+
+def test_an_upscale_model_works_between_decoding_and_resizing(graph, trajectory, vae, upscale_model):
+    from s2flow_core.latent.resample import resize_video
+    from s2flow_core.transition.upsample import clean_estimate
+
+    latent, *_ = graph.upsample(trajectory, vae=vae, upscale_model=upscale_model)
+    frames = vae.decode(clean_estimate(trajectory, 3))[0]
+    with torch.no_grad():
+        large = upscale_model(frames.movedim(-1, 1)).clamp(0, 1).movedim(1, -1)
+    assert large.shape[1] == 4 * frames.shape[1]
+    expected = vae.encode(resize_video(large, (128, 128)))
+    assert torch.allclose(latent["samples"], expected, atol=1e-4)
+    plain, *_ = graph.upsample(trajectory, vae=vae)
+    assert not torch.allclose(latent["samples"], plain["samples"], atol=1e-2)
+
+
+def test_an_upscale_model_without_a_vae_is_refused(graph, trajectory, upscale_model):
+    with pytest.raises(ValueError, match="Connect the model's VAE"):
+        graph.upsample(trajectory, upscale_model=upscale_model)
+
+
+def test_what_exceeds_the_memory_runs_in_tiles(graph, comfy_modules, trajectory, vae, monkeypatch, caplog):
+    room = comfy_modules.pack("nodes.host.size.enlarge_in_pixels")
+    whole, *_ = graph.upsample(trajectory, vae=vae)
+    # Tiles of half the picture, and a VAE that asks for more than any machine has.
+    monkeypatch.setattr(room, "TILE", 96)
+    monkeypatch.setattr(room, "OVERLAP", 32)
+    monkeypatch.setattr(vae, "memory_used_decode", lambda shape, dtype: 1e18)
+    monkeypatch.setattr(vae, "memory_used_encode", lambda shape, dtype: 1e18)
+    with caplog.at_level("INFO"):
+        tiled, *_ = graph.upsample(trajectory, vae=vae)
+    assert "decoding in tiles" in caplog.text and "encoding in tiles" in caplog.text
+    error = (tiled["samples"] - whole["samples"]).norm() / whole["samples"].norm()
+    assert 0 < error < 0.2

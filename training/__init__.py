@@ -1,0 +1,1 @@
+"""Training of small and light models; what an artist installs never imports it."""

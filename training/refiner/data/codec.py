@@ -1,0 +1,85 @@
+"""A VAE as training sees it: pixels to model space and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from einops import rearrange
+from safetensors.torch import load_file
+from torch import Tensor
+
+from s2flow_core.latent.resample import resize_video
+from training.vae_clip import decode_clip
+from training.wan import load_vae, wan_latent_format
+
+
+class Codec(Protocol):
+    """Frames (T, H, W, 3) in 0..1 to a latent (1, C, t, h, w) in model space, and back."""
+
+    def encode(self, frames: Tensor) -> Tensor: ...
+
+    def decode(self, latent: Tensor) -> Tensor: ...
+
+
+class CoreCodec:
+    """Any VAE that ComfyUI loads, with the latent format of the model.
+
+    Raises SystemExit for a file that holds no VAE, or one with other latent channels than the format.
+    """
+
+    def __init__(self, path: Path, latent_format: Any):
+        import comfy.sd
+        import comfy.utils
+
+        self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(path)))
+        self.latent_format = latent_format
+        wanted = latent_format.latent_channels
+        if self.vae.first_stage_model is None:
+            raise SystemExit(f"{path} is no VAE: give --vae the Wan 2.1 VAE (wan_2.1_vae.safetensors).")
+        if self.vae.latent_channels != wanted:
+            raise SystemExit(
+                f"The latents of {path} have {self.vae.latent_channels} channels, and Wan 2.1's {wanted}: "
+                f"give --vae the Wan 2.1 VAE (wan_2.1_vae.safetensors)."
+            )
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return self.latent_format.process_in(self.vae.encode(frames).float().cpu())
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.vae.decode(self.latent_format.process_out(latent))[0].float().cpu().clamp(0, 1)
+
+
+class WholeClipCodec:
+    """The demo's Wan VAE on whole clips at once, several times faster on a CPU than in chunks."""
+
+    def __init__(self, path: Path):
+        from comfy.ldm.wan.vae import WanVAE
+
+        self.encoder, self.to_model_space = load_vae(path)
+        weights = {name: value.float() for name, value in load_file(path).items()}
+        width = weights["decoder.head.0.gamma"].shape[0]
+        self.vae = WanVAE(dim=width, z_dim=16, temperal_downsample=[False, True, True])
+        self.vae.load_state_dict(weights)
+        self.latent_format = wan_latent_format()
+
+    def encode(self, frames: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.to_model_space(self.encoder(frames))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast(latent.device.type, torch.bfloat16):
+            clip = decode_clip(self.vae, self.latent_format.process_out(latent)).float()
+        return (rearrange(clip, "1 c t h w -> t h w c") / 2 + 0.5).clamp(0, 1)
+
+
+def encode_pair(codec: Codec, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents (C, t, H, W) of a large clip and of its small version, the latter enlarged in pixels.
+
+    high: (T, H, W, 3); low: (T, h, w, 3). The small clip goes through the VAE twice, as in the Refiner
+    Sampler: what arrives there is a small latent.
+    """
+    preview = codec.decode(codec.encode(low))
+    enlarged = resize_video(preview, (high.shape[1], high.shape[2]), "bicubic")
+    return codec.encode(high)[0], codec.encode(enlarged)[0]

@@ -1,0 +1,1 @@
+"""Training of the small Refiner on the demo's clips."""

@@ -1,0 +1,50 @@
+"""Trains the small Refiner that ships with the pack, from procedural clips, on a CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from demo.files import REFINER_FILE, WORK
+from demo.vocabulary import embed_prompt
+from training.loop import Schedule
+from training.optimizers import MuonWithAdamW, Optimizer
+
+from ..data.pair_cache import PairCache
+from ..light_model import new_refiner, save_refiner
+from ..loss import FlowMapping
+from ..training_run import Batching, Run, Stage, TrainingPairs, run_stages
+from ..windowed_blocks import window_blocks
+from .pairs import encode_demo_pairs
+
+# The small model has to tell clean and degraded starts apart; most artists give it clean ones.
+DEMO_MAPPING = FlowMapping(noise_share=0.25, relative=True)
+
+
+def train_demo(steps: int, window: int = 0, out: Path | None = None) -> None:
+    """Matrices by Muon, which a small model learns from in minutes instead of days.
+
+    window: latent frames that attention sees at a time, shifted in every other layer; 0 is all of them, as in
+    the shipped file. out: another file than the shipped one; its checkpoints lie beside it.
+    """
+    run = Run(out.with_suffix("") if out else WORK, {"--steps": str(steps), "--window": str(window)})
+    stages = [Stage(latent_frames=5, steps=steps)]
+    run.require_same(stages)
+    cache = PairCache(WORK / "refiner_pairs")
+    pairs = TrainingPairs(cache, encode_demo_pairs(cache), embed_prompt(None)[0])
+    torch.manual_seed(0)
+    model = new_refiner()
+    if window:
+        window_blocks(model, window)
+
+    def optimizer_of(module: nn.Module) -> Optimizer:
+        named = list(module.named_parameters())
+        matrices = {value for name, value in named if name.startswith("blocks.") and value.ndim == 2}
+        return MuonWithAdamW([value for _, value in named], matrices)
+
+    schedule = Schedule(steps=steps, learning_rate=1.5e-3, warmup=100, decay_share=0.3)
+    batching = Batching(count=8, crop=16)
+    average = run_stages(model, model, optimizer_of, pairs, stages, schedule, DEMO_MAPPING, batching, run)
+    save_refiner(average, out or REFINER_FILE)
