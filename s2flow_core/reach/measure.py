@@ -16,7 +16,7 @@ from ..windows.grid import TokenGrid
 from .choice import choose_tile_sums
 from .tile_sums import QueryRows
 
-_LEAST_LOGITS, _MOST_LOGITS = 2**16, 2**26
+LEAST_LOGITS, MOST_LOGITS = 2**16, 2**26
 """Bounds of rows x keys (or what else is held per row) at once, in float32: 256 KB to 256 MB."""
 
 _SHARE_OF_QUERIES = 8
@@ -78,7 +78,7 @@ def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:
     rows: sampled per head; held: numbers in memory for each of them.
     """
     batch, heads = q.shape[:2]
-    most = max(_LEAST_LOGITS, min(_MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES))
+    most = max(LEAST_LOGITS, min(MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES))
     row_step = max(1, min(rows, most // held))
     head_step = max(1, most // (held * row_step))
     return [

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....s2flow_core.attention.call import InstalledAttention
 from ..families.family import TokenLayout
+from .forward_pass import ForwardPass
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,34 @@ class HostCall:
     mask: Any
     more: tuple
     named: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        original: Callable,
+        below: Callable | None,
+        qkv: tuple[Tensor, Tensor, Tensor],
+        heads: int,
+        more: tuple,
+        named: dict[str, Any],
+    ) -> HostCall:
+        """From an override's arguments, where the mask may stand at its place or by its name."""
+        named = dict(named)
+        mask = more[0] if more else named.pop("mask", None)
+        return cls(original, below, *qkv, heads, mask, more[1:], named)
+
+    def self_attention(self, forward: ForwardPass, layer: int, layout: TokenLayout) -> SelfAttentionCall:
+        """The call as the hooks see it."""
+        return SelfAttentionCall(
+            *(self.by_head(x) for x in (self.q, self.k, self.v)),
+            mask=self.mask,
+            layer=layer,
+            layout=layout,
+            sigma=forward.sigma,
+            positive=forward.positive_rows(),
+            installed=self.installed(),
+            frames=forward.frames,
+        )
 
     def by_head(self, x: Tensor) -> Tensor:
         """-> (B, heads, tokens, dim)"""
