@@ -11,7 +11,6 @@ from s2flow_core.attention import choice
 from s2flow_core.attention.call import AttentionCall, InstalledAttention, VisitedKeys
 from s2flow_core.attention.choice import choose_backend, measured_choices
 from s2flow_core.attention.errors import WindowsCannotWin
-from s2flow_core.attention.registry import BACKENDS
 from s2flow_core.attention.window_attention import window_attention
 from s2flow_core.windows.grid import TokenGrid
 
@@ -130,9 +129,3 @@ def test_a_call_that_windows_cannot_win_goes_back_to_the_installed_attention():
     # Dense by hand is torch's own attention, whatever is installed.
     by_hand = window_attention(q, k, v, grid, half, installed=installed, backend="dense")
     assert torch.equal(by_hand, window_attention(q, k, v, grid, whole))
-
-
-def test_every_backend_that_is_listed_names_its_code():
-    assert list(BACKENDS) == ["dense", "torch_boxes", "triton_windows"]
-    for name, backend in BACKENDS.items():
-        assert backend.name == name and backend.module == f".backends.{name}"
