@@ -8,7 +8,6 @@ from s2flow_core.latent.flow import noise_estimate, shifted_sigmas
 from s2flow_core.reach.record import AttentionReach
 from s2flow_core.trajectory.recorder import TrajectoryRecorder
 from s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
-from s2flow_core.windows.grid import TokenGrid
 
 MODEL = ModelIdentity("wan2.1", layers=3, heads=2, channels=4, latent_format="Wan21")
 
@@ -24,6 +23,7 @@ def recorded(reach: AttentionReach | None = None, scale: float = 1.0) -> Traject
     return recorder.finish(denoised, (3, 2, 3), (1, 2, 2), MODEL, 1.5, reach)
 
 
-def reach() -> AttentionReach:
-    grid = TokenGrid((3, 2, 3), (1, 1, 1))
-    return AttentionReach(torch.rand(STEPS, 3, 2, *grid.tiles).half(), grid.shape, grid.tile)
+def reach(with_error: bool = False) -> AttentionReach:
+    generator = torch.Generator().manual_seed(1)
+    mass, error = torch.rand(2, STEPS, 3, 2, 3, 2, 3, generator=generator).half()
+    return AttentionReach(mass, (3, 2, 3), (1, 1, 1), error if with_error else None)

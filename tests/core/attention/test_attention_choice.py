@@ -30,8 +30,31 @@ def test_auto_counts_small_calls_and_remembers_nothing():
     assert measured_choices() == before
 
 
+SQUARE = TokenGrid((1, 16, 16), (1, 4, 4))
+"""Dense: 4·256² = 262,144 operations per channel and head."""
+
+
 @pytest.mark.parametrize(
-    ("windows_take", "expected"), [(0.5, "torch_boxes"), (0.99, "dense"), (2.0, "dense")]
+    ("extents", "dim", "expected"),
+    [
+        # A quarter of the keys in 4 calls: 196,608 operations saved per channel. The calls cost 4e7, which is
+        # 203.5 channels.
+        (((1, 2, 2),), 192, "dense"),
+        (((1, 2, 2),), 216, "torch_boxes"),
+        # The same over two heads in 5 calls: 5e7 is 127.2 channels of both.
+        (((1, 2, 2), (1, 1, 4)), 120, "dense"),
+        (((1, 2, 2), (1, 1, 4)), 136, "torch_boxes"),
+    ],
+)
+def test_a_call_costs_as_much_as_ten_million_operations(extents, dim, expected):
+    q = torch.empty(1, len(extents), SQUARE.tokens, dim)
+    call = AttentionCall(q, q, q, SQUARE, extents, 0, 0, None, dim**-0.5, False)
+    assert choose_backend(call).backend == expected
+
+
+@pytest.mark.parametrize(
+    ("windows_take", "expected"),
+    [(0.5, "torch_boxes"), (0.96, "torch_boxes"), (0.98, "dense"), (0.99, "dense"), (2.0, "dense")],
 )
 def test_auto_measures_large_calls_once_and_never_takes_what_is_slower_than_dense(
     monkeypatch, windows_take, expected

@@ -9,6 +9,7 @@ from attention_cases import TOLERANCE, relative_error
 from torch import Tensor
 
 from s2flow_core.attention.errors import WindowsNotApplicable
+from s2flow_core.attention.key_mask import key_bias
 from s2flow_core.attention.window_attention import window_attention
 from s2flow_core.windows.grid import TokenGrid
 
@@ -60,3 +61,39 @@ def test_masks_are_reduced_to_keys_or_refused(mask: Tensor, applicable: bool):
     bias = mask if mask.ndim == 2 else mask.reshape(-1, 20) if mask.ndim == 1 else mask.flatten(1, -2)[:, 0]
     expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), bias=bias.expand(2, 20))
     assert relative_error(out, expected) <= 1e-5
+
+
+LOWEST = torch.finfo(torch.float32).min
+
+
+@pytest.mark.parametrize(
+    ("mask", "bias"),
+    [
+        (torch.tensor([True, False, True]), [[0, -torch.inf, 0]] * 2),
+        (torch.tensor([[True, True, True], [False, True, True]]), [[0, 0, 0], [-torch.inf, 0, 0]]),
+        (torch.tensor([0.0, -1.5, LOWEST], dtype=torch.float64), [[0, -1.5, LOWEST]] * 2),
+        (torch.tensor([[[[0.5, 0.0, 2.0]]]]), [[0.5, 0, 2]] * 2),
+        (torch.tensor([[1.0], [2.0]]), [[1, 1, 1], [2, 2, 2]]),
+    ],
+)
+def test_a_mask_becomes_one_number_per_key(mask: Tensor, bias: list[list[float]]):
+    reduced = key_bias(mask, batch=2, tokens=3)
+    assert reduced is not None and reduced.dtype == torch.float32
+    assert reduced.tolist() == bias
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [None, torch.ones(3, dtype=torch.bool), torch.zeros(2, 1, 1, 3), torch.zeros(2, 4, 3, 3)[:, :1, :1]],
+)
+def test_a_mask_that_hides_nothing_is_none(mask: Tensor | None):
+    assert key_bias(mask, batch=2, tokens=3) is None
+
+
+def test_a_square_mask_per_query_is_told_from_one_per_video():
+    """(3, 3) for a batch of 3 is one row of keys per video; for another batch it differs between queries."""
+    square = torch.eye(3, dtype=torch.bool)
+    per_video = key_bias(square, batch=3, tokens=3)
+    assert per_video is not None and torch.equal(per_video == 0, square)
+    with pytest.raises(WindowsNotApplicable, match="differs between queries"):
+        key_bias(square, batch=2, tokens=3)

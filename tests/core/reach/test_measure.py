@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import naive_attention as naive
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,3 +54,30 @@ def test_256_rows_stand_for_all():
         sampled = measure_reach(q, k, grid, sample_query_rows(grid, 256, seed), scale=1.0)
         assert (sampled - exact).abs().mean() <= 0.02
         assert (sampled - exact).abs().max() <= 0.06
+
+
+@given(st.integers(1, 3), st.integers(1, 12), st.integers(1, 300), st.integers(1, 2**15))
+def test_pieces_hold_every_row_of_every_head_once_and_stay_small(batch, heads, rows, held):
+    q = torch.empty(batch, heads, 500, 8, device="meta")
+    seen = torch.zeros(batch, heads, rows, dtype=torch.int64)
+    for item, some_heads, some_rows in measure.pieces(q, rows, held):
+        seen[item, some_heads, some_rows] += 1
+        size = (some_heads.stop - some_heads.start) * (some_rows.stop - some_rows.start) * held
+        # 256 KB of float32, which is more than an eighth of these queries.
+        assert size <= 2**16
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("tokens", [2**16, 2**18, 2**20])
+def test_pieces_are_at_most_an_eighth_of_the_queries(tokens):
+    q = torch.empty(1, 4, tokens, 8, device="meta")
+    sizes = [(h.stop - h.start) * (r.stop - r.start) * tokens for _, h, r in measure.pieces(q, 256, tokens)]
+    assert max(sizes) <= q.numel() // 8
+    assert len(sizes) == 4 * 256 // (q.numel() // 8 // tokens)
+
+
+def test_a_call_of_another_length_is_refused():
+    grid = TokenGrid((1, 4, 4))
+    q = torch.zeros(1, 1, 20, 8)
+    with pytest.raises(ValueError, match=r"20 tokens are not 1 \+ 16 \+ 2"):
+        measure_reach(q, q, grid, torch.arange(4), prefix=1, suffix=2)

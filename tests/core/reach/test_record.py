@@ -65,3 +65,27 @@ def test_a_record_that_does_not_fit_its_grid_is_refused():
         AttentionReach(torch.zeros(1, 1, 1, 5, 8, 7), (5, 8, 8), (1, 1, 1))
     with pytest.raises(ValueError, match="policy 'paper'"):
         a_record(TokenGrid((5, 8, 8))).error_table(0, axis_shares(TokenGrid((5, 8, 8))))
+
+
+def test_coverage_between_recorded_windows_is_trilinear():
+    """Mass a·b·c is itself trilinear in the shares, so interpolation gives it back everywhere."""
+    grid = TokenGrid((4, 6, 5), (1, 2, 1))
+    t, h, w = ((torch.arange(count) + 1) / count for count in grid.tiles)
+    product = t[:, None, None] * h[:, None] * w
+    record = AttentionReach(product[None, None, None].float(), grid.shape, grid.tile)
+    shares = torch.rand(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(record.coverage(shares)[0, 0, 0], shares.prod(dim=1).float())
+
+
+def test_below_the_smallest_window_coverage_falls_to_nothing_and_the_error_stays():
+    grid = TokenGrid((1, 1, 4), (1, 1, 1))
+    mass, error = torch.tensor([0.4, 0.6, 0.8, 1.0]), torch.tensor([0.9, 0.5, 0.2, 0.0])
+    record = AttentionReach(mass.view(1, 1, 1, 1, 1, 4), grid.shape, grid.tile, error.view(1, 1, 1, 1, 1, 4))
+    one = torch.ones(1).double()
+    shares = (one, one, torch.tensor([0.0, 0.125, 0.25, 0.375, 1.0]).double())
+    torch.testing.assert_close(
+        record.coverage_table(0, shares).flatten(), torch.tensor([0.0, 0.2, 0.4, 0.5, 1.0])
+    )
+    torch.testing.assert_close(
+        record.error_table(0, shares).flatten(), torch.tensor([0.9, 0.9, 0.9, 0.7, 0.0])
+    )

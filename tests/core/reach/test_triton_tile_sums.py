@@ -48,12 +48,12 @@ def test_kernel_measures_the_same_reach_and_error(shape, tile, dim, dtype, text,
     torch.manual_seed(seed)
     grid = TokenGrid(shape, tile)
     tokens = sum(text) + grid.tokens
-    # Memory order (B, tokens, q k v, heads, dim), as models have it.
-    fused = (2 * torch.randn(2, tokens, 3, 2, dim)).to(dtype)
+    # Memory order (B, tokens, q k v, heads, dim), as models have it; videos are measured one by one.
+    fused = (2 * torch.randn(1, tokens, 3, 2, dim)).to(dtype)
     q, k, v = (x.transpose(1, 2) for x in fused.unbind(2))
     mask = None
     if masked:
-        mask = torch.randn(2, tokens).masked_fill(torch.rand(2, tokens) > 0.7, -torch.inf)
+        mask = torch.randn(1, tokens).masked_fill(torch.rand(1, tokens) > 0.7, -torch.inf)
         mask[:, text[0]] = 0.0
     rows = sample_query_rows(grid, 21, seed)
     expected = measure_reach(q, k, grid, rows, *text, key_mask=mask)

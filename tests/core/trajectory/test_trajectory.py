@@ -10,6 +10,7 @@ import torch
 from recorded_runs import MODEL, STEPS, reach, recorded
 
 from s2flow_core.latent.flow import noise_estimate, shifted_sigmas
+from s2flow_core.latent.held_latent import HeldLatent
 from s2flow_core.trajectory.files import load_trajectory, save_trajectory
 from s2flow_core.trajectory.recorder import TrajectoryRecorder
 from s2flow_core.trajectory.trajectory import Trajectory
@@ -82,7 +83,10 @@ def test_one_video_of_a_batch():
     recorder = TrajectoryRecorder(torch.float32)
     values = torch.arange(3.0).view(3, 1, 1, 1, 1).expand(3, 4, 3, 4, 6)
     recorder.record(1.0, values, values + 10)
-    batch = recorder.finish(values, (3, 2, 3), (1, 2, 2), MODEL, 1.0)
+    held = HeldLatent(values + 20, torch.arange(3.0).view(3, 1, 1, 1, 1))
+    batch = recorder.finish(values, (3, 2, 3), (1, 2, 2), MODEL, 1.0, held=held)
     one = batch.of_video(2)
     assert (one.batch, one.latent_shape) == (1, (1, 4, 3, 4, 6))
     assert (one.denoised == 2).all() and (one.noise == 12).all() and (one.final == 2).all()
+    assert one.held is not None
+    assert (one.held.latent == 22).all() and one.held.mask.tolist() == [[[[[2.0]]]]]

@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2flow_core.latent.flow import low_res_sigma, noise_estimate, renoise, shifted_sigmas
+from s2flow_core.latent.held_latent import HeldLatent
 from s2flow_core.trajectory.recorder import TrajectoryRecorder
 from s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
-from s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
+from s2flow_core.transition.upsample import (
+    clean_estimate,
+    recorded_scale,
+    require_recorded_steps,
+    step_noise,
+    tail_sigmas,
+)
 
 STEPS, LOW_H, LOW_W = 10, 30, 52
 
@@ -56,6 +63,28 @@ def test_tail_sigmas(steps_left: int, scale: float):
 
 def test_final_estimate_is_the_finished_video():
     assert torch.equal(clean_estimate(TRAJECTORY, 3, "final"), TRAJECTORY.final)
+
+
+@pytest.mark.parametrize("source", ["step", "final"])
+def test_what_a_mask_held_stands_in_the_estimate_as_it_was_given(source: str):
+    mask = torch.ones(1, 1, 3, LOW_H, LOW_W)
+    mask[:, :, 0] = 0
+    start = torch.full(TRAJECTORY.latent_shape, 7.0)
+    held = dataclasses.replace(TRAJECTORY, held=HeldLatent(start, mask))
+    clean = clean_estimate(held, 3, source)
+    assert (clean[:, :, 0] == 7).all()
+    assert torch.equal(clean[:, :, 1:], clean_estimate(TRAJECTORY, 3, source)[:, :, 1:])
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_steps_are_told_by_the_record_they_answer_to(matched: bool):
+    sigmas = tail_sigmas(SIGMAS, 4, "snr_matched" if matched else "literal", 2.0)
+    assert recorded_scale(sigmas, SIGMAS, 2.0) == (2.0 if matched else 1.0)
+    require_recorded_steps(sigmas, SIGMAS, 2.0)
+    between = (sigmas[:-1] + sigmas[1:]) / 2
+    assert recorded_scale(torch.cat([between, sigmas[-1:]]), SIGMAS, 2.0) == 1.0
+    with pytest.raises(ValueError, match="The 3 steps of the High-Res Sampler are not the last steps"):
+        require_recorded_steps(between, SIGMAS, 2.0)
 
 
 @pytest.mark.parametrize("steps_left", [0, -1, STEPS + 1])
