@@ -1,13 +1,19 @@
-"""What all tests share: the repository on sys.path, the running ComfyUI, and no import of the pack itself."""
+"""What all tests share: the repository on sys.path, one thread, marks by folder, the running ComfyUI."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+# Tensors of tests are too small for two threads: their waiting costs more than it saves. Set before torch is
+# imported, and as a variable, so that the processes that tests start obey it as well.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
@@ -25,3 +31,12 @@ class PackFolderIsNoTestPackage:
 def pytest_configure(config: pytest.Config) -> None:
     # Hooks of this file itself are not asked about folders above it; those of a plugin are.
     config.pluginmanager.register(PackFolderIsNoTestPackage())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of tests/host and tests/browser, so that `-m` can leave them out."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0]
+        if folder in ("host", "browser"):
+            item.add_marker(folder)
