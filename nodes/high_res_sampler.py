@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 
 class S2FlowHighResSampler(io.ComfyNode):
+    """The large video: the steps that are left, faster by windows and more exact by the small run."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -30,6 +30,8 @@ PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
 
 class S2FlowLowResSampler(io.ComfyNode):
+    """The small video, and the record of its run that everything at the large size is made from."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -13,6 +13,8 @@ from .host.sampling.high_res import FlowSettings, flow_sampler
 
 
 class S2FlowSolver(io.ComfyNode):
+    """The solver alone, for core's SamplerCustomAdvanced."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
