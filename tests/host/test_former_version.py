@@ -1,4 +1,4 @@
-"""What artists saved with version 0.1.0, before the files moved, still loads, runs and gives the same video."""
+"""What artists saved with version 0.1.0 still loads, runs and gives the same video."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_the_embedding_is_another_only_within_a_pass(graph, record, monkeypatch)
 
 def test_an_unknown_family_is_told_what_to_leave_out(graph, record, monkeypatch):
     """Even where a mode was asked for by name and nothing but positions is to change."""
-    for room in ("nodes.high_res_sampler", "nodes.host.model.checks"):
+    for room in ("nodes.host.attention.for_high_res", "nodes.host.model.checks"):
         monkeypatch.setattr(graph.modules.pack(room), "family_of", lambda model: None)
     trajectory = dataclasses.replace(
         record[0], model=graph.modules.pack("nodes.host.model.checks").identity_of(graph.guider.model_patcher)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.samplers
 from torch import Tensor
 
 from ....s2flow_core.latent.flow import velocity
@@ -69,6 +70,11 @@ def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> Sampl
         return FlowRun(settings, trajectory, sigmas)
 
     return whole_runs(new_run)
+
+
+def solver_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> comfy.samplers.KSAMPLER:
+    """The same as a SAMPLER of ComfyUI."""
+    return comfy.samplers.KSAMPLER(flow_sampler(settings, trajectory))
 
 
 def require_model_of_record(model: Any, trajectory: Trajectory | None) -> None:

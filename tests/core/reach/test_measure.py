@@ -41,8 +41,8 @@ def test_reach_in_pieces_is_the_same(monkeypatch):
     rows = sample_query_rows(grid, 20, 0)
     whole = measure_reach(q, k, grid, rows)
     for most in (1, grid.tokens * 7, grid.tokens * 45):
-        monkeypatch.setattr(measure, "_LEAST_LOGITS", most)
-        monkeypatch.setattr(measure, "_MOST_LOGITS", most)
+        monkeypatch.setattr(measure, "LEAST_LOGITS", most)
+        monkeypatch.setattr(measure, "MOST_LOGITS", most)
         assert torch.allclose(measure_reach(q, k, grid, rows), whole, atol=1e-6)
 
 
