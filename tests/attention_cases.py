@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from s2flow_core.attention.call import VisitedKeys
-from s2flow_core.attention.window_attention import window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.windows.grid import TokenGrid
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 1e-2}
@@ -94,13 +95,9 @@ def compute(case: Case, backend: str, tail: bool = False, stats: VisitedKeys | N
         q,
         k,
         v,
-        case.grid,
-        torch.tensor(case.extents),
-        prefix=case.prefix,
-        suffix=case.suffix,
-        key_mask=case.key_mask()[0],
+        VideoSequence(case.grid, prefix=case.prefix, suffix=case.suffix, key_mask=case.key_mask()[0]),
+        HeadWindows(torch.tensor(case.extents), tail=tail),
         backend=backend,
-        tail=tail,
         stats=stats,
     )
 

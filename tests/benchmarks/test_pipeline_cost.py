@@ -21,6 +21,7 @@ from benchmarks.pipeline.cost import (
 )
 from benchmarks.pipeline.tables import problems_of
 from benchmarks.pipeline.timed_layers import measure
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.reach import measure as reach_measure
 from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
@@ -120,6 +121,6 @@ def test_memory_of_a_capture_is_what_measuring_a_piece_takes(monkeypatch):
     monkeypatch.setattr(reach_measure, "MOST_LOGITS", piece)
     q, k, v = (torch.randn(1, model.heads, grid.tokens, 16) for _ in range(3))
     with LiveMemory() as memory:
-        measure_reach_and_error(q, k, v, grid, sample_query_rows(grid, plan.rows, 0))
+        measure_reach_and_error(q, k, v, VideoSequence(grid), sample_query_rows(grid, plan.rows, 0))
     (promised,) = (size for part, size in memory_parts(model, plan).items() if "capture" in part)
     assert memory.peak / piece == pytest.approx(promised / most, rel=0.1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from setup.arrows import check_arrows
 from setup.places import ROOT
 
-pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="import-linter needs Python 3.11")
 FOLDERS = ("nodes", "s2flow_core", "demo", "training", "benchmarks", "comfyui_runner", "setup")
 
 

@@ -10,6 +10,8 @@ from einops import rearrange
 from torch import Tensor
 
 from ....s2flow_core.attention.call import InstalledAttention
+from ....s2flow_core.attention.sequence import VideoSequence
+from ....s2flow_core.windows.grid import TokenGrid
 from ..families.family import TokenLayout
 from .forward_pass import ForwardPass
 
@@ -28,6 +30,10 @@ class SelfAttentionCall:
     positive: slice | None  # the part of the batch that belongs to the positive condition
     installed: InstalledAttention | None = None  # what computes the call if nobody answers it
     frames: tuple[int, ...] | None = None  # of the slice under context windows, None for the whole video
+
+    def sequence(self, grid: TokenGrid) -> VideoSequence:
+        """Its tokens as the core takes them; grid: the video's tokens and tiles."""
+        return VideoSequence(grid, self.layout.prefix, self.layout.suffix, self.mask)
 
 
 @dataclass(frozen=True)

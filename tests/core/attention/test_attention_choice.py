@@ -11,7 +11,8 @@ from s2flow_core.attention import choice
 from s2flow_core.attention.call import AttentionCall, InstalledAttention, VisitedKeys
 from s2flow_core.attention.choice import choose_backend, measured_choices
 from s2flow_core.attention.errors import WindowsCannotWin
-from s2flow_core.attention.window_attention import window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.windows.grid import TokenGrid
 
 
@@ -144,11 +145,16 @@ def test_a_call_that_windows_cannot_win_goes_back_to_the_installed_attention():
     whole, half = (torch.tensor([extent] * 2) for extent in ((5, 4, 4), (5, 4, 2)))
     stats = VisitedKeys()
     with pytest.raises(WindowsCannotWin, match="Every window is the whole video"):
-        window_attention(q, k, v, grid, whole, installed=installed, stats=stats)
+        window_attention(q, k, v, VideoSequence(grid), HeadWindows(whole), installed=installed, stats=stats)
     assert stats.possible == 0
     # Without it, and where windows win, the core computes the call.
-    assert window_attention(q, k, v, grid, whole).shape == q.shape
-    assert window_attention(q, k, v, grid, half, installed=installed).shape == q.shape
+    assert window_attention(q, k, v, VideoSequence(grid), HeadWindows(whole)).shape == q.shape
+    assert (
+        window_attention(q, k, v, VideoSequence(grid), HeadWindows(half), installed=installed).shape
+        == q.shape
+    )
     # Dense by hand is torch's own attention, whatever is installed.
-    by_hand = window_attention(q, k, v, grid, half, installed=installed, backend="dense")
-    assert torch.equal(by_hand, window_attention(q, k, v, grid, whole))
+    by_hand = window_attention(
+        q, k, v, VideoSequence(grid), HeadWindows(half), installed=installed, backend="dense"
+    )
+    assert torch.equal(by_hand, window_attention(q, k, v, VideoSequence(grid), HeadWindows(whole)))

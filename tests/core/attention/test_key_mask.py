@@ -10,7 +10,8 @@ from torch import Tensor
 
 from s2flow_core.attention.errors import WindowsNotApplicable
 from s2flow_core.attention.key_mask import key_bias
-from s2flow_core.attention.window_attention import window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.windows.grid import TokenGrid
 
 
@@ -22,7 +23,9 @@ def test_a_mask_of_the_lowest_finite_number_hides_keys(dtype):
     mask = torch.zeros(1, 1, 1, grid.tokens + 6)
     mask[..., -3:] = -torch.finfo(torch.float32).max
     extents = torch.tensor([[1, 2, 1]])
-    out = window_attention(q, k, v, grid, extents, suffix=6, key_mask=mask, backend="torch_boxes")
+    out = window_attention(
+        q, k, v, VideoSequence(grid, suffix=6, key_mask=mask), HeadWindows(extents), backend="torch_boxes"
+    )
     bias = torch.zeros(1, grid.tokens + 6)
     bias[:, -3:] = -torch.inf
     expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), bias=bias)
@@ -55,9 +58,13 @@ def test_masks_are_reduced_to_keys_or_refused(mask: Tensor, applicable: bool):
     extents = torch.ones(3, 3, dtype=torch.int32)
     if not applicable:
         with pytest.raises(WindowsNotApplicable, match="mask"):
-            window_attention(q, k, v, grid, extents, key_mask=mask, backend="torch_boxes")
+            window_attention(
+                q, k, v, VideoSequence(grid, key_mask=mask), HeadWindows(extents), backend="torch_boxes"
+            )
         return
-    out = window_attention(q, k, v, grid, extents, key_mask=mask, backend="torch_boxes")
+    out = window_attention(
+        q, k, v, VideoSequence(grid, key_mask=mask), HeadWindows(extents), backend="torch_boxes"
+    )
     bias = mask if mask.ndim == 2 else mask.reshape(-1, 20) if mask.ndim == 1 else mask.flatten(1, -2)[:, 0]
     expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), bias=bias.expand(2, 20))
     assert relative_error(out, expected) <= 1e-5

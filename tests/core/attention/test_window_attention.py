@@ -12,7 +12,13 @@ from live_memory import LiveMemory
 
 from s2flow_core.attention.call import VisitedKeys
 from s2flow_core.attention.errors import BackendRefused, WindowsNotApplicable
-from s2flow_core.attention.window_attention import attention_density, count_visited_keys, window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import (
+    HeadWindows,
+    attention_density,
+    count_visited_keys,
+    window_attention,
+)
 from s2flow_core.windows.grid import TokenGrid
 
 
@@ -48,7 +54,14 @@ def test_every_query_hidden_from_everything_gets_zeros():
     keep = torch.zeros(2, grid.tokens, dtype=torch.bool)
     keep[1] = True
     for backend in ("torch_boxes", "dense"):
-        out = window_attention(q, k, v, grid, torch.tensor([[1, 1, 1]]), key_mask=keep, backend=backend)
+        out = window_attention(
+            q,
+            k,
+            v,
+            VideoSequence(grid, key_mask=keep),
+            HeadWindows(torch.tensor([[1, 1, 1]])),
+            backend=backend,
+        )
         assert (out[0] == 0).all() and out[1].abs().sum() > 0
 
 
@@ -69,7 +82,14 @@ def test_a_mask_is_never_written_out_for_every_query(backend, monkeypatch):
     monkeypatch.setattr(F, "scaled_dot_product_attention", noted)
     extents = torch.tensor([[1, 2, 1], [3, 1, 2]])
     with LiveMemory() as memory:
-        window_attention(q, k, v, grid, extents, suffix=7, key_mask=mask, backend=backend, tail=True)
+        window_attention(
+            q,
+            k,
+            v,
+            VideoSequence(grid, suffix=7, key_mask=mask),
+            HeadWindows(extents, tail=True),
+            backend=backend,
+        )
     assert set(rows) - {None} == {1}
     assert memory.largest < grid.tokens**2
 
@@ -78,7 +98,9 @@ def test_scale_is_obeyed():
     grid = TokenGrid((2, 4, 4), (1, 2, 2))
     q, k, v = (torch.randn(1, 1, grid.tokens, 64) for _ in range(3))
     extents = torch.tensor([[1, 2, 1]])
-    out = window_attention(q, k, v, grid, extents, scale=0.5, backend="torch_boxes")
+    out = window_attention(
+        q, k, v, VideoSequence(grid, scale=0.5), HeadWindows(extents), backend="torch_boxes"
+    )
     expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), scale=0.5)
     assert relative_error(out, expected) <= 1e-5
 
@@ -89,13 +111,15 @@ def test_calls_that_cannot_be_windowed_say_why():
     ones = torch.ones(2, 3, dtype=torch.int32)
     with pytest.raises(WindowsNotApplicable, match="21 tokens"):
         longer = torch.randn(1, 2, 21, 64)
-        window_attention(longer, longer, longer, grid, ones)
+        window_attention(longer, longer, longer, VideoSequence(grid), HeadWindows(ones))
     with pytest.raises(WindowsNotApplicable, match="self-attention"):
-        window_attention(q, torch.randn(1, 2, 7, 64), torch.randn(1, 2, 7, 64), grid, ones)
+        window_attention(
+            q, torch.randn(1, 2, 7, 64), torch.randn(1, 2, 7, 64), VideoSequence(grid), HeadWindows(ones)
+        )
     with pytest.raises(WindowsNotApplicable, match="3 heads"):
-        window_attention(q, q, q, grid, torch.ones(3, 3, dtype=torch.int32))
+        window_attention(q, q, q, VideoSequence(grid), HeadWindows(torch.ones(3, 3, dtype=torch.int32)))
     with pytest.raises(WindowsNotApplicable, match="larger than the grid"):
-        window_attention(q, q, q, grid, ones * 4)
+        window_attention(q, q, q, VideoSequence(grid), HeadWindows(ones * 4))
 
 
 def test_a_backend_picked_by_hand_runs_or_says_why_not():
@@ -103,6 +127,6 @@ def test_a_backend_picked_by_hand_runs_or_says_why_not():
     q = torch.randn(1, 1, 16, 64)
     one = torch.ones(1, 3, dtype=torch.int32)
     with pytest.raises(BackendRefused, match="choose auto, dense, torch_boxes, triton_windows"):
-        window_attention(q, q, q, grid, one, backend="fastest")
+        window_attention(q, q, q, VideoSequence(grid), HeadWindows(one), backend="fastest")
     with pytest.raises(BackendRefused, match="'triton_windows' cannot be used: it runs on cuda"):
-        window_attention(q, q, q, grid, one, backend="triton_windows")
+        window_attention(q, q, q, VideoSequence(grid), HeadWindows(one), backend="triton_windows")

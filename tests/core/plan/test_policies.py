@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from random_plans import LARGE, SMALL, plan, random_record
 from structured_attention import HEADS, queries_and_keys
 
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import attention_density
 from s2flow_core.plan.policies import POLICIES, plan_windows
 from s2flow_core.plan.window_plan import WindowPlan
@@ -87,7 +88,7 @@ def test_error_leaves_no_more_output_error_than_paper_at_no_more_density(seed, g
 
 def test_budget_gains_where_heads_differ():
     q, k = queries_and_keys(SMALL.shape)
-    mass = measure_reach(q, k, SMALL, sample_query_rows(SMALL, 256, 0), scale=1.0)
+    mass = measure_reach(q, k, VideoSequence(SMALL, scale=1.0), sample_query_rows(SMALL, 256, 0))
     record = AttentionReach(mass[None, None].half(), SMALL.shape, SMALL.tile)
     for density in (0.25, 0.5):
         gain = (
@@ -100,8 +101,8 @@ def test_error_policy_works_on_a_measured_record():
     q, k = queries_and_keys(SMALL.shape)
     v = torch.randn(1, len(HEADS), SMALL.tokens, 16) * torch.linspace(0.1, 2.0, len(HEADS))[:, None, None]
     rows = sample_query_rows(SMALL, 128, 0)
-    mass = measure_reach(q, k, SMALL, rows, scale=1.0)[None, None].half()
-    error = measure_reach_and_error(q, k, v, SMALL, rows, scale=1.0)[1][None, None].half()
+    mass = measure_reach(q, k, VideoSequence(SMALL, scale=1.0), rows)[None, None].half()
+    error = measure_reach_and_error(q, k, v, VideoSequence(SMALL, scale=1.0), rows)[1][None, None].half()
     record = AttentionReach(mass, SMALL.shape, SMALL.tile, error)
     errors = {policy: output_error(plan(record, 0.4, policy), record, 0) for policy in POLICIES}
     assert errors["error"] < errors["budget"] and errors["error"] < errors["paper"]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from structured_attention import queries_and_keys
 from token_grids import every_extent, grids
 
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.reach import measure
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.rows import sample_query_rows
@@ -25,7 +26,7 @@ def test_reach_of_every_extent_is_the_mass_in_its_box(grid, batch, prefix, suffi
     rows = sample_query_rows(grid, 9, seed)
     keep = torch.rand(batch, tokens) > 0.3 if masked else torch.ones(batch, tokens, dtype=torch.bool)
     keep[:, prefix] = True
-    reach = measure_reach(q, k, grid, rows, prefix, suffix, keep if masked else None)
+    reach = measure_reach(q, k, VideoSequence(grid, prefix, suffix, keep if masked else None), rows)
     video = slice(prefix, prefix + grid.tokens)
     logits = q[:, :, video][:, :, rows].double() @ k[:, :, video].double().transpose(-1, -2) / 4.0
     weights = logits.masked_fill(~keep[:, None, None, video], -torch.inf).softmax(-1)
@@ -39,19 +40,19 @@ def test_reach_in_pieces_is_the_same(monkeypatch):
     grid = TokenGrid((3, 6, 6), (1, 2, 2))
     q, k = (torch.randn(2, 3, grid.tokens, 16) for _ in range(2))
     rows = sample_query_rows(grid, 20, 0)
-    whole = measure_reach(q, k, grid, rows)
+    whole = measure_reach(q, k, VideoSequence(grid), rows)
     for most in (1, grid.tokens * 7, grid.tokens * 45):
         monkeypatch.setattr(measure, "LEAST_LOGITS", most)
         monkeypatch.setattr(measure, "MOST_LOGITS", most)
-        assert torch.allclose(measure_reach(q, k, grid, rows), whole, atol=1e-6)
+        assert torch.allclose(measure_reach(q, k, VideoSequence(grid), rows), whole, atol=1e-6)
 
 
 def test_256_rows_stand_for_all():
     grid = TokenGrid((6, 20, 24), (2, 4, 4))
     q, k = queries_and_keys(grid.shape)
-    exact = measure_reach(q, k, grid, torch.arange(grid.tokens), scale=1.0)
+    exact = measure_reach(q, k, VideoSequence(grid, scale=1.0), torch.arange(grid.tokens))
     for seed in range(3):
-        sampled = measure_reach(q, k, grid, sample_query_rows(grid, 256, seed), scale=1.0)
+        sampled = measure_reach(q, k, VideoSequence(grid, scale=1.0), sample_query_rows(grid, 256, seed))
         assert (sampled - exact).abs().mean() <= 0.02
         assert (sampled - exact).abs().max() <= 0.06
 
@@ -80,4 +81,4 @@ def test_a_call_of_another_length_is_refused():
     grid = TokenGrid((1, 4, 4))
     q = torch.zeros(1, 1, 20, 8)
     with pytest.raises(ValueError, match=r"20 tokens are not 1 \+ 16 \+ 2"):
-        measure_reach(q, q, grid, torch.arange(4), prefix=1, suffix=2)
+        measure_reach(q, q, VideoSequence(grid, prefix=1, suffix=2), torch.arange(4))

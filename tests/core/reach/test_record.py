@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from structured_attention import queries_and_keys
 from token_grids import every_extent, grids
 
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.record import AttentionReach
 from s2flow_core.windows.extents import axis_shares, extent_shares
@@ -52,10 +53,10 @@ def test_windows_of_the_large_grid_are_foreseen_from_the_small_one():
     """The same heads at 5x8x8 and 5x16x16 tokens: coverage looked up by share agrees with the real one."""
     small, large = TokenGrid((5, 8, 8), choose_reach_tile((5, 8, 8))), TokenGrid((5, 16, 16), (1, 4, 4))
     q, k = queries_and_keys(small.shape, content=0.0)
-    mass = measure_reach(q, k, small, torch.arange(small.tokens), scale=1.0)
+    mass = measure_reach(q, k, VideoSequence(small, scale=1.0), torch.arange(small.tokens))
     record = AttentionReach(mass[None, None].half(), small.shape, small.tile)
     q, k = queries_and_keys(large.shape, content=0.0)
-    real = measure_reach(q, k, large, torch.arange(large.tokens), scale=1.0)
+    real = measure_reach(q, k, VideoSequence(large, scale=1.0), torch.arange(large.tokens))
     foreseen = record.coverage_table(0, axis_shares(large))[0]
     assert (foreseen - real).abs().mean() <= 0.03
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from query_rows import some_rows
 from triton_interpreter import IN_INTERPRETER, needs_triton, only_in_interpreter, pass_in_interpreter
 
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.kernels.launch_table import Launch
 from s2flow_core.reach import measure, output_error
 from s2flow_core.reach.measure import measure_reach
@@ -56,13 +57,15 @@ def test_kernel_measures_the_same_reach_and_error(shape, tile, dim, dtype, text,
         mask = torch.randn(1, tokens).masked_fill(torch.rand(1, tokens) > 0.7, -torch.inf)
         mask[:, text[0]] = 0.0
     rows = sample_query_rows(grid, 21, seed)
-    expected = measure_reach(q, k, grid, rows, *text, key_mask=mask)
-    reach_and_error = measure_reach_and_error(q, k, v, grid, rows, *text, key_mask=mask)
+    expected = measure_reach(q, k, VideoSequence(grid, *text, key_mask=mask), rows)
+    reach_and_error = measure_reach_and_error(q, k, v, VideoSequence(grid, *text, key_mask=mask), rows)
     with pytest.MonkeyPatch.context() as patch:
         for module in (measure, output_error):
             patch.setattr(module, "choose_tile_sums", lambda *_: (by_kernel(launch), grid.tile_count))
-        measured = measure_reach(q, k, grid, rows, *text, key_mask=mask)
-        measured_with_error = measure_reach_and_error(q, k, v, grid, rows, *text, key_mask=mask)
+        measured = measure_reach(q, k, VideoSequence(grid, *text, key_mask=mask), rows)
+        measured_with_error = measure_reach_and_error(
+            q, k, v, VideoSequence(grid, *text, key_mask=mask), rows
+        )
     assert torch.allclose(measured, expected, atol=1e-5)
     assert torch.allclose(measured_with_error[0], reach_and_error[0], atol=1e-5)
     # The kernel weighs the values in the model's precision.

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from live_memory import LiveMemory
 
 from s2flow_core.attention.backends import torch_boxes
-from s2flow_core.attention.window_attention import window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.windows.grid import TokenGrid
 
 
@@ -49,7 +50,14 @@ def test_windows_beside_masked_text_copy_little(monkeypatch):
     monkeypatch.setitem(torch_boxes._MOST_KEY_ELEMENTS, "cpu", k.numel() // 10)
     extents = torch.tensor([[1, 3, 3], [3, 2, 2]] * (heads // 2))
     with LiveMemory() as memory:
-        window_attention(q, k, v, grid, extents, suffix=7, key_mask=mask, backend="torch_boxes", tail=True)
+        window_attention(
+            q,
+            k,
+            v,
+            VideoSequence(grid, suffix=7, key_mask=mask),
+            HeadWindows(extents, tail=True),
+            backend="torch_boxes",
+        )
     output = q.numel() * q.element_size()
     assert memory.peak - output < 0.6 * output
 
@@ -84,6 +92,6 @@ def test_addresses_beyond_two_to_the_31_are_right(strides):
     for x in (q, k, v):
         x.copy_(torch.randn(x.shape))
     extents = torch.tensor([[1, 2, 2]])
-    out = window_attention(q, k, v, grid, extents, backend="torch_boxes")
+    out = window_attention(q, k, v, VideoSequence(grid), HeadWindows(extents), backend="torch_boxes")
     expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist())
     assert relative_error(out, expected) <= TOLERANCE[torch.float16]
