@@ -29,8 +29,8 @@ def measure_reach_and_error(
 ) -> tuple[Tensor, Tensor]:
     """`measure_reach` and, from the same logits, the squared output error of every window.
 
-    Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). Returns two tensors (heads, nT,
-    nH, nW) float32. The error is in units of the layer's output, and the text takes part in it, as it does in
+    Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). Returns two tensors
+    (heads, nT, nH, nW) float32. The error is in units of the layer's output, and the text takes part in it, as it does in
     the windowed attention. The error of a head is mean ‖windowed output - full output‖² over batch and rows,
     divided by the mean ‖full output‖² of the layer's heads: so heads of one layer add up, and layers can be
     compared. The norms are estimated from 8 random Gaussian projections of the values, equal in every call
