@@ -35,8 +35,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of tests/host and tests/browser, so that `-m` can leave them out."""
+    """Marks the tests of tests/host and tests/browser, so that `-m` can leave them out.
+
+    Where two processes share the tests (`-n 2 --dist loadgroup`), the tests of a file stay together, because
+    they share fixtures, and so do all that talk to the running ComfyUI, because it is started once.
+    """
+    with_server = {item.path for item in items if "comfyui_server" in getattr(item, "fixturenames", ())}
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("host", "browser"):
             item.add_marker(folder)
+        group = "server" if item.path in with_server else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
