@@ -103,10 +103,8 @@ def compute(case: Case, backend: str, tail: bool = False, stats: VisitedKeys | N
 
 
 def reference(case: Case, tail: bool = False) -> Tensor:
-    bias = case.key_mask()[1]
-    return naive.attention(
-        *case.tensors(), case.grid.shape, case.grid.tile, case.extents, case.prefix, bias, tail=tail
-    )
+    boxes = naive.Boxes(case.grid.shape, case.grid.tile, case.extents, tail)
+    return naive.attention(*case.tensors(), boxes, case.prefix, case.key_mask()[1])
 
 
 def relative_error(result: Tensor, expected: Tensor) -> float:

@@ -28,7 +28,7 @@ def test_a_mask_of_the_lowest_finite_number_hides_keys(dtype):
     )
     bias = torch.zeros(1, grid.tokens + 6)
     bias[:, -3:] = -torch.inf
-    expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), bias=bias)
+    expected = naive.attention(q, k, v, naive.Boxes(grid.shape, grid.tile, extents.tolist()), bias=bias)
     assert relative_error(out, expected) <= TOLERANCE[dtype]
 
 
@@ -66,7 +66,9 @@ def test_masks_are_reduced_to_keys_or_refused(mask: Tensor, applicable: bool):
         q, k, v, VideoSequence(grid, key_mask=mask), HeadWindows(extents), backend="torch_boxes"
     )
     bias = mask if mask.ndim == 2 else mask.reshape(-1, 20) if mask.ndim == 1 else mask.flatten(1, -2)[:, 0]
-    expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), bias=bias.expand(2, 20))
+    expected = naive.attention(
+        q, k, v, naive.Boxes(grid.shape, grid.tile, extents.tolist()), bias=bias.expand(2, 20)
+    )
     assert relative_error(out, expected) <= 1e-5
 
 

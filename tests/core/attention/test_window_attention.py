@@ -101,7 +101,7 @@ def test_scale_is_obeyed():
     out = window_attention(
         q, k, v, VideoSequence(grid, scale=0.5), HeadWindows(extents), backend="torch_boxes"
     )
-    expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist(), scale=0.5)
+    expected = naive.attention(q, k, v, naive.Boxes(grid.shape, grid.tile, extents.tolist()), scale=0.5)
     assert relative_error(out, expected) <= 1e-5
 
 

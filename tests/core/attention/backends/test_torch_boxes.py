@@ -93,5 +93,5 @@ def test_addresses_beyond_two_to_the_31_are_right(strides):
         x.copy_(torch.randn(x.shape))
     extents = torch.tensor([[1, 2, 2]])
     out = window_attention(q, k, v, VideoSequence(grid), HeadWindows(extents), backend="torch_boxes")
-    expected = naive.attention(q, k, v, grid.shape, grid.tile, extents.tolist())
+    expected = naive.attention(q, k, v, naive.Boxes(grid.shape, grid.tile, extents.tolist()))
     assert relative_error(out, expected) <= TOLERANCE[torch.float16]
