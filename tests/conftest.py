@@ -1,16 +1,11 @@
-"""What all tests share: the repository on sys.path, one thread, marks by folder, the running ComfyUI."""
+"""What all tests share: the repository on sys.path, marks by folder, the running ComfyUI."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
-
-# Tensors of tests are too small for two threads: their waiting costs more than it saves. Set before torch is
-# imported, and as a variable, so that the processes that tests start obey it as well.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
