@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two workers, each with two threads, would fight for two cores. Set before torch is imported, and as a
+    # variable, so that the processes that tests start obey it as well.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
