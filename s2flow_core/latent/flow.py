@@ -100,3 +100,13 @@ SNR_MODES = ("literal", "snr_matched")
 
 SAME_SIGMA = 1e-5
 """σ this close are one: schedules are float32, and the closest steps of a real one lie 100 times further."""
+
+
+def boundary_sigma(sigma: float) -> float:
+    """What steps are compared with (σ >= it is before the boundary) for a σ that an artist typed.
+
+    A schedule that holds the boundary comes out of float32 a little beside it (.9 as .89999998, .875 as
+    .87499994), so it lies below what was typed by as much as one σ may differ from itself; and it is a
+    float32, so that who compares tensors and who compares numbers find the same steps.
+    """
+    return float(torch.tensor(sigma - SAME_SIGMA, dtype=torch.float32))

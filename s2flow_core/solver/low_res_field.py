@@ -18,6 +18,16 @@ from .stencils import combine, derivative_weights, value_weights
 _KEPT = 6  # a solver looks one step ahead and two behind, an interpolation one more on either side
 
 
+def matched_switches(switch_sigmas: Sequence[float], snr_scale: float) -> list[float]:
+    """HR σ at which the LR run changed, for sigmas matched by `snr_scale` (1: as they are); falling as given.
+
+    A step's σ comes back from float32 and the match a little off, so each switch lies below it by as much as
+    one σ may differ from itself.
+    """
+    matched = snr_matched_sigma(torch.tensor(tuple(switch_sigmas), dtype=torch.float64), snr_scale)
+    return (matched - SAME_SIGMA).tolist()
+
+
 class LowResField:
     """Changes of the HR velocity as the LR record predicts them.
 

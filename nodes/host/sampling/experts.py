@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ....s2flow_core.latent.flow import boundary_sigma
 from ..model.checks import require_flow_model, require_video_latent
 from ..size.conditioning_size import check_conditioning_size
 
@@ -22,7 +23,9 @@ class Experts:
     @classmethod
     def of(cls, guider: Any, low_noise: Any | None, boundary: float) -> Experts:
         """From a sampler's inputs; boundary counts only with a second guider."""
-        return cls((guider,), None) if low_noise is None else cls((guider, low_noise), boundary)
+        if low_noise is None:
+            return cls((guider,), None)
+        return cls((guider, low_noise), boundary_sigma(boundary))
 
     def check(self, samples: Tensor, sampler: str) -> None:
         """Raises unless every guider's model and conditions can sample a latent (B, C, T, H, W).
