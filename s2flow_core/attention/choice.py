@@ -53,7 +53,11 @@ class Computes(Protocol):
     def run(self, call: AttentionCall) -> Tensor: ...
 
 
-_measured: dict[tuple, Choice] = {}
+Kind = tuple[object, ...]
+"""What tells calls apart that may be fastest in different ways."""
+
+_measured: dict[Kind, Choice] = {}
+"""The choices made by timing in this process."""
 
 
 def choose_backend(call: AttentionCall) -> Choice:
@@ -73,7 +77,7 @@ def choose_backend(call: AttentionCall) -> Choice:
     return _measured[kind]
 
 
-def measured_choices() -> dict[tuple, Choice]:
+def measured_choices() -> dict[Kind, Choice]:
     """The choices made by timing so far, by kind of call."""
     return dict(_measured)
 
@@ -100,7 +104,7 @@ def _dense_flops(call: AttentionCall) -> float:
     return 4.0 * math.prod(call.q.shape) * call.q.shape[2]
 
 
-def _kind(call: AttentionCall, density: float) -> tuple:
+def _kind(call: AttentionCall, density: float) -> Kind:
     """Calls of one kind are taken to rank the backends alike."""
     device = call.q.device
     return (
@@ -118,7 +122,7 @@ def _kind(call: AttentionCall, density: float) -> tuple:
 def _fastest(call: AttentionCall, able: list[Backend]) -> Choice:
     sample = _sample(call)
     rival: Computes = BACKENDS["dense"] if call.installed is None else call.installed
-    times = {}
+    times: dict[str, float] = {}
     for computes in (rival, *able):
         try:
             times[computes.name] = _seconds(computes, sample)

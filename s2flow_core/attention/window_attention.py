@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..windows.extents import axis_pairs
+from ..windows.extents import axis_pairs, extent_triples
 from ..windows.grid import TokenGrid, Triple
 from .call import AttentionCall, InstalledAttention, VisitedKeys
 from .choice import choose_backend
@@ -30,7 +30,7 @@ class HeadWindows:
             raise WindowsNotApplicable(
                 f"the windows are for {len(self.extents)} heads, and the model has {heads}"
             )
-        windows: tuple[Triple, ...] = tuple((t, h, w) for t, h, w in self.extents.tolist())
+        windows = extent_triples(self.extents)
         if any(not _fits(window, grid.tiles) for window in set(windows)):
             raise WindowsNotApplicable(f"a window is larger than the grid of {grid.tiles} tiles, or empty")
         return windows

@@ -7,6 +7,7 @@ models are shown the same start and the HR run refines the LR picture instead of
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -98,5 +99,7 @@ def _orthonormal_area_rows(small: int, large: int) -> Tensor:
     right = torch.minimum(edges[1:, None], cell + 1)
     left = torch.maximum(edges[:-1, None], cell)
     area = (right - left).clamp_min(0)  # (small, large), overlap of interval and cell
-    values, vectors = torch.linalg.eigh(area @ area.T)
+    values: Tensor  # (small,)
+    vectors: Tensor  # (small, small)
+    values, vectors = cast(Any, torch.linalg).eigh(area @ area.T)  # torch.linalg has no types
     return vectors @ (vectors / values.sqrt()).T @ area

@@ -57,7 +57,8 @@ def head_curves(value: Tensor, cost: Tensor) -> HeadCurves:
     order = cost.argsort(stable=True)
     worth = value.T[order]  # (windows, heads), cheapest first
     bounds = _level_ends(cost[order].double())
-    values, choices = [], []
+    values: list[Tensor] = []
+    choices: list[Tensor] = []
     for start, end in zip([0, *bounds[:-1]], bounds, strict=True):
         best = worth[start:end].max(dim=0)
         values.append(best.values)
@@ -74,7 +75,7 @@ def _level_ends(ascending: Tensor) -> list[int]:
     )
     ends = torch.searchsorted(ascending, wanted + _ROUNDING, right=True)
     ends[-1] = len(ascending)
-    return ends[ends > 0].unique().tolist()
+    return sorted({int(end) for end in ends if end > 0})
 
 
 def _level_at_best_price(curves: HeadCurves, limit: Tensor) -> Tensor:

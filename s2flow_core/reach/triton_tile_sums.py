@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch.nn.functional import pad
 
 from ..kernels.architecture import architecture_of
 from ..kernels.launch_table import Launch, reach_launch
-from ..kernels.tile_sums_kernel import tile_sums_kernel
+from ..kernels.tile_sums_kernel import tile_sums_programs
 from ..windows.grid import TokenGrid
 from .tile_sums import QueryRows, TileSums
 
@@ -47,15 +46,10 @@ def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) ->
     lse = torch.empty(heads, grid.tile_count, asked, device=k.device)
     means = torch.empty(heads, grid.tile_count, asked, channels, device=k.device)
     programs = (-(-asked // blocks.block_m) * grid.tile_count, heads)
+    bias = None if rows.bias is None else (rows.bias / rows.scale).contiguous()
     with torch.cuda.device_of(k):
-        kernel: Any = tile_sums_kernel[programs]
-        kernel(
-            rows.q.contiguous(),
-            k,
-            values,
-            None if rows.bias is None else (rows.bias / rows.scale).contiguous(),
-            lse,
-            means,
+        tile_sums_programs(programs)(
+            *(rows.q.contiguous(), k, values, bias, lse, means),
             *k.stride()[:2],
             grid.tokens,
             asked,

@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -17,7 +18,7 @@ def cosine_basis(size: int) -> Tensor:
     """Orthonormal DCT-II matrix (frequency, position), float64; row k has k half waves."""
     frequency = torch.arange(size, dtype=torch.float64)
     basis = torch.cos(math.pi / size * frequency[:, None] * (frequency[None] + 0.5))
-    return basis / basis.norm(dim=1, keepdim=True)
+    return F.normalize(basis, dim=1)
 
 
 def low_pass(latent: Tensor, cutoff: float, order: int = 4) -> Tensor:

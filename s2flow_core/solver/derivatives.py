@@ -170,7 +170,11 @@ def _backward(view: StepView, order: int) -> tuple[Tensor, Tensor]:
     return combine(first, values), combine(second, values)
 
 
-def _make_source(name: str, field: LowResField | None) -> DerivativeSource:
+def make_source(name: str, field: LowResField | None) -> DerivativeSource:
+    """The source of that name, one of SOURCES; field: the LR record, if there is one.
+
+    Raises ValueError for another name, and for "low_res" without a record.
+    """
     if name == "none":
         return NoDerivative()
     if name == "low_res":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..latent.flow import velocity
-from .derivatives import Node, NoDerivative, StepView, _make_source
+from .derivatives import Node, NoDerivative, StepView, make_source
 from .low_res_field import LowResField
 
 ORDERS = (1, 2, 3)
@@ -52,7 +52,7 @@ class FlowSolver:
         if order not in ORDERS:
             raise ValueError(f"The solver's order is {order}; choose 1 (Euler), 2 or 3.")
         self._order = order
-        self._source = NoDerivative() if order == 1 else _make_source(source, field)
+        self._source = NoDerivative() if order == 1 else make_source(source, field)
         self._switch = switch_sigma
         self._past: list[Node] = []
 

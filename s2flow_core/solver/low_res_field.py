@@ -44,7 +44,7 @@ class LowResField:
                 f"The LR record holds {steps} estimates but {len(sigmas)} sigmas; "
                 "run the Low-Res Sampler again."
             )
-        self._sigmas: list[float] = snr_matched_sigma(sigmas[:steps].double(), snr_scale).tolist()
+        self._sigmas = [float(s) for s in snr_matched_sigma(sigmas[:steps].double(), snr_scale)]
         self._denoised = denoised
         self._upsample = upsample
         self._switches = tuple(switch_sigmas)

@@ -27,7 +27,7 @@ def step_changes(sigmas: Tensor, denoised: Tensor, switch_sigmas: Sequence[float
     the length of the step. Infinite where two earlier steps on the same side of every change of model or
     guidance (σ >= switch_sigma, or below it) do not exist.
     """
-    grid = sigmas.double().tolist()
+    grid = [float(sigma) for sigma in sigmas]
     steps = denoised.shape[0]
     changes = torch.full((steps,), math.inf)
     for i in range(2, steps):
@@ -50,7 +50,7 @@ def choose_skips(changes: Tensor, share: float) -> Tensor:
     if not 0 <= share <= _MOST_SKIPPED:
         raise ValueError(f"The share of steps to skip is {share}; choose 0 (off) to {_MOST_SKIPPED}.")
     steps = len(changes)
-    costs = changes.double().tolist()
+    costs = [float(change) for change in changes]
     allowed = [2 <= i < steps - 1 and math.isfinite(costs[i]) for i in range(steps)]
     wanted = round(share * steps)
     # Entry k: least cost and choice of k skips among the steps seen one and two steps ago.

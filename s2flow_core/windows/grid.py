@@ -105,7 +105,7 @@ class TokenGrid:
 
     def sum_tiles(self, x: Tensor) -> Tensor:
         """Sum over the tokens of each tile: (B, heads, tokens, dim) -> (B, heads, tile_count, dim)."""
-        return self.to_tiles(x).unflatten(2, (self.tile_count, self.tile_tokens)).sum(dim=3)
+        return torch.unflatten(self.to_tiles(x), 2, (self.tile_count, self.tile_tokens)).sum(dim=3)
 
     def slot_valid(self, device: torch.device | str | None = None) -> Tensor:
         """(tile_count, tile_tokens) bool: which slots of the tile order hold a token."""

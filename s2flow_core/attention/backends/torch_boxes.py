@@ -197,7 +197,7 @@ def _with_extra(boxes: Tensor, extra: Tensor | None, heads: slice) -> Tensor:
         return boxes.reshape(folded)
     inside = math.prod(sides)
     joined = boxes.new_empty(batch, some_heads, *groups, inside + extra.shape[2], dim)
-    joined[..., :inside, :].unflatten(-2, sides).copy_(boxes)
+    torch.unflatten(joined[..., :inside, :], -2, sides).copy_(boxes)
     joined[..., inside:, :] = extra[:, heads, None, None, None]
     return joined.view(folded)
 
