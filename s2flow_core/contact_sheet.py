@@ -10,7 +10,7 @@ from torch import Tensor
 from .latent.resample import resize_video
 
 _GAP = 8  # pixels between frames
-_PAPER = 0.12
+_PAPER = 0.12  # grey between frames, dark so that it does not outshine them
 
 
 def contact_sheet(clips: list[Tensor], columns: int = 4, frame_height: int = 192) -> Tensor:

@@ -33,7 +33,10 @@ _FLOPS_PER_CALL = 1e7
 """What one more call of torch's attention costs on a CPU core, expressed as arithmetic it could have done."""
 
 _CLEARLY_FASTER = 0.97
+"""Windows must take less than this part of dense's time: what is nearer may be the luck of one timing."""
+
 _DENSITY_BUCKETS = 20
+"""Densities within a twentieth are one kind: windows change from step to step, and each kind is timed."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,13 @@ class Computes(Protocol):
     """A backend, or the attention that is installed."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in the log and in a `Choice`."""
+        ...
 
-    def run(self, call: AttentionCall) -> Tensor: ...
+    def run(self, call: AttentionCall) -> Tensor:
+        """(B, heads, tokens, dim) of the call's attention, in q's dtype."""
+        ...
 
 
 Kind = tuple[object, ...]
@@ -61,7 +68,11 @@ _measured: dict[Kind, Choice] = {}
 
 
 def choose_backend(call: AttentionCall) -> Choice:
-    """What `auto` computes this call with; never something slower than dense."""
+    """What `auto` computes this call with: never something that was found slower than dense.
+
+    Where counting does not decide, the first call of a kind is timed with every backend that can compute it;
+    one that fails is logged and left out.
+    """
     density = mean_density(call.grid, call.extents)
     if density == 1.0:
         return Choice("dense", "Every window is the whole video.")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..windows.extents import extent_densities, extent_triples
 from ..windows.grid import TokenGrid
 
-_SHAPES_IN_REPORT = 3
+_SHAPES_IN_REPORT = 3  # what an artist reads at a glance
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,10 @@ class TileSums:
 
 
 def torch_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
-    """`TileSums` by their definition; holds heads x rows x tokens logits."""
+    """`TileSums` by their definition, for `rows` that look at the tokens of `grid` alone.
+
+    Holds heads x rows x tokens float32 logits.
+    """
     logits = (rows.q.float() * rows.scale) @ rows.k.float().transpose(1, 2)  # (heads, rows, tokens)
     if rows.bias is not None:
         logits += rows.bias

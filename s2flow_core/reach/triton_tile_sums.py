@@ -15,13 +15,22 @@ from ..windows.grid import TokenGrid
 from .tile_sums import QueryRows, TileSums
 
 _LOG2_E = math.log2(math.e)
+"""The kernel's sums are of powers of two."""
+
 _SMALLEST_BLOCK = 16
+"""Rows or columns that a tensor core multiplies at once, at least."""
+
 _DIMS = (64, 128)
+"""The head sizes of `REACH_LAUNCHES`."""
+
 _DTYPES = (torch.float16, torch.bfloat16)
 
 
 def refuses(queries: Tensor, grid: TokenGrid) -> str | None:
-    """Why the kernel cannot measure these queries, as a sentence; None if it can."""
+    """Why the kernel cannot measure these queries, as a sentence; None if it can.
+
+    queries: (..., dim); only device, dtype and dim matter. grid: the tokens and tiles of the video.
+    """
     architecture, dim, tile = architecture_of(queries.device), queries.shape[-1], grid.tile_tokens
     if reach_launch(architecture, dim) is None:
         return f"it is built for heads of {_DIMS} channels on known GPUs, not for {dim} on {architecture}."
@@ -33,7 +42,12 @@ def refuses(queries: Tensor, grid: TokenGrid) -> str | None:
 
 
 def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) -> TileSums:
-    """See `TileSums`. `launch` replaces the shipped configuration."""
+    """`TileSums` of heads x rows x tiles, without the rows' logits in memory.
+
+    rows: q (heads, rows, dim) and k (heads, tokens, dim) in half precision, values (heads, tokens, channels),
+    whose keys are the tokens of `grid`. launch: replaces the shipped configuration. Raises ValueError if
+    there is none for q's device and head size.
+    """
     heads, asked, dim = rows.q.shape
     launch = launch or reach_launch(architecture_of(rows.q.device), dim)
     if launch is None:

@@ -39,7 +39,8 @@ def align_low_frequencies(
 ) -> Tensor:
     """`D + α·LP(reference - D)`: the clean estimate with its coarse part drawn toward the LR estimate.
 
-    denoised, reference: (B, C, T, H, W) in one space, the reference upsampled. strength α: 0 (off) to 1.
+    denoised, reference: (B, C, T, H, W) in one space, the reference upsampled. strength α: 0 (off) to 1;
+    cutoff as in `low_pass`. Raises ValueError for a strength outside that range.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"The alignment strength is {strength}; choose 0 (off) to 1.")

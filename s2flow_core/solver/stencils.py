@@ -43,7 +43,7 @@ def value_weights(nodes: Sequence[float], at: float) -> list[float]:
 
 
 def combine(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """Weighted sum of tensors of one shape."""
+    """Weighted sum of tensors of one shape, which it has again; one weight per value, at least one."""
     total = values[0] * weights[0]
     for weight, value in zip(weights[1:], values[1:]):
         total = total + value * weight

@@ -20,6 +20,7 @@ from torch import Tensor
 from .grid import TokenGrid, Triple
 
 _ROUNDING = 1e-9
+"""Volumes are products of float64 shares; a window of exactly the density must not be lost to rounding."""
 
 
 def axis_starts(tiles: int, extent: int) -> list[int]:

@@ -19,7 +19,11 @@ from ..call import AttentionCall, attend_text
 from ..extra_keys import ExtraKeys, extra_keys
 
 _LOG2_E = math.log2(math.e)
+"""The kernel's softmax is in powers of two."""
+
 _SMALLEST_BLOCK = 16
+"""Rows that a tensor core multiplies at once, at least."""
+
 _MOST_TILES = 511
 """Per axis: what the nine bits of a packed place can number, less the one that means 'no tile'."""
 
@@ -59,7 +63,11 @@ def refuses(call: AttentionCall) -> str | None:
 
 
 def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
-    """(B, heads, tokens, dim) of windowed attention; `launch` replaces the shipped configuration."""
+    """(B, heads, tokens, dim) of windowed attention in q's dtype, for a call that `refuses` lets pass.
+
+    launch: replaces the shipped configuration. Raises ValueError if there is none for q's device and head
+    size.
+    """
     batch, heads, tokens, dim = call.q.shape
     launch = launch or window_launch(architecture_of(call.q.device), dim)
     if launch is None:
