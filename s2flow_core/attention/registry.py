@@ -6,6 +6,7 @@ The code of a backend is imported when it first runs: the pack loads where Trito
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -67,7 +68,7 @@ def _unloadable(module: str) -> str | None:
     return None
 
 
-def _listed(values: frozenset) -> str:
+def _listed(values: Iterable[object]) -> str:
     return ", ".join(sorted(str(value) for value in values))
 
 

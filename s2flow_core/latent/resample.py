@@ -18,7 +18,7 @@ def resize_latent(latent: Tensor, size: tuple[int, int], method: str = "bicubic"
 
     Shrinking is antialiased, except with "nearest". "bicubic" is Catmull-Rom (a = -1/2), third-order
     accurate and therefore the choice for LR estimates. For whole ratios "area" makes block means when
-    shrinking and repeats cells when growing.
+    shrinking and repeats cells when growing. Raises ValueError for another method or a side below 1.
     """
     if method not in METHODS:
         raise ValueError(f"Unknown resize method '{method}'; choose one of {', '.join(METHODS)}.")
@@ -45,7 +45,10 @@ def resize_video(pixels: Tensor, size: tuple[int, int], method: str = "bicubic")
 
 
 def check_finite(latent: Tensor, name: str) -> None:
-    """Raise a ValueError that names the input if the latent holds NaN or infinity."""
+    """Raise a ValueError that names the input if the latent, of any shape, holds NaN or infinity.
+
+    name: begins the message, such as "The denoised latent".
+    """
     broken = int((~torch.isfinite(latent)).sum())
     if broken:
         raise ValueError(

@@ -107,7 +107,10 @@ class Trajectory:
             )
 
     def check_continues(self, sigmas: Tensor, latent_shape: tuple[int, ...]) -> None:
-        """Raise a ValueError unless a run over these sigmas on this latent can be appended."""
+        """Raise a ValueError unless a run over these sigmas on this latent can be appended.
+
+        sigmas: (M+1,) of the run that follows; latent_shape: (B, C, T, H, W) of its latent.
+        """
         if self.finished:
             raise ValueError(
                 "The earlier trajectory already ran to sigma 0, so there is nothing to continue. Give its "
@@ -157,7 +160,10 @@ class Trajectory:
         )
 
     def followed_by(self, later: Trajectory) -> Trajectory:
-        """One record of this run and the run that continued it; without attention unless both have it."""
+        """One record of this run and the run that continued it; without attention unless both have it.
+
+        Raises ValueError if `later` does not continue this run, as `check_continues` says.
+        """
         self.check_continues(later.sigmas, later.latent_shape)
         return Trajectory(
             sigmas=torch.cat([self.sigmas[:-1], later.sigmas]),

@@ -8,17 +8,21 @@ from typing import Protocol
 
 # State, noise, clean estimate, model output for both prompts, and the solver's last two velocities.
 _LATENTS_ALIVE = 8
-_BYTES_PER_VALUE = 4
+_BYTES_PER_VALUE = 4  # float32, in which samplers keep their state
 
 
 class SizedVideo(Protocol):
     """Whatever has a latent shape and patches: a Trajectory, or a LatentVideo."""
 
     @property
-    def latent_shape(self) -> tuple[int, ...]: ...
+    def latent_shape(self) -> tuple[int, ...]:
+        """(B, C, T, H, W) of the latent, in cells."""
+        ...
 
     @property
-    def patch(self) -> tuple[int, int, int]: ...
+    def patch(self) -> tuple[int, int, int]:
+        """(T, H, W) cells that the model takes as one token."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def target_size(
 
     spatial_ratio: pixels per latent cell of the VAE. A scale is taken to the nearest size that the
     model's patches divide; a size in pixels must be valid as it is, or a ValueError names the nearest one.
+    Raises ValueError too for a scale below 1, and where neither is given.
     """
     low_h, low_w = video.latent_shape[-2:]
     if scale is not None:
@@ -109,7 +114,8 @@ def shrunk_size(
     """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
 
     size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
-    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one.
+    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one. So does a scale
+    that is not above 0 and at most 1.
     """
     if wanted is not None:
         return _exact_size(size, patch, pixels, wanted)
