@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ....s2flow_core.attention.call import VisitedKeys
 from ....s2flow_core.attention.errors import WindowsCannotWin, WindowsNotApplicable
 from ....s2flow_core.attention.window_attention import window_attention
 from ....s2flow_core.plan.window_plan import WindowPlan
@@ -62,6 +63,7 @@ class WindowedAttention(SelfAttentionHook):
         if step is None:
             self.fall_back(f"sigma {call.sigma:.3f} lies outside the recorded steps")
             return None
+        visited = VisitedKeys()
         try:
             out = window_attention(
                 call.q,
@@ -74,7 +76,7 @@ class WindowedAttention(SelfAttentionHook):
                 key_mask=call.mask,
                 backend=self.backend,
                 tail=self.plan.tail,
-                stats=self.visited,
+                stats=visited,
                 installed=call.installed,
             )
         except WindowsCannotWin:
@@ -82,7 +84,7 @@ class WindowedAttention(SelfAttentionHook):
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
             return None
-        self.run.served.add(call.layer)
+        self.run.serve(call.layer, visited)
         return out
 
 
