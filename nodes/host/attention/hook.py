@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
 from ..families.family import ModelFamily
-from ..model.context_windows import frames_of_slice
+from ..model.context_windows import frames_of_slice, without_lent_frames
 from .call import HostCall, SelfAttentionCall
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
 from .positions import SizeChange
@@ -128,10 +128,11 @@ class SelfAttentionHook:
         if "sigmas" not in options or "cond_or_uncond" not in options:
             self.fall_back("the sampler does not tell which sigma it is at")
             return None
+        layout = self.family.layout(model, latent, inputs)
         return ForwardPass(
             family=self.family,
             model=model,
-            layout=self.family.layout(model, latent, inputs),
+            layout=without_lent_frames(layout, self.family.patch(model), options),
             sigma=float(options["sigmas"].flatten()[0]),
             batch=latent.shape[0],
             conditions=len(options["cond_or_uncond"]),
