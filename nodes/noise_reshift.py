@@ -158,7 +158,7 @@ class S2FlowNoiseReshift(io.ComfyNode):
         kept = held_latent(latent, denoised)
         if kept is not None:
             result["noise_mask"] = kept.mask_at(small)
-        return io.NodeOutput(result, rest, ReadyNoise(noise, seed))
+        return io.NodeOutput(result, rest, ReadyNoise(noise, seed, of_video=noise_mode == "consistent"))
 
 
 def noise_of_run(model, denoised: Tensor, state: Tensor, sigmas: Tensor, k: int) -> Tensor:

@@ -178,7 +178,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         clean, noise = start.parts(large, patcher.model.process_latent_in)
         result = sample_guided(
             guider,
-            ReadyNoise(noise, seed),
+            ReadyNoise(noise, seed, of_video=mode != "renoise"),
             sigmas,
             {"samples": clean},
             flow_sampler(FlowSettings(order=1, source="none"), None),

@@ -140,4 +140,4 @@ class S2FlowUpsample(io.ComfyNode):
         latent = {"samples": enlarge(clean, size, vae, method, upscale_model)}
         if trajectory.held is not None:
             latent["noise_mask"] = trajectory.held.mask_at(size.latent_hw)
-        return io.NodeOutput(latent, sigmas, ReadyNoise(noise, seed))
+        return io.NodeOutput(latent, sigmas, ReadyNoise(noise, seed, of_video=noise_mode == "lr_consistent"))

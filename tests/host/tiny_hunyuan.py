@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "guidance_embed": True,
     "byt5": False,
     "meanflow": False,
+    "meanflow_sum": False,
     "use_cond_type_embedding": False,
     "vision_in_dim": None,
 }
@@ -58,12 +60,12 @@ PUBLISHED = [
 
 
 def hunyuan_weights(**changes: Any) -> State:
-    import comfy.ldm.hunyuan_video.model
     import comfy.ops
+    from comfy.ldm.hunyuan_video.model import HunyuanVideo, HunyuanVideoParams
 
-    model = comfy.ldm.hunyuan_video.model.HunyuanVideo(
-        **SETTINGS | changes, operations=comfy.ops.disable_weight_init, dtype=torch.float32
-    )
+    known = {field.name for field in fields(HunyuanVideoParams)}  # they differ between versions
+    settings = {name: value for name, value in (SETTINGS | changes).items() if name in known}
+    model = HunyuanVideo(**settings, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
     return random_weights(model, sharpened="query_norm.scale")
 
 

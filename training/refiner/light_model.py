@@ -27,6 +27,15 @@ class LoraLinear(nn.Module):
         self.lora_A = nn.Parameter(torch.randn(rank, layer.in_features) / layer.in_features**0.5)
         self.lora_B = nn.Parameter(torch.zeros(layer.out_features, rank))
 
+    @property
+    def weight(self) -> Tensor:
+        """Of the frozen layer: ComfyUI looks at it to choose how to compute."""
+        return self.layer.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.layer.bias
+
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x) + (x.to(self.lora_A.dtype) @ self.lora_A.T @ self.lora_B.T).to(x.dtype)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import torch
@@ -36,6 +37,8 @@ class AttentionCapture(SelfAttentionHook):
         self.steps: list[dict[int, Tensor]] = []
         self.errors: list[dict[int, Tensor]] = []
         self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
+        # Prompts for parts of the picture are all positive, and may run on several devices at once.
+        self.recording = Lock()
 
     def begin_step(self, step: int) -> None:
         if step == 1 and not self.steps[0]:
@@ -51,20 +54,25 @@ class AttentionCapture(SelfAttentionHook):
             self.slices = {}
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
-        rows = call.positive
-        # The first pass of a step is the one that matters: others probe the model for further guidance.
-        if rows is not None and self.steps and call.frames not in self.slices.get(call.layer, ()):
-            if call.layout.grid != self.grid.shape:
-                self.fall_back(
-                    f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
-                    "if another pack cut it into pieces"
-                )
-                return None
-            try:
-                self.record(call, rows)
-            except WindowsNotApplicable as reason:
-                self.fall_back(str(reason))
+        if call.positive is not None and self.steps:
+            with self.recording:
+                self.record_first_pass(call, call.positive)
         return None
+
+    def record_first_pass(self, call: SelfAttentionCall, rows: slice) -> None:
+        """The first pass of a step is the one that matters: others probe the model for further guidance."""
+        if call.frames in self.slices.get(call.layer, ()):
+            return
+        if call.layout.grid != self.grid.shape:
+            self.fall_back(
+                f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
+                "if another pack cut it into pieces"
+            )
+            return
+        try:
+            self.record(call, rows)
+        except WindowsNotApplicable as reason:
+            self.fall_back(str(reason))
 
     def record(self, call: SelfAttentionCall, rows: slice) -> None:
         mask = call.mask

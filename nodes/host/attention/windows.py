@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ....s2flow_core.attention.call import VisitedKeys
 from ....s2flow_core.attention.errors import WindowsCannotWin, WindowsNotApplicable
 from ....s2flow_core.attention.window_attention import HeadWindows, window_attention
 from ....s2flow_core.plan.window_plan import WindowPlan
@@ -62,6 +63,7 @@ class WindowedAttention(SelfAttentionHook):
         if step is None:
             self.fall_back(f"sigma {call.sigma:.3f} lies outside the recorded steps")
             return None
+        visited = VisitedKeys()
         try:
             out = window_attention(
                 call.q,
@@ -70,7 +72,7 @@ class WindowedAttention(SelfAttentionHook):
                 call.sequence(self.plan.grid),
                 HeadWindows(self.plan.extents_at(step, call.layer), self.plan.tail),
                 backend=self.backend,
-                stats=self.visited,
+                stats=visited,
                 installed=call.installed,
             )
         except WindowsCannotWin:
@@ -78,7 +80,7 @@ class WindowedAttention(SelfAttentionHook):
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
             return None
-        self.run.served.add(call.layer)
+        self.run.serve(call.layer, visited)
         return out
 
 

@@ -8,11 +8,15 @@ from torch import Tensor
 
 
 class ReadyNoise:
-    """Noise for one size; whoever asks for another has crossed two wires."""
+    """Noise for one size; whoever asks for another has crossed two wires.
 
-    def __init__(self, noise: Tensor, seed: int):
+    of_video: each frame of it belongs to that frame of the video, so no other node may shuffle them.
+    """
+
+    def __init__(self, noise: Tensor, seed: int, of_video: bool):
         self.noise = noise
         self.seed = seed
+        self.of_video = of_video
 
     def generate_noise(self, input_latent: dict[str, Any]) -> Tensor:
         wanted = input_latent["samples"].shape
@@ -21,4 +25,5 @@ class ReadyNoise:
                 f"This noise was made for a latent of {tuple(self.noise.shape)}, not {tuple(wanted)}. "
                 "Connect noise and latent of the same S²Flow Upsample or Noise Reshift node."
             )
-        return self.noise
+        # Core's FreeNoise writes into what it is given, and this object is kept for the next run.
+        return self.noise.clone()
