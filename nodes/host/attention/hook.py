@@ -114,7 +114,9 @@ class SelfAttentionHook:
         """The transformer options of a forward pass, and what of them is to be replaced during it."""
         inputs = named_arguments(function, args, kwargs)
         options = inputs.get(OPTIONS) or {}
-        forward = self.describe_forward(args[0], inputs, options)
+        # Models of picture and sound are given a list of streams, the video first.
+        latent = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
+        forward = self.describe_forward(latent, inputs, options)
         if forward is None:
             return options, {}
         self.begin_pass(forward)

@@ -16,6 +16,7 @@ __all__ = [
     "ModelFamily",
     "TokenLayout",
     "UnknownVideoModel",
+    "any_family",
     "family_of",
     "patched_grid",
 ]
@@ -27,3 +28,8 @@ FAMILIES: tuple[ModelFamily, ...] = (WanVace(), Wan(), HunyuanVideo(), LtxVideo(
 def family_of(model: Any) -> ModelFamily | None:
     """The family of a diffusion model, or None."""
     return next((family for family in FAMILIES if family.matches(model)), None)
+
+
+def any_family(model: Any) -> ModelFamily:
+    """The family of a diffusion model; of one that is unknown, what holds for any video model."""
+    return family_of(model) or UnknownVideoModel(model)
