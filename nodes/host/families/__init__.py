@@ -7,6 +7,7 @@ from typing import Any
 from .family import BlockKey, ModelFamily, TokenLayout, patched_grid
 from .hunyuan_video import HunyuanVideo
 from .ltx_video import LtxVideo
+from .minimax_h3 import MiniMaxH3
 from .unknown import UnknownVideoModel
 from .wan import Wan, WanVace
 
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 # The first that matches counts, so special cases stand before what they specialise.
-FAMILIES: tuple[ModelFamily, ...] = (WanVace(), Wan(), HunyuanVideo(), LtxVideo())
+FAMILIES: tuple[ModelFamily, ...] = (WanVace(), Wan(), HunyuanVideo(), LtxVideo(), MiniMaxH3())
 
 
 def family_of(model: Any) -> ModelFamily | None:
