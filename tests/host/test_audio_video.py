@@ -10,11 +10,12 @@ import pytest
 import torch
 from tiny_audio_video import AudioVideo
 from tiny_h3 import H3_VARIANTS
+from tiny_ltx2 import LTX2_VARIANTS
 from tiny_variant import VariantGraph, variant_graph
 from tiny_wan import SeededNoise
 from torch import Tensor
 
-VARIANTS = [*H3_VARIANTS]
+VARIANTS = [*H3_VARIANTS, *LTX2_VARIANTS]
 
 
 @dataclass
@@ -72,6 +73,7 @@ def test_the_small_run_is_cores_euler_to_the_bit(case):
         start["samples"],
         comfy.samplers.sampler_object("euler"),
         graph.sigmas,
+        denoise_mask=start.get("noise_mask"),
         disable_pbar=True,
         seed=3,
     )
@@ -87,7 +89,9 @@ def test_it_is_recognised_and_every_layer_and_step_is_measured(case):
     model = trajectory.model
     assert (model.family, model.layers, model.heads) == (variant.family, variant.layers, variant.heads)
     assert (model.channels, model.latent_format) == (variant.channels, variant.latent_format)
-    assert tuple(trajectory.denoised.shape[1:]) == (1, variant.channels, *variant.size)
+    frames, *size = variant.size
+    latent = (1, variant.channels, frames + variant.frames_behind, *size)
+    assert tuple(trajectory.denoised.shape[1:]) == latent
     assert tuple(trajectory.reach.mass.shape[:3]) == (trajectory.steps, variant.layers, variant.heads)
     assert torch.allclose(trajectory.reach.mass[..., -1, -1, -1].float(), torch.ones(()), atol=1e-3)
 
@@ -95,10 +99,12 @@ def test_it_is_recognised_and_every_layer_and_step_is_measured(case):
 def test_the_sound_keeps_its_size_and_is_held(case):
     latent, _, noise = case.triple
     video, sound = latent["samples"].unbind()
-    assert tuple(video.shape[2:]) == case.variant.large
+    frames, *size = case.variant.large
+    assert tuple(video.shape[2:]) == (frames + case.variant.frames_behind, *size)
     assert torch.equal(sound, case.sound)
     of_video, of_sound = latent["noise_mask"].unbind()
-    assert (of_video == 1).all()
+    held = case.trajectory.held
+    assert (of_video == 1).all() if held is None else torch.equal(of_video, held.mask_at(video.shape[-2:]))
     assert (of_sound == 0).all()
     white = noise.noise.unbind()[1]
     assert white.shape == sound.shape
@@ -157,6 +163,8 @@ def test_saved_and_loaded_it_continues_with_its_sound(case, tmp_path):
 def test_without_the_mask_the_sound_is_sampled_again(case):
     latent, sigmas, noise = case.triple
     free = {"samples": latent["samples"]}
+    if case.trajectory.held is not None:  # pictures stay held, which guides need
+        free["noise_mask"] = latent["noise_mask"].unbind()[0]
     video, sound = case.graph.high_res((free, sigmas, noise), order=3, trajectory=case.trajectory).unbind()
     assert torch.isfinite(video).all()
     assert torch.isfinite(sound).all()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from tiny_variant import Size, Variant
 from torch import Tensor
@@ -28,17 +26,15 @@ def sound(*shape: int) -> Callable[[int, Size], dict[str, Any]]:
 
 @dataclass(frozen=True)
 class AudioVideo(Variant):
-    """text_lengths: of the positive and the negative prompt. passes: of the model in a step. config: what the
-    checkpoint's metadata say of the network. module: of ComfyUI's model, to ask whether it is there."""
+    """text_lengths: of the positive and the negative prompt. passes: of the model in a step.
+
+    frames_behind: of guides, behind the video's. config: what the checkpoint's metadata say of the network.
+    """
 
     text_lengths: tuple[int, int] = (6, 6)
     passes: int = 1
+    frames_behind: int = 0
     config: dict[str, Any] | None = field(default=None, kw_only=True)
-    module: str = field(default="comfy.ldm.minimax.model", kw_only=True)
-
-    def require_host(self) -> None:
-        if not known_to_host(self.module):
-            pytest.skip(f"this version of ComfyUI has no {self.model_class}")
 
     def load(self, folder: Path, **options: Any) -> Any:
         """Core's loader from tensors and metadata; nothing goes over the disk."""
@@ -61,11 +57,3 @@ class AudioVideo(Variant):
 
     def text_of(self, seed: int, tokens: int) -> Tensor:
         return torch.randn(1, tokens, self.text_width, generator=torch.Generator().manual_seed(seed))
-
-
-def known_to_host(module: str) -> bool:
-    """Whether this ComfyUI has a module."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

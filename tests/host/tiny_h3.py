@@ -75,6 +75,7 @@ def variant(name: str, **settings: Any) -> AudioVideo:
         "text_lengths": (6, 4),
         "passes": 2,
         "model_class": "MiniMaxH3Model",
+        "module": "comfy.ldm.minimax.model",
     }
     return AudioVideo(name, **given | settings)
 

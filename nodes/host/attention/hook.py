@@ -172,7 +172,7 @@ class SelfAttentionHook:
         layer = forward.layer_of_next_call(given.q, given.k, options)
         if layer is None:
             return given.q, None
-        tokens = given.q.shape[-2]
+        tokens = given.k.shape[-2]
         reason = forward.contradiction(tokens, options)
         if reason is not None:
             self.leave_dense(given, tokens, reason)

@@ -6,6 +6,7 @@ from typing import Any
 
 from .family import BlockKey, ModelFamily, TokenLayout, patched_grid
 from .hunyuan_video import HunyuanVideo
+from .ltx_audio_video import LtxAudioVideo
 from .ltx_video import LtxVideo
 from .minimax_h3 import MiniMaxH3
 from .unknown import UnknownVideoModel
@@ -23,7 +24,14 @@ __all__ = [
 ]
 
 # The first that matches counts, so special cases stand before what they specialise.
-FAMILIES: tuple[ModelFamily, ...] = (WanVace(), Wan(), HunyuanVideo(), LtxVideo(), MiniMaxH3())
+FAMILIES: tuple[ModelFamily, ...] = (
+    WanVace(),
+    Wan(),
+    HunyuanVideo(),
+    LtxVideo(),
+    LtxAudioVideo(),
+    MiniMaxH3(),
+)
 
 
 def family_of(model: Any) -> ModelFamily | None:

@@ -85,6 +85,20 @@ class ModelFamily(ABC):
         """Why this model cannot sample a video latent (B, C, T, H, W) of this shape; None if it can."""
         return None
 
+    def frames_behind(self, conditions: dict[str, Any], latent: Tensor) -> int:
+        """Latent frames at the end of (B, C, T, H, W) that are no video: guides.
+
+        conditions: one of the guider's, or the model's arguments by name.
+        """
+        return 0
+
+    def is_self_attention(self, model: Any, q: Tensor, k: Tensor, layout: TokenLayout, first: bool) -> bool:
+        """Whether a call may be a self-attention over the video.
+
+        q, k: (..., tokens, channels); first: since the block began.
+        """
+        return q.shape == k.shape
+
     def layers(self, model: Any) -> int:
         return len(self.blocks(model))
 
