@@ -25,7 +25,7 @@ def matched_switches(switch_sigmas: Sequence[float], snr_scale: float) -> list[f
     one σ may differ from itself.
     """
     matched = snr_matched_sigma(torch.tensor(tuple(switch_sigmas), dtype=torch.float64), snr_scale)
-    return (matched - SAME_SIGMA).tolist()
+    return [float(switch) - SAME_SIGMA for switch in matched]
 
 
 class LowResField:

@@ -23,6 +23,7 @@ FORMAT = "s2flow.trajectory"
 VERSION = 1
 _REACH_PREFIX = "reach."
 _HELD_PREFIX = "held."
+_BESIDE_PREFIX = "beside."
 _TENSORS = ("sigmas", "denoised", "noise", "final")
 _HELD = ("latent", "mask")
 # With what stands for a value that files of earlier versions lack; None: every file has it.
@@ -49,6 +50,7 @@ def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
     tensors = {name: getattr(trajectory, name) for name in _TENSORS}
     if trajectory.held is not None:
         tensors |= {f"{_HELD_PREFIX}{name}": getattr(trajectory.held, name) for name in _HELD}
+    tensors |= {f"{_BESIDE_PREFIX}{number}": stream for number, stream in enumerate(trajectory.beside)}
     reach_values = None
     if trajectory.reach is not None:
         fields = {f.name: getattr(trajectory.reach, f.name) for f in dataclasses.fields(trajectory.reach)}
@@ -87,6 +89,7 @@ def load_trajectory(path: str | Path) -> Trajectory:
             reach=_reach_of(values["reach"], tensors),
             model=ModelIdentity(**values["model"]),
             held=HeldLatent(**held) if held else None,
+            beside=_beside_of(tensors),
         )
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         raise ValueError(
@@ -120,6 +123,12 @@ def _reach_of(values: dict[str, Any] | None, tensors: dict[str, Tensor]) -> Atte
         return None
     recorded = {n.removeprefix(_REACH_PREFIX): t for n, t in tensors.items() if n.startswith(_REACH_PREFIX)}
     return AttentionReach(**recorded, **{name: _tuples(value) for name, value in values.items()})
+
+
+def _beside_of(tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """The streams beside the video; files of earlier versions have none."""
+    count = sum(name.startswith(_BESIDE_PREFIX) for name in tensors)
+    return tuple(tensors[f"{_BESIDE_PREFIX}{number}"] for number in range(count))
 
 
 def _tuples(value: Any) -> Any:

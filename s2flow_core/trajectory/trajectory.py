@@ -54,6 +54,9 @@ class Trajectory:
     seconds: float
     boundaries: tuple[int, ...] = ()  # ascending, each in 1...N-1
     held: HeldLatent | None = None  # start image or keyframes that the run was given under a mask
+    beside: tuple[
+        Tensor, ...
+    ] = ()  # streams without a size, (B, ...) each at the last σ, LATENT space: sound
 
     @property
     def switch_sigmas(self) -> tuple[float, ...]:
@@ -157,6 +160,7 @@ class Trajectory:
             noise=self.noise[:, one],
             final=self.final[one],
             held=None if self.held is None else self.held.of_video(index),
+            beside=tuple(stream[one] for stream in self.beside),
         )
 
     def followed_by(self, later: Trajectory) -> Trajectory:
@@ -177,6 +181,7 @@ class Trajectory:
             seconds=self.seconds + later.seconds,
             boundaries=(*self.boundaries, self.steps, *(self.steps + step for step in later.boundaries)),
             held=later.held,
+            beside=later.beside,
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -71,9 +72,13 @@ class HostCall:
         return cls(original, below, *qkv, heads, mask, more[1:], named)
 
     def self_attention(self, forward: ForwardPass, layer: int, layout: TokenLayout) -> SelfAttentionCall:
-        """The call as the hooks see it."""
+        """The call as the hooks see it; tokens whose queries another call asks get queries of zeros."""
+        q, k, v = (self.by_head(x) for x in (self.q, self.k, self.v))
+        missing = k.shape[2] - q.shape[2]
         return SelfAttentionCall(
-            *(self.by_head(x) for x in (self.q, self.k, self.v)),
+            q=torch.nn.functional.pad(q, (0, 0, 0, missing)) if missing else q,
+            k=k,
+            v=v,
             mask=self.mask,
             layer=layer,
             layout=layout,
@@ -90,7 +95,8 @@ class HostCall:
         return rearrange(x, "b n (h d) -> b h n d", h=self.heads)
 
     def as_returned(self, out: Tensor) -> Tensor:
-        """(B, heads, tokens, dim) -> as the model expects it"""
+        """(B, heads, tokens, dim) -> as the model expects it, for the queries that it gave"""
+        out = out[:, :, : self.q.shape[-2]]
         return out if self.named.get("skip_output_reshape", False) else rearrange(out, "b h n d -> b n (h d)")
 
     def installed(self) -> InstalledAttention:

@@ -17,9 +17,9 @@ from ....s2flow_core.reach.rows import sample_query_rows
 from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
 from ..families.family import ModelFamily
 from ..model.checks import diffusion_model, require_family
-from ..model.context_windows import grid_per_pass
 from .call import SelfAttentionCall
 from .hook import SelfAttentionHook
+from .video_grid import video_grid
 
 # The same rows in every step and layer, so that heads and steps can be compared.
 ROW_SEED = 0
@@ -135,5 +135,4 @@ def capture_for(
     if not rows or not family.layers(model):
         return None
     require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
-    seen = grid_per_pass(guider.model_options, samples, family.patch(model))
-    return AttentionCapture(family, model, seen, rows, with_error)
+    return AttentionCapture(family, model, video_grid(guider, samples, family), rows, with_error)

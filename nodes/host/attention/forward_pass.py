@@ -48,11 +48,11 @@ class ForwardPass:
         block, as negative guidance makes them, belong to its layer too.
         """
         calls, self.calls = self.calls, self.calls + 1
-        if q.shape != k.shape:
+        if not self.family.is_self_attention(self.model, q, k, self.layout, first=calls == 0):
             return None
         # Text as long as the video: shapes do not tell cross-attention then, but every block begins with
         # its self-attention.
-        told_apart = q.shape[-2] not in self.crossed
+        told_apart = k.shape[-2] not in self.crossed
         if self.block is not None:
             return self.block if told_apart or calls == 0 else None
         if self.last_block is not None:

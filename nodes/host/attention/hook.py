@@ -118,7 +118,9 @@ class SelfAttentionHook:
         """The transformer options of a forward pass, and what of them is to be replaced during it."""
         inputs = named_arguments(function, args, kwargs)
         options = inputs.get(OPTIONS) or {}
-        forward = self.describe_forward(model, args[0], inputs, options)
+        # Models of picture and sound are given a list of streams, the video first.
+        latent = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
+        forward = self.describe_forward(model, latent, inputs, options)
         if forward is None:
             return options, {}
         self.begin_pass(forward)
@@ -175,7 +177,7 @@ class SelfAttentionHook:
         layer = forward.layer_of_next_call(given.q, given.k, options)
         if layer is None:
             return given.q, None
-        tokens = given.q.shape[-2]
+        tokens = given.k.shape[-2]
         reason = forward.contradiction(tokens, options)
         if reason is not None:
             self.leave_dense(given, tokens, reason)

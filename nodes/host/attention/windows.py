@@ -13,10 +13,10 @@ from ....s2flow_core.attention.window_attention import HeadWindows, window_atten
 from ....s2flow_core.plan.window_plan import WindowPlan
 from ..families.family import ModelFamily
 from ..model.checks import diffusion_model, require_family
-from ..model.context_windows import grid_per_pass
 from .call import SelfAttentionCall
 from .forward_pass import ForwardPass
 from .hook import SelfAttentionHook
+from .video_grid import video_grid
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ class WindowedAttention(SelfAttentionHook):
         self.plan = plan
         self.backend = backend
 
-    def require_grid_of(self, samples: Tensor, model_options: dict[str, Any]) -> None:
+    def require_grid_of(self, samples: Tensor, guider: Any) -> None:
         """Raises unless the model sees a latent (B, C, T, H, W) in the tokens that the windows are for."""
-        grid = grid_per_pass(model_options, samples, self.family.patch(self.model))
+        grid = video_grid(guider, samples, self.family)
         if grid[0] != self.plan.grid.shape[0]:
             raise ValueError(
                 f"The windows were made for {self.plan.grid.shape[0]} frames of tokens, but this model sees "

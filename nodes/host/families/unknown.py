@@ -14,6 +14,7 @@ class UnknownVideoModel(ModelFamily):
     """Enough for the low-resolution run and the solver, which do not look into attention."""
 
     model_class = ""
+    streams = (1, 2)
 
     def __init__(self, model: Any):
         self.name = type(model).__name__

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ....s2flow_core.trajectory.trajectory import ModelIdentity
 from ....s2flow_core.windows.grid import Triple
-from ..families import FAMILIES, family_of
+from ..families import FAMILIES, any_family, family_of
 from ..families.family import ModelFamily
 from ..families.unknown import UnknownVideoModel
 from .open_attention import closed_attention
@@ -76,7 +76,7 @@ def family_or_unknown(patcher: Any) -> ModelFamily:
 def patch_of(patcher: Any) -> Triple:
     """Latent cells per token, (T, H, W), of any video model: sizes need no access to the attention."""
     model = diffusion_model(patcher)
-    return (family_of(model) or UnknownVideoModel(model)).patch(model)
+    return any_family(model).patch(model)
 
 
 def require_family(patcher: Any, otherwise: str) -> ModelFamily:
@@ -116,15 +116,21 @@ def require_open_attention(patcher: Any, family: ModelFamily, model: Any, otherw
 def identity_of(patcher: Any) -> ModelIdentity:
     """What a trajectory remembers of its model, to refuse a run with another one."""
     model = diffusion_model(patcher)
-    family = family_of(model) or UnknownVideoModel(model)
+    family = any_family(model)
     latent_format = patcher.model.latent_format
     return ModelIdentity(
         family=family.name,
         layers=family.layers(model),
         heads=family.heads(model),
-        channels=latent_format.latent_channels,
+        channels=video_channels(patcher),
         latent_format=type(latent_format).__name__,
     )
+
+
+def video_channels(patcher: Any) -> int:
+    """Channels of the video's latent."""
+    model = diffusion_model(patcher)
+    return any_family(model).channels(model) or patcher.model.latent_format.latent_channels
 
 
 def require_video_axes(samples: Tensor, name: str) -> None:
@@ -139,7 +145,7 @@ def require_video_axes(samples: Tensor, name: str) -> None:
 
 def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
     """Raises unless samples are a finite video latent (B, C, T, H, W) with the model's channels."""
-    channels = patcher.model.latent_format.latent_channels
+    channels = video_channels(patcher)
     require_video_axes(samples, name)
     if samples.shape[1] != channels:
         raise ValueError(

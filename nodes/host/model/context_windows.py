@@ -70,7 +70,7 @@ def without_freenoise(model_options: dict[str, Any]) -> dict[str, Any]:
     It puts noise of earlier frames into later ones. Where the noise belongs to a video, as after S²Flow
     Upsample, that tears the two apart.
     """
-    handler = model_options.get(HANDLER)
+    handler: Any = model_options.get(HANDLER)
     if not getattr(handler, "freenoise", False):
         return model_options
     quiet = copy.copy(handler)

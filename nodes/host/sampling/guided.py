@@ -29,7 +29,7 @@ class NoiseSource(Protocol):
 
     seed: int
 
-    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor: ...
+    def generate_noise(self, input_latent: dict[str, Any]) -> Any: ...
 
 
 def guider_for_run(guider: Any, hook: SelfAttentionHook | None, noise_of_video: bool = False) -> Any:
@@ -71,14 +71,12 @@ def sample_guided(
     latent: dict[str, Any],
     sampler: SamplerFunction,
     hook: SelfAttentionHook | None = None,
-) -> Tensor:
+) -> Any:
     """Runs the sampler from (1-σ)·latent + σ·noise to the end of sigmas -> LATENT samples."""
     return sample_in_parts([Part(guider, slice(0, len(sigmas) - 1), sampler, hook)], noise, sigmas, latent)
 
 
-def sample_in_parts(
-    parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, latent: dict[str, Any]
-) -> Tensor:
+def sample_in_parts(parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, latent: dict[str, Any]) -> Any:
     """One run under several guiders in turn, with one progress bar -> LATENT samples."""
     samples = latent_samples(parts[0].guider, latent)
     latent = latent | {"samples": samples}

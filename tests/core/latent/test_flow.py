@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2flow_core.latent.flow import (
+    boundary_sigma,
     check_sigmas,
     denoised_from_velocity,
     low_res_sigma,
     noise_estimate,
     renoise,
-    boundary_sigma,
     shifted_sigmas,
     snr_matched_sigma,
     velocity,
