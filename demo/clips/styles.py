@@ -69,7 +69,7 @@ RICH = Style(
     ease=0.5,
     ground_octaves=PLAIN.ground_octaves,
     cross_octaves=((20.0, 0.03),),
-    # Together with the light no stronger than the plain texture: the dark side of white must not pass for sand.
+    # With the light no stronger than the plain texture: the dark side of white must not pass for sand.
     object_octaves=((1.2, 0.08), (2.4, 0.06), (4.8, 0.05)),
     light=0.12,
     joints={"stone": Joints(spacing=0.3, width=0.012, depth=0.16)},
