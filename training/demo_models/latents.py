@@ -25,8 +25,6 @@ PATCH = 2  # cells of a token, in height and width
 OUTLINE_WEIGHT = 8.0
 OUTLINE_WIDTH = 0.05  # frame heights
 ENCODE_BATCH = 16
-# Seeds of the clips of different buckets lie this far apart.
-BUCKET_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -77,8 +75,8 @@ def prompt_of_clip(index: int) -> Prompt:
 
 
 def scene_of_clip(bucket: Bucket, number: int) -> Scene:
-    """The training clip of this number; no two buckets share a scene, and each begins with another prompt."""
-    seed = BUCKET_SEEDS * BUCKETS.index(bucket) + number
+    """The training clip of this number; no two buckets share a scene."""
+    seed = (bucket.height * 1000 + bucket.width) * 1000 + number
     return draw_scene(seed, prompt_of_clip(seed), RICH, bucket.width / bucket.height)
 
 
