@@ -1,7 +1,8 @@
-"""`python -m benchmarks.report`: writes the kept results into the README; no figure there is typed by hand.
+"""`python -m benchmarks.report`: writes the kept results into docs/results.md and the README.
 
-A table stands between `<!-- results: NAME -->` and `<!-- end -->`; NAME is a key of TABLES. With --check
-nothing is written, and a README that differs from the results exits with 1.
+No figure in their tables is typed by hand. A table stands between `<!-- results: NAME -->` and
+`<!-- end -->`; NAME is a key of TABLES. Below it stands where it comes from: file, device and date. With
+--check nothing is written, and a document that differs from the results exits with 1.
 """
 
 from __future__ import annotations
@@ -11,19 +12,54 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "README.md")
 PLACE = re.compile(r"(<!-- results: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 QUALITY_WINDOWS = "Windows: error to dense attention at the same Euler steps; total: to the finer run"
 
 
+@dataclass(frozen=True)
+class ShownTable:
+    """One marked place. source: the results file that it is taken from; rows: makes it, as Markdown."""
+
+    source: str
+    rows: Callable[[], str]
+
+    def text(self) -> str:
+        """The table, and below it where it was measured."""
+        return self.rows() + f"\n*{origin(self.source)}*\n"
+
+
+def content_of(name: str) -> dict[str, Any]:
+    """One results file."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def tables_in(name: str) -> dict[str, dict[str, Any]]:
     """The tables of one results file by their titles."""
-    content = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return {table["title"]: table for table in content["tables"]}
+    return {table["title"]: table for table in content_of(name)["tables"]}
+
+
+def facts_of(name: str) -> dict[str, str]:
+    """Device, versions and date of a results file; empty where it does not hold them."""
+    content = content_of(name)
+    if "where" in content:
+        return content["where"]
+    where = next((table for table in content["tables"] if table["title"] == "Where"), None)
+    return {} if where is None else dict(zip(where["columns"], where["rows"][0], strict=True))
+
+
+def origin(name: str) -> str:
+    """A results file with its device and date, in a sentence."""
+    facts, file = facts_of(name), f"`benchmarks/results/{name}.json`"
+    if not facts:
+        return f"{file}; device and date were not kept."
+    return f"{file}: {facts['device']}, {facts['threads']} threads, torch {facts['torch']}, {facts['date']}."
 
 
 def shown(cell: Any) -> str:
@@ -50,7 +86,7 @@ def columns_of(table: dict[str, Any], names: dict[str, str], rows: list[str] | N
 
 
 def small_models() -> str:
-    content = json.loads((RESULTS / "small_models.json").read_text(encoding="utf-8"))
+    content = content_of("small_models")
     rows = [
         [
             measure["name"],
@@ -63,7 +99,7 @@ def small_models() -> str:
     return markdown(["measure", "reached", "at least"], rows)
 
 
-def whole(name: str, title: str, first: str = "") -> Callable[[], str]:
+def whole(name: str, title: str, first: str = "") -> ShownTable:
     """A whole table of a results file; `first` names its first column anew."""
 
     def table() -> str:
@@ -73,7 +109,7 @@ def whole(name: str, title: str, first: str = "") -> Callable[[], str]:
             content, {columns[0]: first or columns[0]} | {column: column for column in columns[1:]}
         )
 
-    return table
+    return ShownTable(name, table)
 
 
 def solver() -> str:
@@ -112,16 +148,16 @@ def pipeline() -> str:
     return markdown(head, rows) + f"\n{step['note']} {run['note']}\n".replace("\nHR", " HR")
 
 
-def quality(title: str, names: dict[str, str]) -> Callable[[], str]:
+def quality(title: str, names: dict[str, str]) -> ShownTable:
     """One table of the quality benchmark."""
-    return lambda: columns_of(tables_in("quality")[title], {"run": "run"} | names)
+    return ShownTable("quality", lambda: columns_of(tables_in("quality")[title], {"run": "run"} | names))
 
 
 COMPARED = {"95 % interval": "95 % interval"}
-TABLES: dict[str, Callable[[], str]] = {
-    "small models": small_models,
-    "solver": solver,
-    "attention": attention,
+TABLES: dict[str, ShownTable] = {
+    "small models": ShownTable("small_models", small_models),
+    "solver": ShownTable("solver", solver),
+    "attention": ShownTable("attention_cpu", attention),
     "preview": whole("refine", "Preview: large steps - small steps", "large - small steps"),
     "preview sizes": whole("refine", "Preview 10-30: size and positions"),
     "preview variants": whole("refine", "Preview 10-30: sigmas and noise"),
@@ -132,23 +168,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "refiner windows": whole("refine", "Temporal windows in the Refiner, trained without"),
     "positions": whole("rope", "Positions and temperature at twice the trained size"),
     "position changes": whole("rope", "What they change, with 95 % intervals"),
-    "pipeline": pipeline,
+    "pipeline": ShownTable("pipeline", pipeline),
     "methods": quality(
         "Methods",
-        {
-            "whole": "error",
-            "PSNR": "PSNR",
-            "prompt": "prompt shown",
-            "single": "one object",
-            "detail": "detail",
-        }
-        | {
-            "LR PSNR": "LR PSNR",
-            "flicker": "flicker",
-            "motion": "motion",
-            "calls": "calls",
-            "CPU s": "CPU s",
-        },
+        {"whole": "error", "PSNR": "PSNR", "prompt": "prompt shown", "single": "one object"}
+        | {"detail": "detail", "LR PSNR": "LR PSNR", "flicker": "flicker", "motion": "motion"}
+        | {"calls": "calls", "CPU s": "CPU s"},
     ),
     "windows": quality(
         QUALITY_WINDOWS,
@@ -170,22 +195,27 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def filled(text: str) -> str:
-    """The README with every marked table taken from the results."""
-    return PLACE.sub(lambda place: place[1] + TABLES[place[2]]() + place[3], text)
+    """A document with every marked table taken from the results."""
+    return PLACE.sub(lambda place: place[1] + TABLES[place[2]].text() + place[3], text)
 
 
-def main() -> int:
+def main(given: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if the README differs")
-    options = parser.parse_args()
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    after = filled(before)
-    if options.check:
-        return int(after != before)
-    readme.write_text(after, encoding="utf-8")
-    return 0
+    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 if a document differs")
+    options = parser.parse_args(given)
+    outdated = []
+    for document in DOCUMENTS:
+        before = document.read_text(encoding="utf-8")
+        after = filled(before)
+        if after == before:
+            continue
+        outdated.append(document.name)
+        if not options.check:
+            document.write_text(after, encoding="utf-8")
+    if options.check and outdated:
+        print(f"differs from benchmarks/results: {', '.join(outdated)}; run python -m benchmarks.report")
+    return int(options.check and bool(outdated))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,12 @@ from pathlib import Path
 from types import TracebackType
 
 from . import ports
-from .pack_link import PACK_NAME, link_pack
+from .pack_link import PackLink, link_pack
 
 LOG_NAME = "comfyui.log"
 SECONDS_TO_START = 300
 SECONDS_TO_STOP = 15
-PACK_FAILURE = re.compile(
-    rf"(?:Cannot import|Error while calling comfy_entrypoint in) \S*{PACK_NAME}\b[^:\n]*: (.*)"
-)
+PACK_FAILURE = r"(?:Cannot import|Error while calling comfy_entrypoint in) \S*{name}\b[^:\n]*: (.*)"
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
@@ -34,15 +32,19 @@ class ComfyServer:
     """A running ComfyUI with this pack loaded; use it as a context manager.
 
     comfyui, python: the installation and what runs it. work: an empty folder that takes everything the
-    server writes, so that the installation stays as it is.
+    server writes, so that the installation stays as it is. pack: the copy of the pack to load instead of this
+    repository.
     """
 
-    def __init__(self, comfyui: Path, python: Path, port: int, work: Path, cpu: bool):
+    def __init__(
+        self, comfyui: Path, python: Path, port: int, work: Path, cpu: bool, pack: PackLink | None = None
+    ):
         self.comfyui = comfyui
         self.python = python
         self.port = port
         self.work = work
         self.cpu = cpu
+        self.pack = pack or link_pack(comfyui)
         self.log_file = work / LOG_NAME
         self.process: subprocess.Popen | None = None
 
@@ -63,7 +65,7 @@ class ComfyServer:
         for name, folder in folders.items():
             command += [f"--{name}-directory", str(folder)]
         command += ["--database-url", f"sqlite:///{self.work / 'comfyui.db'}"]
-        command += link_pack(self.comfyui).arguments()
+        command += self.pack.arguments()
         return [*command, "--cpu"] if self.cpu else command
 
     def start(self) -> None:
@@ -94,7 +96,7 @@ class ComfyServer:
 
     def require_pack(self) -> None:
         """Raises ServerFailed with the reason when ComfyUI runs but could not load this pack."""
-        failure = PACK_FAILURE.search(self.log())
+        failure = re.search(PACK_FAILURE.format(name=re.escape(self.pack.name)), self.log())
         if failure:
             raise ServerFailed(
                 f"ComfyUI could not load the S²Flow pack: {failure[1].strip()}.\n{self.last_lines(30)}"

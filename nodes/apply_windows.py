@@ -12,6 +12,8 @@ from .host.model.checks import require_flow_model
 
 
 class S2FlowApplyWindows(io.ComfyNode):
+    """The windows alone, inside a model, for any sampler."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

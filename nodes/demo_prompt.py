@@ -9,6 +9,8 @@ from .host.inputs import CATEGORY
 
 
 class S2FlowDemoPrompt(io.ComfyNode):
+    """A prompt for the small demo model from four drop-downs, without a text encoder."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

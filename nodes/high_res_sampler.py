@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..s2flow_core.attention.registry import BACKENDS
 from ..s2flow_core.attention.rotary import DEFAULT_ROPE, ROPE_MODES
@@ -15,7 +14,7 @@ from ..s2flow_core.plan.window_plan import WindowPlan
 from ..s2flow_core.solver.derivatives import SOURCES
 from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
-from .host.attention.for_high_res import hook_for, larger_size, rope_for
+from .host.attention.for_high_res import hook_for, rope_for, size_change
 from .host.inputs import (
     CATEGORY,
     DEFAULT_BOUNDARY,
@@ -25,18 +24,19 @@ from .host.inputs import (
     boundary_input,
     low_noise_input,
 )
-from .host.model.checks import identity_of, require_flow_model, require_video_latent
-from .host.sampling.experts import steps_of_experts
+from .host.model.checks import identity_of
+from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
 from .host.sampling.high_res import FlowRun, FlowSettings
 from .host.sampling.latents import latent_samples
 from .host.sampling.record_at_high_res import require_same_video
-from .host.size.conditioning_size import check_conditioning_size
 
 log = logging.getLogger(__name__)
 
 
 class S2FlowHighResSampler(io.ComfyNode):
+    """The large video: the steps that are left, faster by windows and more exact by the small run."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -163,42 +163,34 @@ class S2FlowHighResSampler(io.ComfyNode):
         attention_temperature: bool = False,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
-        guiders = [guider] if guider_low_noise is None else [guider, guider_low_noise]
+        experts = Experts.of(guider, guider_low_noise, boundary)
         samples = latent_samples(guider, latent_image)
-        for given in guiders:
-            check_model(given.model_patcher, samples, trajectory)
-            check_conditioning_size(given, (samples.shape[-2], samples.shape[-1]), "the High-Res Sampler")
+        experts.check(samples, "the High-Res Sampler")
         if trajectory is not None:
+            for given in experts.guiders:
+                trajectory.check_fits(identity_of(given.model_patcher))
             trajectory.require_finished()
             require_same_video(trajectory, samples)
-            if trajectory.held is not None and latent_image.get("noise_mask") is None:
-                log.warning(
-                    "The small run held a start image or keyframes, but latent_image has no mask, so nothing "
-                    "is held at the large size. S²Flow Upsample gives the mask with its latent."
-                )
-
-        switch_sigma = None if guider_low_noise is None else boundary
-        settings = FlowSettings(order, derivative, skip_share, alignment, switch_sigma)
+            warn_of_dropped_mask(trajectory, latent_image)
+        settings = FlowSettings(order, derivative, skip_share, alignment, experts.switch_sigma)
         settings.require_record(trajectory)
 
         rope = rope_for(rope, guider.model_patcher, trajectory)
-        larger = None
-        if rope != "none" or attention_temperature:
-            larger = larger_size(trajectory, samples, windows, rope, attention_temperature)
-
+        change = size_change(trajectory, samples, windows, rope, attention_temperature)
         run = FlowRun(settings, trajectory, sigmas)
         parts = []
-        for given, steps in zip(guiders, steps_of_experts(sigmas, switch_sigma), strict=True):
-            hook = hook_for(given, samples, windows, backend, larger)
+        for given, steps in experts.shares(sigmas):
+            hook = hook_for(given, samples, windows, backend, change)
             if steps.start < steps.stop:
                 parts.append(Part(given, steps, run.part(steps), hook))
         result = sample_in_parts(parts, noise, sigmas, latent_image)
         return io.NodeOutput(latent_image | {"samples": result})
 
 
-def check_model(patcher: Any, samples: Tensor, trajectory: Trajectory | None) -> None:
-    """Raises unless a model can sample this latent after the LR run."""
-    require_flow_model(patcher)
-    require_video_latent(patcher, samples, "latent_image")
-    if trajectory is not None:
-        trajectory.check_fits(identity_of(patcher))
+def warn_of_dropped_mask(trajectory: Trajectory, latent: dict[str, Any]) -> None:
+    """Logs if the small run held a start image or keyframes, and nothing holds them at the large size."""
+    if trajectory.held is not None and latent.get("noise_mask") is None:
+        log.warning(
+            "The small run held a start image or keyframes, but latent_image has no mask, so nothing is held "
+            "at the large size. S²Flow Upsample gives the mask with its latent."
+        )

@@ -28,6 +28,8 @@ METHODS = ("area", "bilinear", "bicubic")
 
 
 class S2FlowNoiseReshift(io.ComfyNode):
+    """A quick preview: after k steps the run goes on at a smaller size and keeps its layout."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

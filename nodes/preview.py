@@ -19,6 +19,8 @@ NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Previe
 
 
 class S2FlowContactSheet(io.ComfyNode):
+    """Every small video of a batch as a numbered row of frames, to choose from."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -47,6 +49,8 @@ class S2FlowContactSheet(io.ComfyNode):
 
 
 class S2FlowPickPreview(io.ComfyNode):
+    """One video of a batch, with its trajectory, by its number on the contact sheet."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -89,6 +93,8 @@ class S2FlowPickPreview(io.ComfyNode):
 
 
 class S2FlowPreviewGate(io.ComfyNode):
+    """A switch that holds the expensive part back until the previews have been looked at."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

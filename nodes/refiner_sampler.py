@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 
 class S2FlowRefinerSampler(io.ComfyNode):
+    """A finished small video at any larger size, in about ten steps of a light model."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

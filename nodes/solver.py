@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from ..s2flow_core.solver.derivatives import SOURCES
 from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.inputs import CATEGORY, TrajectoryType, advanced
-from .host.sampling.high_res import FlowSettings, flow_sampler
+from .host.sampling.high_res import FlowSettings, solver_sampler
 
 
 class S2FlowSolver(io.ComfyNode):
+    """The solver alone, for core's SamplerCustomAdvanced."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -58,4 +59,4 @@ class S2FlowSolver(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = FlowSettings(order, derivative, switch_sigma=boundary or None)
         settings.require_record(trajectory)
-        return io.NodeOutput(comfy.samplers.KSAMPLER(flow_sampler(settings, trajectory)))
+        return io.NodeOutput(solver_sampler(settings, trajectory))

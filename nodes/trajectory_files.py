@@ -41,6 +41,8 @@ def path_of(file: str) -> Path:
 
 
 class S2FlowSaveTrajectory(io.ComfyNode):
+    """A small run as a file, so that its large video can be made later or elsewhere."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -71,6 +73,8 @@ class S2FlowSaveTrajectory(io.ComfyNode):
 
 
 class S2FlowLoadTrajectory(io.ComfyNode):
+    """A saved small run, ready for its large video."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

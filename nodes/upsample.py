@@ -23,6 +23,8 @@ NOISES = ("lr_consistent", "fresh")
 
 
 class S2FlowUpsample(io.ComfyNode):
+    """The t_i slider: latent, sigmas and noise with which any sampler goes on at the large size."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

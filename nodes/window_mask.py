@@ -15,6 +15,8 @@ from .host.sampling.record_at_high_res import require_same_video
 
 
 class S2FlowWindowMask(io.ComfyNode):
+    """The sparsity slider: which part of the video each attention head looks at, with a report."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -5,6 +5,9 @@ It shares no code with the pack, so agreement means something.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -41,9 +44,20 @@ def tile_of_token(shape, tile) -> Tensor:
     return torch.tensor(numbers)
 
 
-def attention(q, k, v, shape, tile, extents, prefix=0, bias=None, tail=False, scale=None) -> Tensor:
+@dataclass(frozen=True)
+class Boxes:
+    """What every query sees: a box of tiles per head, and with `tail` the mean of every other tile."""
+
+    shape: tuple[int, int, int]  # (T, H, W) tokens
+    tile: tuple[int, int, int]
+    extents: Sequence[Sequence[int]]  # one (a, b, c) per head
+    tail: bool = False
+
+
+def attention(q, k, v, boxes: Boxes, prefix=0, bias=None, scale=None) -> Tensor:
     """(B, heads, tokens, dim) float64. bias: (B, tokens) added to the logits of each key, or None."""
     batch, heads, tokens, dim = q.shape
+    shape, tile = boxes.shape, boxes.tile
     q, k, v = q.double(), k.double(), v.double()
     video = slice(prefix, prefix + shape[0] * shape[1] * shape[2])
     bias = torch.zeros(batch, tokens, dtype=torch.float64) if bias is None else bias.double()
@@ -52,9 +66,9 @@ def attention(q, k, v, shape, tile, extents, prefix=0, bias=None, tail=False, sc
         for head in range(heads):
             keys, values = k[item, head], v[item, head]
             visible = torch.ones(tokens, tokens, dtype=torch.bool)
-            visible[video, video] = visible_video(shape, tile, extents[head])
+            visible[video, video] = visible_video(shape, tile, boxes.extents[head])
             extra = bias[item].expand(tokens, tokens).masked_fill(~visible, -torch.inf)
-            if tail:
+            if boxes.tail:
                 tile_keys, tile_values, tile_extra = _tail(
                     keys[video],
                     values[video],

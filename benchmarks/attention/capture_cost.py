@@ -6,6 +6,7 @@ from benchmarks.attention.coverage import ROWS
 from benchmarks.common.exact_attention import Inputs
 from benchmarks.common.tables import Table
 from benchmarks.common.timing import median_seconds
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.reach.choice import choose_tile_sums
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import measure_reach_and_error
@@ -21,8 +22,8 @@ def capture_table(inputs: Inputs, dense_seconds: float, rounds: int) -> tuple[Ta
     grid = TokenGrid(inputs.grid.shape, choose_reach_tile(inputs.grid.shape))
     rows = sample_query_rows(grid, ROWS, seed=0)
     runs = {
-        "reach": lambda: measure_reach(inputs.q, inputs.k, grid, rows),
-        DEFAULT: lambda: measure_reach_and_error(inputs.q, inputs.k, inputs.v, grid, rows),
+        "reach": lambda: measure_reach(inputs.q, inputs.k, VideoSequence(grid), rows),
+        DEFAULT: lambda: measure_reach_and_error(inputs.q, inputs.k, inputs.v, VideoSequence(grid), rows),
     }
     for run in runs.values():
         run()

@@ -11,7 +11,8 @@ from torch import Tensor
 from benchmarks.attention.inputs import HR_STEPS, QKV, CapturedRun
 from benchmarks.common.exact_attention import relative_error
 from benchmarks.common.tables import Table
-from s2flow_core.attention.window_attention import window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.plan.policies import plan_windows
 from s2flow_core.plan.window_plan import WindowPlan
 from s2flow_core.reach.measure import measure_reach
@@ -47,7 +48,8 @@ def sampling_table(run: CapturedRun) -> tuple[Table, list[str]]:
         rows = sample_query_rows(grid, ROWS, seed=0)
         off = torch.stack(
             [
-                measure_reach(q, k, grid, rows) - measure_reach(q, k, grid, torch.arange(grid.tokens))
+                measure_reach(q, k, VideoSequence(grid), rows)
+                - measure_reach(q, k, VideoSequence(grid), torch.arange(grid.tokens))
                 for q, k, _ in layers
             ]
         ).abs()
@@ -115,9 +117,12 @@ def reach_of(run: CapturedRun) -> AttentionReach:
     """The record that the Low-Res Sampler makes."""
     grid = TokenGrid(run.low_grid, choose_reach_tile(run.low_grid))
     rows = sample_query_rows(grid, ROWS, seed=0)
-    mass = [torch.stack([measure_reach(q, k, grid, rows) for q, k, _ in layers]) for layers in run.low]
+    mass = [
+        torch.stack([measure_reach(q, k, VideoSequence(grid), rows) for q, k, _ in layers])
+        for layers in run.low
+    ]
     error = [
-        torch.stack([measure_reach_and_error(q, k, v, grid, rows)[1] for q, k, v in layers])
+        torch.stack([measure_reach_and_error(q, k, v, VideoSequence(grid), rows)[1] for q, k, v in layers])
         for layers in run.low
     ]
     return AttentionReach(torch.stack(mass).half(), grid.shape, grid.tile, torch.stack(error).half())
@@ -126,7 +131,14 @@ def reach_of(run: CapturedRun) -> AttentionReach:
 def output_error(run: CapturedRun, dense: list[Tensor], plan: WindowPlan, tail: bool) -> float:
     """Relative L2 error of windowed to dense attention, over all captured HR calls."""
     windowed = [
-        window_attention(q, k, v, plan.grid, plan.extents_at(step, layer), tail=tail, backend="torch_boxes")
+        window_attention(
+            q,
+            k,
+            v,
+            VideoSequence(plan.grid),
+            HeadWindows(plan.extents_at(step, layer), tail=tail),
+            backend="torch_boxes",
+        )
         for step, layers in run.high.items()
         for layer, (q, k, v) in enumerate(layers)
     ]

@@ -14,7 +14,8 @@ from benchmarks.common.tables import Table
 from benchmarks.common.timing import median_seconds
 from s2flow_core.attention.call import AttentionCall
 from s2flow_core.attention.registry import BACKENDS
-from s2flow_core.attention.window_attention import attention_density, window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, attention_density, window_attention
 from s2flow_core.reach.rows import sample_query_rows
 
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 1e-2}
@@ -75,7 +76,9 @@ def our_rivals(inputs: Inputs, extents: Tensor, tail: bool = False) -> list[Riva
     density = attention_density(grid, extents)
 
     def windowed(name: str) -> Callable[[], Tensor]:
-        return lambda: window_attention(q, k, v, grid, extents, backend=name, tail=tail)
+        return lambda: window_attention(
+            q, k, v, VideoSequence(grid), HeadWindows(extents, tail=tail), backend=name
+        )
 
     return [
         Rival(

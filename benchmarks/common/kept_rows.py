@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 Row = dict[str, float]
 Rows = dict[str, Row]
+
+
+def column(seeds: Sequence[Rows], row: str, name: str) -> Tensor:
+    """One number of one row over all seeds, (seeds,) float64."""
+    return torch.tensor([rows[row][name] for rows in seeds], dtype=torch.float64)
 
 
 class KeptRows:

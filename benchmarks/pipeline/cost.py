@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s2flow_core.attention.window_attention import attention_density
+from s2flow_core.reach.measure import MOST_LOGITS
 from s2flow_core.windows.extents import axis_shares, candidate_extents
-from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
+from s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile, choose_tile
 
-Triple = tuple[int, int, int]
 HALF = 2  # bytes of bfloat16 and float16
-MOST_LOGITS = 2**26  # held at once while capturing, see s2flow_core/reach.py
 CAPTURE_COPIES = 3
 ERROR_CHANNELS = 9  # what the record of output errors sums per row and key
 

@@ -13,7 +13,8 @@ from benchmarks.common.timing import median_seconds
 from benchmarks.pipeline.cost import ModelShape, Plan, VideoSize
 from s2flow_core.attention.errors import BackendRefused
 from s2flow_core.attention.registry import BACKENDS
-from s2flow_core.attention.window_attention import attention_density, window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, attention_density, window_attention
 from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.extents import axis_shares, candidate_extents
@@ -70,14 +71,20 @@ class Layer:
         return self._windowed(extents)
 
     def _windowed(self, extents: Tensor) -> Tensor:
-        return window_attention(self.q, self.k, self.v, self.grid, extents, suffix=self.text, tail=True)
+        return window_attention(
+            self.q,
+            self.k,
+            self.v,
+            VideoSequence(self.grid, suffix=self.text),
+            HeadWindows(extents, tail=True),
+        )
 
     def capture(self, rows: int) -> None:
         """What the Low-Res Sampler records in every layer: reach and output errors."""
         grid = TokenGrid(self.grid.shape, choose_reach_tile(self.grid.shape))
         asked = sample_query_rows(grid, rows, seed=0)
         for _ in range(self.depth):
-            measure_reach_and_error(self.q, self.k, self.v, grid, asked, suffix=self.text)
+            measure_reach_and_error(self.q, self.k, self.v, VideoSequence(grid, suffix=self.text), asked)
 
     def extents(self, density: float) -> Tensor:
         """(heads, 3): the paper's candidates in turn, as heads of a real model differ."""
@@ -94,7 +101,9 @@ class Layer:
         expected = exact_rows(Inputs("random", q, k, v, self.grid), rows, extents)
         for backend in (name for name, backend in BACKENDS.items() if backend.windows):
             try:
-                result = window_attention(q, k, v, self.grid, extents, backend=backend)
+                result = window_attention(
+                    q, k, v, VideoSequence(self.grid), HeadWindows(extents), backend=backend
+                )
             except BackendRefused:
                 continue
             error = relative_error(result[:, :, rows], expected)

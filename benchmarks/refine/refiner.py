@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.common.small_model import SmallModel
+from benchmarks.common.video_measures import psnr
 from demo.clips.scenes import TRAIN_SIZE, draw_scene, render
 from demo.clips.textures import FADE_PIXELS
 from demo.files import REFINER_FILE
@@ -75,11 +76,6 @@ class RefinerRuns:
 
     def decoded(self, latent: Tensor) -> Tensor:
         return decode(self.model.models, latent)[0]
-
-
-def psnr(clip: Tensor, truth: Tensor) -> float:
-    """dB of values in 0..1."""
-    return float(-10 * torch.log10((clip - truth).square().mean()))
 
 
 def fine_band(clip: Tensor) -> Tensor:

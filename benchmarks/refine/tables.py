@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from benchmarks.common.intervals import mean_interval
-from benchmarks.common.kept_rows import Rows
+from benchmarks.common.kept_rows import Rows, column
 from benchmarks.common.tables import Table
 from benchmarks.refine.preview import PARTS, SCALES, SIZE_ROWS, SPLIT_ROWS, STEPS, VARIANT_ROWS, Preview
 from benchmarks.refine.refiner import (
@@ -23,10 +21,6 @@ from benchmarks.refine.refiner import (
 from demo.clips.scenes import TRAIN_SIZE
 
 Seeds = list[Rows]
-
-
-def column(seeds: Seeds, row: str, name: str) -> torch.Tensor:
-    return torch.tensor([rows[row][name] for rows in seeds], dtype=torch.float64)
 
 
 def means(title: str, seeds: Seeds, rows: list[str], columns: list[str], note: str) -> Table:

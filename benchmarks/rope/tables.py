@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from benchmarks.common.intervals import mean_interval
-from benchmarks.common.kept_rows import Rows
+from benchmarks.common.kept_rows import Rows, column
 from benchmarks.common.tables import Table
 from benchmarks.rope.runs import PLAIN, STEPS_LEFT, Change
 from demo.clips.scenes import TRAIN_SIZE
 from demo.settings import SCALE, STEPS
 
 COLUMNS = ("prompt", "single", "detail", "LR PSNR", "repetition")
-
-
-def column(seeds: list[Rows], row: str, name: str) -> Tensor:
-    return torch.tensor([rows[row][name] for rows in seeds], dtype=torch.float64)
 
 
 def summary(seeds: list[Rows]) -> list[Table]:

@@ -3,7 +3,7 @@
 Even layers cut the video into windows of W latent frames; odd layers cut it W/2 frames later, so that two
 layers connect neighbours and a few connect everything. The paper rolls the video, pads it to whole windows
 and masks what the roll brought together. Cutting shorter windows at both ends gives the same numbers without
-a roll, padding or a mask, and for any number of frames (tests/core/test_shifted.py).
+a roll, padding or a mask, and for any number of frames (tests/core/attention/test_temporal_windows.py).
 
 Positions that start anew in every window need nothing here: rotary embeddings make attention depend on
 differences of positions only, and those are the same.
@@ -21,8 +21,7 @@ from ..windows.grid import TokenGrid, Triple
 from .backends.dense import run as attend_everywhere
 from .backends.torch_boxes import AxisGroups, Boxes, Runs, attend_in_boxes
 from .call import AttentionCall, VisitedKeys
-from .key_mask import key_bias
-from .window_attention import check_video_attention
+from .sequence import VideoSequence
 
 
 @dataclass(frozen=True)
@@ -60,37 +59,32 @@ def shifted_window_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    shape: Triple,
+    sequence: VideoSequence,
     window: TemporalWindow,
-    *,
-    prefix: int = 0,
-    suffix: int = 0,
-    key_mask: Tensor | None = None,
-    scale: float | None = None,
     stats: VisitedKeys | None = None,
 ) -> Tensor:
     """Self-attention in which every frame sees the frames of its window.
 
-    q, k, v: (B, heads, tokens, dim), tokens = prefix + T·H·W + suffix in raster order; shape: (T, H, W) in
-    tokens. Tokens before and after the video are seen by every query and see everything. Windows that hold
-    the whole video give plain attention, bit for bit. Returns (B, heads, tokens, dim).
+    q, k, v: (B, heads, tokens, dim), the tokens of `sequence`, whose tiles do not matter here. Tokens before
+    and after the video are seen by every query and see everything. Windows that hold the whole video give
+    plain attention, bit for bit. Returns (B, heads, tokens, dim).
 
     These windows do not slide with the query, so they are boxes of their own for the torch backend instead
     of an extent at the door `window_attention`. Raises WindowsNotApplicable if the call is of another layout.
     """
+    sequence.check(q, k, v)
+    shape, heads = sequence.grid.shape, q.shape[1]
     grid = TokenGrid(shape, (1, 1, 1))
-    check_video_attention(q, k, v, grid, prefix, suffix)
-    heads = q.shape[1]
     call = AttentionCall(
         q=q,
         k=k,
         v=v,
         grid=grid,
         extents=(grid.tiles,) * heads,
-        prefix=prefix,
-        suffix=suffix,
-        key_bias=key_bias(key_mask, q.shape[0], q.shape[2]),
-        scale=q.shape[3] ** -0.5 if scale is None else scale,
+        prefix=sequence.prefix,
+        suffix=sequence.suffix,
+        key_bias=sequence.bias(q.shape[0]),
+        scale=sequence.factor(q.shape[3]),
         tail=False,
         stats=stats,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -10,71 +12,83 @@ from ..windows.grid import TokenGrid, Triple
 from .call import AttentionCall, InstalledAttention, VisitedKeys
 from .choice import choose_backend
 from .errors import BackendRefused, WindowsCannotWin, WindowsNotApplicable
-from .key_mask import key_bias
-from .registry import BACKENDS
+from .registry import BACKENDS, Backend
+from .sequence import VideoSequence
+
+
+@dataclass(frozen=True)
+class HeadWindows:
+    """One window per head. extents: (heads, 3) integers on the CPU, sizes in tiles of the grid. tail: every
+    tile outside the window enters the softmax once, as its mean key and value weighted by its token count."""
+
+    extents: Tensor
+    tail: bool = False
+
+    def per_head(self, heads: int, grid: TokenGrid) -> tuple[Triple, ...]:
+        """The extents as numbers; raises WindowsNotApplicable unless they fit the heads and the grid."""
+        if tuple(self.extents.shape) != (heads, 3):
+            raise WindowsNotApplicable(
+                f"the windows are for {len(self.extents)} heads, and the model has {heads}"
+            )
+        windows: tuple[Triple, ...] = tuple((t, h, w) for t, h, w in self.extents.tolist())
+        if any(not _fits(window, grid.tiles) for window in set(windows)):
+            raise WindowsNotApplicable(f"a window is larger than the grid of {grid.tiles} tiles, or empty")
+        return windows
 
 
 def window_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    grid: TokenGrid,
-    extents: Tensor,
+    sequence: VideoSequence,
+    windows: HeadWindows,
     *,
-    prefix: int = 0,
-    suffix: int = 0,
-    key_mask: Tensor | None = None,
     backend: str = "auto",
-    tail: bool = False,
-    scale: float | None = None,
     stats: VisitedKeys | None = None,
     installed: InstalledAttention | None = None,
 ) -> Tensor:
     """Self-attention in which every head sees its own 3D window of the video (S²Flow Eq. 7, as -inf masking).
 
-    q, k, v: (B, heads, tokens, dim), any strides; tokens = prefix + grid.tokens + suffix, the video in
-    raster order. extents: (heads, 3) integers on the CPU, window sizes in tiles of `grid`. Tokens before
-    and after the video are seen by every query and see everything. key_mask: see `key_mask.key_bias`. tail:
-    every tile outside the window enters the softmax once, as its mean key and value weighted by its token
-    count. scale: factor on q.k, by default 1/sqrt(dim). stats: counter of the keys really visited.
-
-    backend: "auto" (the fastest; `dense` where windows cannot win), "dense" (no windows: every query sees
-    everything), "torch_boxes" or "triton_windows". installed: the attention that `auto` must beat, instead
-    of `dense`. Returns (B, heads, tokens, dim) in q's dtype.
+    q, k, v: (B, heads, tokens, dim), any strides, the tokens of `sequence`. backend: "auto" (the fastest;
+    `dense` where windows cannot win), "dense" (no windows: every query sees everything), "torch_boxes" or
+    "triton_windows". stats: counter of the keys really visited. installed: the attention that `auto` must
+    beat, instead of `dense`. Returns (B, heads, tokens, dim) in q's dtype.
 
     Raises WindowsNotApplicable if the call's layout or mask cannot be windowed; WindowsCannotWin, which is
     one of those, if `auto` leaves the call to the installed attention; BackendRefused if a backend asked for
     by name cannot run.
     """
+    sequence.check(q, k, v)
     call = AttentionCall(
         q=q,
         k=k,
         v=v,
-        grid=grid,
-        extents=_checked_windows(q, k, v, grid, extents, prefix, suffix),
-        prefix=prefix,
-        suffix=suffix,
-        key_bias=key_bias(key_mask, q.shape[0], q.shape[2]),
-        scale=q.shape[3] ** -0.5 if scale is None else scale,
-        tail=tail,
+        grid=sequence.grid,
+        extents=windows.per_head(q.shape[1], sequence.grid),
+        prefix=sequence.prefix,
+        suffix=sequence.suffix,
+        key_bias=sequence.bias(q.shape[0]),
+        scale=sequence.factor(q.shape[3]),
+        tail=windows.tail,
         stats=stats,
         installed=installed,
     )
-    if backend == "auto":
+    return _choose(call, backend).run(call)
+
+
+def _choose(call: AttentionCall, name: str) -> Backend:
+    """The backend of that name, or what `auto` stands for; raises as `window_attention` says."""
+    if name == "auto":
         choice = choose_backend(call)
-        if choice.backend == "dense" and installed is not None:
+        if choice.backend == "dense" and call.installed is not None:
             raise WindowsCannotWin(choice.reason)
-        return BACKENDS[choice.backend].run(call)
-    if backend not in BACKENDS:
-        raise BackendRefused(
-            f"There is no attention backend '{backend}'; choose auto, {', '.join(BACKENDS)}."
-        )
-    refusal = BACKENDS[backend].refusal(call)
+        return BACKENDS[choice.backend]
+    if name not in BACKENDS:
+        raise BackendRefused(f"There is no attention backend '{name}'; choose auto, {', '.join(BACKENDS)}.")
+    refusal = BACKENDS[name].refusal(call)
     if refusal:
-        raise BackendRefused(
-            f"The attention backend '{backend}' cannot be used: {refusal} Choose auto instead."
-        )
-    return BACKENDS[backend].run(call)
+        raise BackendRefused(f"The attention backend '{name}' cannot be used: {refusal} Choose auto instead.")
+    return BACKENDS[name]
 
 
 def count_visited_keys(grid: TokenGrid, extents: Tensor) -> Tensor:
@@ -88,35 +102,6 @@ def count_visited_keys(grid: TokenGrid, extents: Tensor) -> Tensor:
 def attention_density(grid: TokenGrid, extents: Tensor) -> float:
     """Mean share of the video's keys that a query sees under these windows, 0...1."""
     return count_visited_keys(grid, extents).double().mean().item() / grid.tokens**2
-
-
-def _checked_windows(
-    q: Tensor, k: Tensor, v: Tensor, grid: TokenGrid, extents: Tensor, prefix: int, suffix: int
-) -> tuple[Triple, ...]:
-    """One extent per head, if they and the grid fit the tensors; raises WindowsNotApplicable otherwise."""
-    check_video_attention(q, k, v, grid, prefix, suffix)
-    heads = q.shape[1]
-    if tuple(extents.shape) != (heads, 3):
-        raise WindowsNotApplicable(f"the windows are for {len(extents)} heads, and the model has {heads}")
-    windows: tuple[Triple, ...] = tuple((t, h, w) for t, h, w in extents.tolist())
-    if any(not _fits(window, grid.tiles) for window in set(windows)):
-        raise WindowsNotApplicable(f"a window is larger than the grid of {grid.tiles} tiles, or empty")
-    return windows
-
-
-def check_video_attention(q: Tensor, k: Tensor, v: Tensor, grid: TokenGrid, prefix: int, suffix: int) -> None:
-    """Raises WindowsNotApplicable unless this is self-attention over the grid's video and its text."""
-    if q.ndim != 4 or q.shape != k.shape or q.shape != v.shape:
-        raise WindowsNotApplicable(
-            "windows need self-attention, but q, k and v have the shapes "
-            f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
-        )
-    tokens = q.shape[2]
-    if min(prefix, suffix) < 0 or prefix + grid.tokens + suffix != tokens:
-        raise WindowsNotApplicable(
-            f"the model attends to {tokens} tokens, but the windows are for {prefix} + "
-            f"{'x'.join(map(str, grid.shape))} + {suffix}"
-        )
 
 
 def _fits(window: Triple, tiles: Triple) -> bool:

@@ -97,3 +97,6 @@ def check_sigmas(sigmas: Tensor, name: str = "sigmas", to_zero: bool = True) -> 
 
 
 SNR_MODES = ("literal", "snr_matched")
+
+SAME_SIGMA = 1e-5
+"""σ this close are one: schedules are float32, and the closest steps of a real one lie 100 times further."""

@@ -10,45 +10,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..attention.key_mask import key_bias
+from ..attention.sequence import VideoSequence
 from ..windows.extents import axis_covers
 from ..windows.grid import TokenGrid
 from .choice import choose_tile_sums
 from .tile_sums import QueryRows
 
-_LEAST_LOGITS, _MOST_LOGITS = 2**16, 2**26
+LEAST_LOGITS, MOST_LOGITS = 2**16, 2**26
 """Bounds of rows x keys (or what else is held per row) at once, in float32: 256 KB to 256 MB."""
 
 _SHARE_OF_QUERIES = 8
 """Between them, this part of the queries' own size: the measurement must not show in the model's peak."""
 
 
-def measure_reach(
-    q: Tensor,
-    k: Tensor,
-    grid: TokenGrid,
-    rows: Tensor,
-    prefix: int = 0,
-    suffix: int = 0,
-    key_mask: Tensor | None = None,
-    scale: float | None = None,
-) -> Tensor:
+def measure_reach(q: Tensor, k: Tensor, sequence: VideoSequence, rows: Tensor) -> Tensor:
     """(heads, nT, nH, nW) float32: mean attention mass inside the box of every extent (S²Flow Eq. 8).
 
-    q, k: (B, heads, tokens, dim), tokens = prefix + grid.tokens + suffix. rows: video tokens to ask for, 0
-    is the video's first. The softmax runs over video keys only, because text is seen by every query anyway.
-    Exact for the sampled rows at the resolution of the grid's tiles; the mean is over batch and rows.
+    q, k: (B, heads, tokens, dim), the tokens of `sequence`. rows: video tokens to ask for, 0 is the video's
+    first. The softmax runs over video keys only, because text is seen by every query anyway. Exact for the
+    sampled rows at the resolution of the grid's tiles; the mean is over batch and rows. Raises
+    WindowsNotApplicable if q and k are not self-attention over the sequence, or its mask is not one of keys.
     """
-    heads = q.shape[1]
-    video = slice(prefix, prefix + grid.tokens)
-    if prefix + grid.tokens + suffix != q.shape[2]:
-        raise ValueError(f"{q.shape[2]} tokens are not {prefix} + {grid.tokens} + {suffix}.")
-    bias = key_bias(key_mask, q.shape[0], q.shape[2])
-    factor = q.shape[-1] ** -0.5 if scale is None else scale
+    sequence.check(q, k, k)
+    grid, video = sequence.grid, sequence.video
+    bias = sequence.bias(q.shape[0])
+    factor = sequence.factor(q.shape[-1])
     rows = rows.to(q.device)
-    total = torch.zeros(heads, *grid.tiles, device=q.device)
+    total = torch.zeros(q.shape[1], *grid.tiles, device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
-    no_values = k.new_empty(heads, grid.tokens, 0)
+    no_values = k.new_empty(q.shape[1], grid.tokens, 0)
     for item, some_heads, some_rows in pieces(q, len(rows), held):
         asked = rows[some_rows]
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
@@ -78,7 +68,7 @@ def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:
     rows: sampled per head; held: numbers in memory for each of them.
     """
     batch, heads = q.shape[:2]
-    most = max(_LEAST_LOGITS, min(_MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES))
+    most = max(LEAST_LOGITS, min(MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES))
     row_step = max(1, min(rows, most // held))
     head_step = max(1, most // (held * row_step))
     return [

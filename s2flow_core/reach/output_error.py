@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..attention.key_mask import key_bias
+from ..attention.sequence import VideoSequence
 from ..windows.grid import TokenGrid
 from .choice import choose_tile_sums
 from .measure import pieces, sum_in_boxes
@@ -25,30 +25,22 @@ _LEAST = -1e30
 
 
 def measure_reach_and_error(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    grid: TokenGrid,
-    rows: Tensor,
-    prefix: int = 0,
-    suffix: int = 0,
-    key_mask: Tensor | None = None,
-    scale: float | None = None,
+    q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`measure_reach` and, from the same logits, the squared output error of every window.
 
-    Arguments as in `measure_reach`. Returns two tensors (heads, nT, nH, nW) float32. The error is in units of
-    the layer's output, and the text takes part in it, as it does in the windowed attention. The error of a
-    head is mean ‖windowed output - full output‖² over batch and rows, divided by the mean ‖full output‖²
-    of the layer's heads: so heads of one layer add up, and layers can be compared. The norms are estimated
-    from 8 random Gaussian projections of the values (Johnson-Lindenstrauss), equal in every call.
+    Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). Returns two tensors
+    (heads, nT, nH, nW) float32. The error is in units of the layer's output, and the text takes part in it, as it does in
+    the windowed attention. The error of a head is mean ‖windowed output - full output‖² over batch and rows,
+    divided by the mean ‖full output‖² of the layer's heads: so heads of one layer add up, and layers can be
+    compared. The norms are estimated from 8 random Gaussian projections of the values, equal in every call
+    (Johnson-Lindenstrauss).
     """
-    batch, heads, tokens, dim = q.shape
-    if prefix + grid.tokens + suffix != tokens:
-        raise ValueError(f"{tokens} tokens are not {prefix} + {grid.tokens} + {suffix}.")
-    video = slice(prefix, prefix + grid.tokens)
-    bias = key_bias(key_mask, batch, tokens)
-    factor = dim**-0.5 if scale is None else scale
+    sequence.check(q, k, k)
+    batch, heads = q.shape[:2]
+    grid, video = sequence.grid, sequence.video
+    bias = sequence.bias(batch)
+    factor = sequence.factor(q.shape[-1])
     rows = rows.to(q.device)
     projected = _projected(v, _projection(v.shape[-1]).to(q.device))  # (B, heads, all tokens, 8)
     reach, error = torch.zeros(2, heads, *grid.tiles, device=q.device)
@@ -64,18 +56,24 @@ def measure_reach_and_error(
             None if bias is None else bias[item],
             factor,
         )
-        parts = [sum_tiles(seen.among(video), grid), _text_sums(seen, prefix, video.stop)]
-        taken = _taken(parts)  # (heads, rows, tiles + 1, 9), the text last
-        boxes = sum_in_boxes(taken[:, :, :-1], grid, asked)  # (heads, rows, nT, nH, nW, 9)
-        in_box = boxes[..., _PROJECTED]
+        parts = [sum_tiles(seen.among(video), grid), _text_sums(seen, sequence.prefix, video.stop)]
+        in_box, squares, full = _of_boxes(parts, grid, asked)
         # The largest window is the whole video.
         reach[some_heads] += (in_box / in_box[..., -1:, -1:, -1:].clamp_min(_TINY)).sum(dim=1)
-        seen_sums = boxes + taken[:, :, -1, None, None, None]
-        windowed = seen_sums[..., :_PROJECTED] / seen_sums[..., _PROJECTED:].clamp_min(_TINY)
-        full = windowed[:, :, -1:, -1:, -1:]
-        error[some_heads] += (windowed - full).square().sum(-1).sum(dim=1)
-        energy += full.square().sum()
+        error[some_heads] += squares.sum(dim=1)
+        energy += full
     return reach / (batch * len(rows)), error * heads / energy.clamp_min(_TINY)
+
+
+def _of_boxes(parts: list[TileSums], grid: TokenGrid, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For every row and box (heads, rows, nT, nH, nW): mass inside, and ‖windowed - full output‖²; and the
+    sum of all ‖full output‖²."""
+    taken = _taken(parts)  # (heads, rows, tiles + 1, 9), the text last
+    boxes = sum_in_boxes(taken[:, :, :-1], grid, rows)  # (heads, rows, nT, nH, nW, 9)
+    seen = boxes + taken[:, :, -1, None, None, None]
+    windowed = seen[..., :_PROJECTED] / seen[..., _PROJECTED:].clamp_min(_TINY)
+    full = windowed[:, :, -1:, -1:, -1:]
+    return boxes[..., _PROJECTED], (windowed - full).square().sum(-1), full.square().sum()
 
 
 def _text_sums(seen: QueryRows, prefix: int, suffix_start: int) -> TileSums:

@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..latent.flow import snr_matched_sigma
+from ..latent.flow import SAME_SIGMA, snr_matched_sigma
 from .stencils import combine, derivative_weights, value_weights
 
-_SAME_SIGMA = 1e-5  # below any step of a usable schedule, above float32 rounding of the SNR map
 _KEPT = 6  # a solver looks one step ahead and two behind, an interpolation one more on either side
 
 
@@ -54,12 +53,12 @@ class LowResField:
 
     def usable(self, sigma: float, beside: float) -> bool:
         """Whether the record covers `sigma`, with no change of model or guidance up to `beside`."""
-        covered = self._sigmas[-1] - _SAME_SIGMA <= sigma <= self._sigmas[0] + _SAME_SIGMA
+        covered = self._sigmas[-1] - SAME_SIGMA <= sigma <= self._sigmas[0] + SAME_SIGMA
         return covered and self._expert(sigma) == self._expert(beside)
 
     def sigma_before(self, sigma: float) -> float | None:
         """σ of the recorded step that precedes `sigma`, or None at the start of the record."""
-        earlier = [s for s in self._sigmas if s > sigma + _SAME_SIGMA]
+        earlier = [s for s in self._sigmas if s > sigma + SAME_SIGMA]
         return earlier[-1] if earlier else None
 
     def velocity_at(self, sigma: float) -> Tensor:
@@ -83,7 +82,7 @@ class LowResField:
         """LR velocity from up to four recorded neighbours of the same expert (local cubic)."""
         distances = [abs(s - sigma) for s in self._sigmas]
         nearest = min(range(len(distances)), key=distances.__getitem__)
-        if distances[nearest] <= _SAME_SIGMA:
+        if distances[nearest] <= SAME_SIGMA:
             return self._low_velocity(nearest)
         same = [k for k, s in enumerate(self._sigmas) if self._expert(s) == self._expert(sigma)]
         above = sum(self._sigmas[k] > sigma for k in same)

@@ -21,37 +21,27 @@ FORMAT = "s2flow.trajectory"
 VERSION = 1
 _REACH_PREFIX = "reach."
 _HELD_PREFIX = "held."
+_TENSORS = ("sigmas", "denoised", "noise", "final")
+_HELD = ("latent", "mask")
+# With what stands for a value that files of earlier versions lack; None: every file has it.
+_VALUES: dict[str, Any] = {"token_shape": None, "patch": None, "seconds": None, "boundaries": []}
 
 
 def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
     """Write a safetensors file; the old file stays whole until the new one is complete."""
     path = Path(path)
-    tensors = {
-        "sigmas": trajectory.sigmas,
-        "denoised": trajectory.denoised,
-        "noise": trajectory.noise,
-        "final": trajectory.final,
-    }
+    tensors = {name: getattr(trajectory, name) for name in _TENSORS}
     if trajectory.held is not None:
-        tensors |= {
-            _HELD_PREFIX + "latent": trajectory.held.latent,
-            _HELD_PREFIX + "mask": trajectory.held.mask,
-        }
-    reach_values: dict[str, Any] | None = None
+        tensors |= {f"{_HELD_PREFIX}{name}": getattr(trajectory.held, name) for name in _HELD}
+    reach_values = None
     if trajectory.reach is not None:
         fields = {f.name: getattr(trajectory.reach, f.name) for f in dataclasses.fields(trajectory.reach)}
         tensors |= {
             _REACH_PREFIX + name: value for name, value in fields.items() if isinstance(value, Tensor)
         }
         reach_values = {name: value for name, value in fields.items() if not isinstance(value, Tensor)}
-    values = {
-        "token_shape": trajectory.token_shape,
-        "patch": trajectory.patch,
-        "model": dataclasses.asdict(trajectory.model),
-        "seconds": trajectory.seconds,
-        "boundaries": trajectory.boundaries,
-        "reach": reach_values,
-    }
+    values = {name: getattr(trajectory, name) for name in _VALUES}
+    values |= {"model": dataclasses.asdict(trajectory.model), "reach": reach_values}
     metadata = {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
     # In the same folder, because only a rename within one file system is atomic.
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -72,43 +62,46 @@ def load_trajectory(path: str | Path) -> Trajectory:
             f"There is no trajectory file at {path}. Save one with S²Flow Save Trajectory first."
         )
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path.name} is not an S²Flow trajectory but another safetensors file.")
-            if metadata.get("version") != str(VERSION):
-                raise ValueError(
-                    f"{path.name} has trajectory format version {metadata.get('version')}; this pack reads "
-                    f"version {VERSION}. Update the pack, or run the Low-Res Sampler again."
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        values = json.loads(metadata["values"])
-        reach = None
-        if values["reach"] is not None:
-            recorded = {
-                n.removeprefix(_REACH_PREFIX): t for n, t in tensors.items() if n.startswith(_REACH_PREFIX)
-            }
-            reach = AttentionReach(**recorded, **{n: _tuples(v) for n, v in values["reach"].items()})
-        held = None
-        if _HELD_PREFIX + "mask" in tensors:
-            held = HeldLatent(tensors[_HELD_PREFIX + "latent"], tensors[_HELD_PREFIX + "mask"])
+        values, tensors = _contents(path)
+        held = {name: tensors[_HELD_PREFIX + name] for name in _HELD if _HELD_PREFIX + name in tensors}
         return Trajectory(
-            sigmas=tensors["sigmas"],
-            denoised=tensors["denoised"],
-            noise=tensors["noise"],
-            final=tensors["final"],
-            reach=reach,
-            token_shape=_tuples(values["token_shape"]),
-            patch=_tuples(values["patch"]),
+            **{name: tensors[name] for name in _TENSORS},
+            **{name: _tuples(values.get(name, default)) for name, default in _VALUES.items()},
+            reach=_reach_of(values["reach"], tensors),
             model=ModelIdentity(**values["model"]),
-            seconds=values["seconds"],
-            boundaries=_tuples(values.get("boundaries", [])),
-            held=held,
+            held=HeldLatent(**held) if held else None,
         )
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         raise ValueError(
             f"{path.name} is damaged or was not written completely ({problem}). Save the trajectory again."
         ) from problem
+
+
+def _contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A trajectory file's values and tensors; raises ValueError for another kind of file or version."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"{path.name} is not an S²Flow trajectory but another safetensors file.")
+        if metadata.get("version") != str(VERSION):
+            raise ValueError(
+                f"{path.name} has trajectory format version {metadata.get('version')}; this pack reads "
+                f"version {VERSION}. Update the pack, or run the Low-Res Sampler again."
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    values = json.loads(metadata["values"])
+    missing = [name for name, default in _VALUES.items() if default is None and name not in values]
+    if missing:
+        raise KeyError(", ".join(missing))
+    return values, tensors
+
+
+def _reach_of(values: dict[str, Any] | None, tensors: dict[str, Tensor]) -> AttentionReach | None:
+    """The attention record of a file; None if the run recorded none."""
+    if values is None:
+        return None
+    recorded = {n.removeprefix(_REACH_PREFIX): t for n, t in tensors.items() if n.startswith(_REACH_PREFIX)}
+    return AttentionReach(**recorded, **{name: _tuples(value) for name, value in values.items()})
 
 
 def _tuples(value: Any) -> Any:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..latent.flow import SAME_SIGMA
 from ..latent.held_latent import HeldLatent
 from ..reach.record import AttentionReach
 
-# Schedules are float32; the closest steps of a real one are a hundred times further apart.
-_SAME_SIGMA = 1e-5
 # Of the largest value: a latent that was stored or moved in half precision is still the same one.
 _SAME_LATENT = 2e-3
 
@@ -115,7 +114,7 @@ class Trajectory:
                 "sampler the first part of the schedule (Split Sigmas), or leave trajectory empty."
             )
         stopped, start = float(self.sigmas[-1]), float(sigmas[0])
-        if abs(stopped - start) > _SAME_SIGMA:
+        if abs(stopped - start) > SAME_SIGMA:
             raise ValueError(
                 f"The earlier trajectory stopped at sigma {stopped:.4g}, but these sigmas start at "
                 f"{start:.4g}. Split one schedule (Split Sigmas) and give each sampler its part."

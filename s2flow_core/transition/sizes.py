@@ -6,55 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-
-def shrunk_size(
-    size: tuple[int, int],
-    patch: tuple[int, int],
-    pixels: int,
-    scale: float | None = None,
-    wanted: tuple[int, int] | None = None,
-) -> tuple[int, int]:
-    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
-
-    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
-    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one.
-    """
-    if wanted is not None:
-        return _exact_size(size, patch, pixels, wanted)
-    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
-        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
-    if scale == 1:
-        return size
-    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
-
-
-def _whole_patches(
-    cells: tuple[float, float], patch: tuple[int, int], largest: tuple[int, int]
-) -> tuple[int, int]:
-    """The size (h, w) of whole patches nearest to `cells`, within the large size."""
-    height, width = (
-        min(max(round(side / step), 1) * step, limit // step * step or limit)
-        for side, step, limit in zip(cells, patch, largest, strict=True)
-    )
-    return height, width
-
-
-def _exact_size(
-    size: tuple[int, int], patch: tuple[int, int], pixels: int, wanted: tuple[int, int]
-) -> tuple[int, int]:
-    """`wanted` (height, width) in pixels as cells; raises if it is no smaller size of whole patches."""
-    height, width = wanted
-    for valid in (size, _whole_patches((height / pixels, width / pixels), patch, size)):
-        if (valid[0] * pixels, valid[1] * pixels) == (height, width):
-            return valid
-    raise ValueError(
-        f"A video of {size[1] * pixels}×{size[0] * pixels} would become {width}×{height}. That is no smaller "
-        f"size that this model can cut into patches of {patch[1] * pixels}×{patch[0] * pixels} pixels. The "
-        f"nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width and height, or set "
-        "both to 0 to use scale."
-    )
-
-
 # State, noise, clean estimate, model output for both prompts, and the solver's last two velocities.
 _LATENTS_ALIVE = 8
 _BYTES_PER_VALUE = 4
@@ -104,38 +55,96 @@ def target_size(
     """The HR size for either a `scale` or a `width` and `height` in pixels.
 
     spatial_ratio: pixels per latent cell of the VAE. A scale is taken to the nearest size that the
-    model's patches divide; a size in pixels must be valid as it is, or the error names the nearest one.
+    model's patches divide; a size in pixels must be valid as it is, or a ValueError names the nearest one.
     """
     low_h, low_w = video.latent_shape[-2:]
-    unit_h, unit_w = video.patch[1], video.patch[2]
     if scale is not None:
-        if not (math.isfinite(scale) and scale >= 1):
-            raise ValueError(
-                f"The scale is {scale}; it must be a finite number of at least 1 (the paper uses 2)."
-            )
-        latent_h = max(round(low_h * scale / unit_h) * unit_h, low_h)
-        latent_w = max(round(low_w * scale / unit_w) * unit_w, low_w)
+        latent_h, latent_w = _scaled_up(video, scale)
     elif width is not None and height is not None:
-        step_h, step_w = unit_h * spatial_ratio, unit_w * spatial_ratio
-        least_h, least_w = low_h * spatial_ratio, low_w * spatial_ratio
-        nearest_h = max(round(height / step_h) * step_h, least_h)
-        nearest_w = max(round(width / step_w) * step_w, least_w)
-        if (nearest_h, nearest_w) != (height, width):
-            smaller = height < least_h or width < least_w
-            reason = (
-                f"is smaller than the low-resolution video ({least_w}×{least_h})"
-                if smaller
-                else f"does not fit the model, whose patches need multiples of {step_w}×{step_h} pixels"
-            )
-            raise ValueError(
-                f"The target size {width}×{height} {reason}. "
-                f"The nearest valid size is {nearest_w}×{nearest_h}."
-            )
+        _require_target(video, spatial_ratio, width, height)
         latent_h, latent_w = height // spatial_ratio, width // spatial_ratio
     else:
         raise ValueError("Give either a scale or both a width and a height for the high-resolution video.")
     ratio = math.sqrt(latent_h / low_h * latent_w / low_w)
     return TargetSize(latent_h, latent_w, latent_h * spatial_ratio, latent_w * spatial_ratio, ratio)
+
+
+def _scaled_up(video: SizedVideo, scale: float) -> tuple[int, int]:
+    """(h, w) in cells: whole patches nearest to the scaled size, never below the LR size."""
+    if not (math.isfinite(scale) and scale >= 1):
+        raise ValueError(
+            f"The scale is {scale}; it must be a finite number of at least 1 (the paper uses 2)."
+        )
+    height, width = (
+        max(round(side * scale / unit) * unit, side)
+        for side, unit in zip(video.latent_shape[-2:], video.patch[1:], strict=True)
+    )
+    return height, width
+
+
+def _require_target(video: SizedVideo, spatial_ratio: int, width: int, height: int) -> None:
+    """Raises unless a size in pixels is whole patches and not below the LR size."""
+    low_h, low_w = (side * spatial_ratio for side in video.latent_shape[-2:])
+    step_h, step_w = (unit * spatial_ratio for unit in video.patch[1:])
+    nearest_h = max(round(height / step_h) * step_h, low_h)
+    nearest_w = max(round(width / step_w) * step_w, low_w)
+    if (nearest_h, nearest_w) == (height, width):
+        return
+    if height < low_h or width < low_w:
+        reason = f"is smaller than the low-resolution video ({low_w}×{low_h})"
+    else:
+        reason = f"does not fit the model, whose patches need multiples of {step_w}×{step_h} pixels"
+    raise ValueError(
+        f"The target size {width}×{height} {reason}. The nearest valid size is {nearest_w}×{nearest_h}."
+    )
+
+
+def shrunk_size(
+    size: tuple[int, int],
+    patch: tuple[int, int],
+    pixels: int,
+    scale: float | None = None,
+    wanted: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
+
+    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
+    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one.
+    """
+    if wanted is not None:
+        return _exact_size(size, patch, pixels, wanted)
+    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
+        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
+    if scale == 1:
+        return size
+    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
+
+
+def _whole_patches(
+    cells: tuple[float, float], patch: tuple[int, int], largest: tuple[int, int]
+) -> tuple[int, int]:
+    """The size (h, w) of whole patches nearest to `cells`, within the large size."""
+    height, width = (
+        min(max(round(side / step), 1) * step, limit // step * step or limit)
+        for side, step, limit in zip(cells, patch, largest, strict=True)
+    )
+    return height, width
+
+
+def _exact_size(
+    size: tuple[int, int], patch: tuple[int, int], pixels: int, wanted: tuple[int, int]
+) -> tuple[int, int]:
+    """`wanted` (height, width) in pixels as cells; raises if it is no smaller size of whole patches."""
+    height, width = wanted
+    for valid in (size, _whole_patches((height / pixels, width / pixels), patch, size)):
+        if (valid[0] * pixels, valid[1] * pixels) == (height, width):
+            return valid
+    raise ValueError(
+        f"A video of {size[1] * pixels}×{size[0] * pixels} would become {width}×{height}. That is no smaller "
+        f"size that this model can cut into patches of {patch[1] * pixels}×{patch[0] * pixels} pixels. The "
+        f"nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width and height, or set "
+        "both to 0 to use scale."
+    )
 
 
 def memory_needed(video: SizedVideo, size: TargetSize, pixel_frames: int = 0) -> int:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..latent.flow import SNR_MODES, snr_matched_sigma
+from ..latent.flow import SAME_SIGMA, SNR_MODES, snr_matched_sigma
 from ..latent.resample import check_finite
 from ..trajectory.trajectory import Trajectory
 
 CLEAN_SOURCES = ("step", "final")
-# Schedules are float32; the closest steps of a real one are a hundred times further apart.
-_SAME_SIGMA = 1e-5
 
 
 def check_steps_left(steps: int, steps_left: int) -> None:
@@ -51,7 +49,7 @@ def recorded_scale(sigmas: Tensor, record: Tensor, scale: float) -> float:
 
     def meets(candidates: Tensor) -> bool:
         distance = (sigmas[:-1, None] - candidates[None, :-1]).abs().amin(dim=1)
-        return bool((distance < _SAME_SIGMA).all())
+        return bool((distance < SAME_SIGMA).all())
 
     record, sigmas = record.float().cpu(), sigmas.float().cpu()
     matched = not meets(record) and meets(snr_matched_sigma(record, scale))
@@ -67,7 +65,7 @@ def require_recorded_steps(sigmas: Tensor, record: Tensor, scale: float) -> None
     steps_left = len(sigmas) - 1
     for snr in SNR_MODES if steps_left < len(record) else ():
         recorded = tail_sigmas(record.float().cpu(), steps_left, snr, scale)
-        if (recorded - sigmas.float().cpu()).abs().max() < _SAME_SIGMA:
+        if (recorded - sigmas.float().cpu()).abs().max() < SAME_SIGMA:
             return
     raise ValueError(
         f"The {steps_left} steps of the High-Res Sampler are not the last steps of the trajectory, so it "

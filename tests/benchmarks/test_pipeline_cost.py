@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from live_memory import LiveMemory
 
 from benchmarks.pipeline import timed_layers
 from benchmarks.pipeline.cost import (
@@ -19,6 +21,11 @@ from benchmarks.pipeline.cost import (
 )
 from benchmarks.pipeline.tables import problems_of
 from benchmarks.pipeline.timed_layers import measure
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.reach import measure as reach_measure
+from s2flow_core.reach.output_error import measure_reach_and_error
+from s2flow_core.reach.rows import sample_query_rows
+from s2flow_core.windows.grid import TokenGrid
 
 LOW, HIGH = VideoSize(1280, 768, 117), VideoSize(2560, 1536, 117)
 
@@ -104,3 +111,16 @@ def test_a_measured_run_extrapolates_over_all_layers():
     assert min(steps.values()) > 0
     assert 0 < measured.density <= 0.5 + 1e-9
     assert measured.extra_memory is None
+
+
+def test_memory_of_a_capture_is_what_measuring_a_piece_takes(monkeypatch):
+    """With as many heads and rows as the paper's run, on a grid that its tiles divide, one head per piece."""
+    model, plan, grid = MODELS["hunyuan_video"], Plan(LOW, HIGH), TokenGrid((4, 16, 24), (2, 8, 8))
+    most, piece = reach_measure.MOST_LOGITS, plan.rows * grid.tokens
+    monkeypatch.setattr(reach_measure, "LEAST_LOGITS", piece)
+    monkeypatch.setattr(reach_measure, "MOST_LOGITS", piece)
+    q, k, v = (torch.randn(1, model.heads, grid.tokens, 16) for _ in range(3))
+    with LiveMemory() as memory:
+        measure_reach_and_error(q, k, v, VideoSequence(grid), sample_query_rows(grid, plan.rows, 0))
+    (promised,) = (size for part, size in memory_parts(model, plan).items() if "capture" in part)
+    assert memory.peak / piece == pytest.approx(promised / most, rel=0.1)

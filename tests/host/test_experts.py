@@ -187,7 +187,7 @@ def test_no_difference_reaches_across_the_boundary(
 ):
     trajectory = record[0]
     triple = high_noise.upsample(trajectory, t_i=T_I, sigma_mode=sigma_mode)
-    solver = high_noise.modules.pack("s2flow_core.solver.derivatives")
+    solver = high_noise.modules.pack("s2flow_core.solver.flow_solver")
     field = high_noise.modules.pack("s2flow_core.solver.low_res_field")
     matched = high_noise.modules.pack("s2flow_core.latent.flow").snr_matched_sigma
     scale = 2.0 if sigma_mode == "snr_matched" else 1.0

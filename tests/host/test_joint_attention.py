@@ -46,8 +46,9 @@ def test_every_call_is_attention_under_the_mask_of_its_windows(windowed_calls):
     assert windows.density < 1
     for call, out in calls[:4] + calls[-4:]:
         extents = windows.extents_at(windows.step_at(call.sigma), call.layer).tolist()
-        boxes = (grid.shape, grid.tile, extents, call.layout.prefix, key_bias(call))
-        expected = naive_attention.attention(call.q, call.k, call.v, *boxes, tail=windows.tail)
+        boxes = naive_attention.Boxes(grid.shape, grid.tile, extents, windows.tail)
+        text = (call.layout.prefix, key_bias(call))
+        expected = naive_attention.attention(call.q, call.k, call.v, boxes, *text)
         assert (out - expected).abs().max() < TOLERANCE * expected.abs().max() + TOLERANCE
 
 

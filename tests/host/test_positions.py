@@ -42,9 +42,9 @@ def test_ntk_keeps_the_fastest_rotation_and_slows_the_slowest_by_the_enlargement
     """By definition: pair i at position p turns by p·θ^(-2i/d), with θ·r^(d/(d-2)) at the larger size."""
     module = graph.modules.pack("nodes.host.attention.positions")
     embedder = graph.guider.model_patcher.model.diffusion_model.rope_embedder
-    larger = module.LargerSize((3, 4, 4), (3, 8, 12), "ntk")
+    change = module.SizeChange((3, 4, 4), (3, 8, 12), "ntk")
     ids = torch.tensor([[[2.0, 3.0, 1.0]]])
-    result = angles(larger.scaled(embedder)(ids)).flatten()
+    result = angles(change.scaled(embedder)(ids)).flatten()
     expected = []
     for axis, ratio in enumerate((1.0, 2.0, 3.0)):
         d = embedder.axes_dim[axis]
@@ -114,7 +114,7 @@ def test_the_embedding_is_another_only_within_a_pass(graph, record, monkeypatch)
 
 def test_an_unknown_family_is_told_what_to_leave_out(graph, record, monkeypatch):
     """Even where a mode was asked for by name and nothing but positions is to change."""
-    for room in ("nodes.high_res_sampler", "nodes.host.model.checks"):
+    for room in ("nodes.host.attention.for_high_res", "nodes.host.model.checks"):
         monkeypatch.setattr(graph.modules.pack(room), "family_of", lambda model: None)
     trajectory = dataclasses.replace(
         record[0], model=graph.modules.pack("nodes.host.model.checks").identity_of(graph.guider.model_patcher)
@@ -145,7 +145,7 @@ def test_temperature_sharpens_the_videos_own_attention_alone(graph, record):
 
 
 def test_windows_count_as_the_keys_they_leave(graph, record):
-    size = graph.modules.pack("nodes.host.attention.positions").LargerSize
+    size = graph.modules.pack("nodes.host.attention.positions").SizeChange
     whole = size((3, 4, 4), (3, 8, 8), temperature=True).logit_factor
     half = size((3, 4, 4), (3, 8, 8), temperature=True, density=0.5).logit_factor
     quarter = size((3, 4, 4), (3, 8, 8), temperature=True, density=0.2).logit_factor

@@ -37,6 +37,17 @@ class Batching:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """What is learned and how: stages in order, the learning rate of each (their steps count, not the
+    schedule's), which map, from which batches."""
+
+    stages: list[Stage]
+    schedule: Schedule
+    mapping: FlowMapping
+    batching: Batching
+
+
+@dataclass(frozen=True)
 class TrainingPairs:
     """names: of this run's pairs in the cache. empty: (tokens, width), what a dropped prompt becomes."""
 
@@ -79,10 +90,7 @@ def run_stages(
     trained: nn.Module,
     optimizer_of: Callable[[nn.Module], Optimizer],
     pairs: TrainingPairs,
-    stages: list[Stage],
-    schedule: Schedule,
-    mapping: FlowMapping,
-    batching: Batching,
+    lesson: Lesson,
     run: Run,
 ) -> nn.Module:
     """Trains `trained` (the model, or the LoRA layers inside it) and returns its averaged weights.
@@ -90,6 +98,7 @@ def run_stages(
     A stopped run goes on in the stage and at the step of its last checkpoint. Raises SystemExit if there is
     no pair, or a checkpoint is another training's.
     """
+    stages = lesson.stages
     run.require_same(stages)
     groups = pairs.cache.groups(pairs.names)
     if not groups:
@@ -99,11 +108,11 @@ def run_stages(
 
         def loss_of_step(step: int, stage: Stage = stage, number: int = number) -> dict[str, Tensor]:
             generator = torch.Generator().manual_seed(number * 10**9 + step)
-            drawn = draw_batch(pairs.cache, groups, stage, batching, step, generator)
+            drawn = draw_batch(pairs.cache, groups, stage, lesson.batching, step, generator)
             high, low, context, empty = (tensor.to(run.device) for tensor in (*drawn, pairs.empty))
             autocast = torch.autocast(run.device, torch.bfloat16) if run.half else nullcontext()
             with autocast:
-                losses = flow_mapping_loss(model, high, low, context, empty, mapping, generator)
+                losses = flow_mapping_loss(model, high, low, context, empty, lesson.mapping, generator)
             return {"loss": losses.mean()}
 
         average = train(
@@ -111,7 +120,7 @@ def run_stages(
             trained,
             optimizer_of(trained),
             loss_of_step,
-            replace(schedule, steps=stage.steps),
+            replace(lesson.schedule, steps=stage.steps),
             run.checkpoint(number),
             settings=run.settings_of_stage(stages, number),
         )

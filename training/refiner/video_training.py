@@ -31,7 +31,7 @@ from .light_model import (
     save_refiner,
 )
 from .loss import FlowMapping
-from .training_run import Batching, Run, Stage, TrainingPairs, run_stages
+from .training_run import Batching, Lesson, Run, Stage, TrainingPairs, run_stages
 from .windowed_blocks import window_blocks
 
 # Options whose value alone says what they do to the result; files and folders are compared by content.
@@ -77,15 +77,13 @@ def train_on_videos(arguments: Namespace) -> None:
     free_encoders()
 
     light = light_model(arguments)
+    schedule = Schedule(steps=1, learning_rate=arguments.rate, decay_share=0.0)
     run_stages(
         light.model,
         light.trained,
         lambda module: AdamW(list(module.parameters())),
         pairs,
-        stages,
-        Schedule(steps=1, learning_rate=arguments.rate, decay_share=0.0),
-        mapping_of(arguments),
-        Batching(arguments.batch),
+        Lesson(stages, schedule, mapping_of(arguments), Batching(arguments.batch)),
         run,
     )
     light.save(arguments.out)

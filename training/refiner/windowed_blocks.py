@@ -8,8 +8,9 @@ from typing import Any
 from einops import rearrange
 from torch import Tensor
 
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.temporal_windows import shifted_window_attention, window_of_layer
-from s2flow_core.windows.grid import Triple
+from s2flow_core.windows.grid import TokenGrid, Triple
 from training.vae_clip import HostModule
 
 
@@ -43,7 +44,9 @@ def windowed(forward: Callable, layer: int, frames: int, shape: list[Triple]) ->
         if not q.shape[1] == k.shape[1] == t * height * width:
             return original(q, k, v, *args, **kwargs)  # cross-attention to the text
         q, k, v = (rearrange(x, "b n (heads d) -> b heads n d", heads=heads) for x in (q, k, v))
-        out = shifted_window_attention(q, k, v, shape[0], window)  # (B, heads, tokens, dim)
+        out = shifted_window_attention(
+            q, k, v, VideoSequence(TokenGrid(shape[0], (1, 1, 1))), window
+        )  # (B, heads, tokens, dim)
         return rearrange(out, "b heads n d -> b n (heads d)")
 
     def run(*args: Any, transformer_options: dict | None = None, **kwargs: Any) -> Tensor:

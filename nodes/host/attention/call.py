@@ -10,7 +10,10 @@ from einops import rearrange
 from torch import Tensor
 
 from ....s2flow_core.attention.call import InstalledAttention
+from ....s2flow_core.attention.sequence import VideoSequence
+from ....s2flow_core.windows.grid import TokenGrid
 from ..families.family import TokenLayout
+from .forward_pass import ForwardPass
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class SelfAttentionCall:
     positive: slice | None  # the part of the batch that belongs to the positive condition
     installed: InstalledAttention | None = None  # what computes the call if nobody answers it
     frames: tuple[int, ...] | None = None  # of the slice under context windows, None for the whole video
+
+    def sequence(self, grid: TokenGrid) -> VideoSequence:
+        """Its tokens as the core takes them; grid: the video's tokens and tiles."""
+        return VideoSequence(grid, self.layout.prefix, self.layout.suffix, self.mask)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,34 @@ class HostCall:
     mask: Any
     more: tuple
     named: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        original: Callable,
+        below: Callable | None,
+        qkv: tuple[Tensor, Tensor, Tensor],
+        heads: int,
+        more: tuple,
+        named: dict[str, Any],
+    ) -> HostCall:
+        """From an override's arguments, where the mask may stand at its place or by its name."""
+        named = dict(named)
+        mask = more[0] if more else named.pop("mask", None)
+        return cls(original, below, *qkv, heads, mask, more[1:], named)
+
+    def self_attention(self, forward: ForwardPass, layer: int, layout: TokenLayout) -> SelfAttentionCall:
+        """The call as the hooks see it."""
+        return SelfAttentionCall(
+            *(self.by_head(x) for x in (self.q, self.k, self.v)),
+            mask=self.mask,
+            layer=layer,
+            layout=layout,
+            sigma=forward.sigma,
+            positive=forward.positive_rows(),
+            installed=self.installed(),
+            frames=forward.frames,
+        )
 
     def by_head(self, x: Tensor) -> Tensor:
         """-> (B, heads, tokens, dim)"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -69,14 +70,14 @@ class AttentionCapture(SelfAttentionHook):
         mask = call.mask
         if mask is not None and mask.shape[0] == call.q.shape[0]:
             mask = mask[rows]
-        around = {"prefix": call.layout.prefix, "suffix": call.layout.suffix, "key_mask": mask}
+        sequence = replace(call.sequence(self.grid), key_mask=mask)
         q, k, v = call.q[rows], call.k[rows], call.v[rows]
         earlier = self.slices.setdefault(call.layer, set())
         if self.with_error:
-            reach, error = measure_reach_and_error(q, k, v, self.grid, self.rows, **around)
+            reach, error = measure_reach_and_error(q, k, v, sequence, self.rows)
             join_mean(self.errors[-1], call.layer, error, len(earlier))
         else:
-            reach = measure_reach(q, k, self.grid, self.rows, **around)
+            reach = measure_reach(q, k, sequence, self.rows)
         join_mean(self.steps[-1], call.layer, reach, len(earlier))
         earlier.add(call.frames)
 

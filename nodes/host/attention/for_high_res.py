@@ -13,28 +13,28 @@ from ..families import family_of
 from ..families.family import patched_grid
 from ..model.checks import diffusion_model, require_family
 from .hook import SelfAttentionHook
-from .positions import LargerSize
+from .positions import SizeChange
 from .windows import hook_for_windows
 
 
 def hook_for(
-    guider: Any, samples: Tensor, windows: WindowPlan | None, backend: str, larger: LargerSize | None
+    guider: Any, samples: Tensor, windows: WindowPlan | None, backend: str, change: SizeChange | None
 ) -> SelfAttentionHook | None:
     """What the attention of an expert's guider runs through; None leaves it alone."""
     patcher = guider.model_patcher
-    if windows is None and larger is None:
+    if windows is None and change is None:
         return None
     if windows is None:
         family = family_of(diffusion_model(patcher))
-        if family is None or larger is None or larger.temperature:
+        if family is None or change is None or change.temperature:
             family = require_family(patcher, "set rope to none and attention_temperature to off")
         hook = SelfAttentionHook(family, diffusion_model(patcher))
     else:
         hook = hook_for_windows(patcher, windows, backend)
         hook.require_grid_of(samples, guider.model_options)
-    if larger is not None:
-        larger.require_rotary(hook.family)
-        hook.larger = larger
+    if change is not None:
+        change.require_rotary(hook.family)
+        hook.size_change = change
     return hook
 
 
@@ -47,10 +47,12 @@ def rope_for(rope: str, patcher: Any, trajectory: Trajectory | None) -> str:
     return "position" if numbered and trajectory is not None else "none"
 
 
-def larger_size(
+def size_change(
     trajectory: Trajectory | None, samples: Tensor, windows: WindowPlan | None, rope: str, temperature: bool
-) -> LargerSize:
-    """From the LR run's tokens to those of this latent."""
+) -> SizeChange | None:
+    """From the LR run's tokens to those of this latent (B, C, T, H, W); None if nothing is to be adapted."""
+    if rope == "none" and not temperature:
+        return None
     if trajectory is None:
         raise ValueError(
             "rope and attention_temperature compare this size with the small run's, so they need its "
@@ -58,4 +60,4 @@ def larger_size(
         )
     density = 1.0 if windows is None else windows.density
     high = patched_grid(samples, trajectory.patch)
-    return LargerSize(trajectory.token_shape, high, rope, temperature, density)
+    return SizeChange(trajectory.token_shape, high, rope, temperature, density)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.model_patcher
@@ -25,7 +25,7 @@ from ..families.family import ModelFamily
 from ..model.context_windows import frames_of_slice
 from .call import HostCall, SelfAttentionCall
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
-from .positions import LargerSize
+from .positions import SizeChange
 from .run_record import RunRecord
 
 WRAPPER_KEY = "s2flow"
@@ -37,12 +37,12 @@ OVERRIDE = "optimized_attention_override"
 class SelfAttentionHook:
     """Serves sampler runs, one after the other; by itself it leaves every call to the attention below.
 
-    larger: how positions and attention are adapted to a larger size.
+    size_change: how positions and attention are adapted to a larger size.
     """
 
     family: ModelFamily
     model: Any  # the diffusion model
-    larger: LargerSize | None = field(default=None, init=False)
+    size_change: SizeChange | None = field(default=None, init=False)
     positive: frozenset = field(default=frozenset(), init=False)  # ids of the guider's positive conditions
     run: RunRecord = field(default_factory=RunRecord, init=False)
 
@@ -63,7 +63,7 @@ class SelfAttentionHook:
 
     @property
     def logit_factor(self) -> float:
-        return 1.0 if self.larger is None else self.larger.logit_factor
+        return 1.0 if self.size_change is None else self.size_change.logit_factor
 
     def attach(self, model_options: dict) -> dict:
         """A copy of the model options that runs through this hook."""
@@ -107,7 +107,7 @@ class SelfAttentionHook:
 
     def run_forward(self, executor: Any, args: tuple, kwargs: dict) -> Any:
         options, ours = untraced(self.prepare)(executor.original, args, kwargs)
-        with replaced(options, ours), adapted_positions(self.larger, self.family, self.model):
+        with replaced(options, ours), adapted_positions(self.size_change, self.family, self.model):
             return executor(*args, **kwargs)
 
     def prepare(self, function: Callable, args: tuple, kwargs: dict) -> tuple[dict, dict]:
@@ -148,68 +148,52 @@ class SelfAttentionHook:
         }
 
     def override_above(self, below: Callable | None, forward: ForwardPass) -> Callable:
-        answer = untraced(self.answer)
+        @untraced
+        def answer(*given: Any) -> tuple[Tensor, Tensor | None]:
+            return self.answer(forward, HostCall.of(*given))
 
         def override(
-            original: Callable, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any
+            original: Callable, q: Tensor, k: Tensor, v: Tensor, heads: int, *more: Any, **named: Any
         ) -> Tensor:
-            q, out = answer(forward, original, below, q, k, v, *args, **kwargs)
+            q, out = answer(original, below, (q, k, v), heads, more, named)
             if out is not None:
                 return out
             if below is not None:
-                return below(original, q, k, v, *args, **kwargs)
-            return original(q, k, v, *args, **kwargs)
+                return below(original, q, k, v, heads, *more, **named)
+            return original(q, k, v, heads, *more, **named)
 
         return untraced(override, calls_too=False)
 
-    def answer(
-        self,
-        forward: ForwardPass,
-        original: Callable,
-        below: Callable | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        heads: int,
-        mask: Any = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    def answer(self, forward: ForwardPass, given: HostCall) -> tuple[Tensor, Tensor | None]:
         """q as the attention below is to see it, and our answer in ComfyUI's layout or None."""
-        options = kwargs.get(OPTIONS) or {}
-        layer = forward.layer_of_next_call(q, k, options)
+        options = given.named.get(OPTIONS) or {}
+        layer = forward.layer_of_next_call(given.q, given.k, options)
         if layer is None:
-            return q, None
-        tokens = q.shape[-2]
+            return given.q, None
+        tokens = given.q.shape[-2]
         reason = forward.contradiction(tokens, options)
         if reason is not None:
-            self.fall_back(reason)
-            self.visited.add_dense(q.shape[0], heads, tokens)
-            return q, None
+            self.leave_dense(given, tokens, reason)
+            return given.q, None
         if self.logit_factor != 1:
-            q = q * self.logit_factor
+            given = replace(given, q=given.q * self.logit_factor)
         layout = forward.layout.with_total(tokens) or forward.layout
-        given = HostCall(original, below, q, k, v, heads, mask, args, kwargs)
-        if mask is not None and not isinstance(mask, Tensor):
+        if given.mask is not None and not isinstance(given.mask, Tensor):
             # Later versions describe the mask of LTX-Video's guide frames by an object.
-            self.fall_back(f"{self.family.name} passes a {type(mask).__name__} as mask")
-            out = None
-        else:
-            call = SelfAttentionCall(
-                *(given.by_head(x) for x in (q, k, v)),
-                mask=mask,
-                layer=layer,
-                layout=layout,
-                sigma=forward.sigma,
-                positive=forward.positive_rows(),
-                installed=given.installed(),
-                frames=forward.frames,
-            )
-            out = self.attend(call)  # (B, heads, tokens, dim)
+            kind = type(given.mask).__name__
+            self.leave_dense(given, layout.video, f"{self.family.name} passes a {kind} as mask")
+            return given.q, None
+        out = self.attend(given.self_attention(forward, layer, layout))  # (B, heads, tokens, dim)
         if out is None:
-            self.visited.add_dense(q.shape[0], heads, layout.video)
-            return q, None
-        return q, given.as_returned(out)
+            self.leave_dense(given, layout.video)
+            return given.q, None
+        return given.q, given.as_returned(out)
+
+    def leave_dense(self, given: HostCall, tokens: int, reason: str | None = None) -> None:
+        """Counts a call that the attention below computes; logs the reason where there is one."""
+        if reason is not None:
+            self.fall_back(reason)
+        self.visited.add_dense(given.q.shape[0], given.heads, tokens)
 
 
 @contextmanager
@@ -226,9 +210,9 @@ def replaced(options: dict, ours: dict) -> Iterator[None]:
 
 
 def adapted_positions(
-    larger: LargerSize | None, family: ModelFamily, model: Any
+    change: SizeChange | None, family: ModelFamily, model: Any
 ) -> AbstractContextManager[None]:
-    return nullcontext() if larger is None else larger.positions_of(family, model)
+    return nullcontext() if change is None else change.positions_of(family, model)
 
 
 def untraced(function: Callable, calls_too: bool = True) -> Callable:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.attention.rotary import attention_temperature, position_factor, theta_factor
-from ..families.family import ModelFamily, Triple
+from ....s2flow_core.windows.grid import Triple
+from ..families.family import ModelFamily
 
 
 class ScaledRotary(torch.nn.Module):
@@ -40,8 +41,8 @@ class ScaledRotary(torch.nn.Module):
 
 
 @dataclass(frozen=True)
-class LargerSize:
-    """From the tokens (T, H, W) of the LR run to those of the HR run.
+class SizeChange:
+    """From the tokens (T, H, W) of the LR run to those of the HR run, and what is adapted to it.
 
     rope: one of ROPE_MODES. temperature: sharpen attention for the greater number of keys. density: share
     of the video that a query sees.

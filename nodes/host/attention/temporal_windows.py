@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ....s2flow_core.attention.errors import WindowsNotApplicable
 from ....s2flow_core.attention.temporal_windows import shifted_window_attention, window_of_layer
+from ....s2flow_core.windows.grid import TokenGrid
 from ..families.family import ModelFamily
 from .call import SelfAttentionCall
 from .forward_pass import ForwardPass
@@ -34,11 +35,8 @@ class ShiftedWindows(SelfAttentionHook):
                 call.q,
                 call.k,
                 call.v,
-                call.layout.grid,
+                call.sequence(TokenGrid(call.layout.grid, (1, 1, 1))),
                 window_of_layer(call.layer, self.frames),
-                prefix=call.layout.prefix,
-                suffix=call.layout.suffix,
-                key_mask=call.mask,
                 stats=self.visited,
             )
         except WindowsNotApplicable as reason:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ....s2flow_core.attention.errors import WindowsCannotWin, WindowsNotApplicable
-from ....s2flow_core.attention.window_attention import window_attention
+from ....s2flow_core.attention.window_attention import HeadWindows, window_attention
 from ....s2flow_core.plan.window_plan import WindowPlan
 from ..families.family import ModelFamily
 from ..model.checks import diffusion_model, require_family
@@ -67,13 +67,9 @@ class WindowedAttention(SelfAttentionHook):
                 call.q,
                 call.k,
                 call.v,
-                self.plan.grid,
-                self.plan.extents_at(step, call.layer),
-                prefix=call.layout.prefix,
-                suffix=call.layout.suffix,
-                key_mask=call.mask,
+                call.sequence(self.plan.grid),
+                HeadWindows(self.plan.extents_at(step, call.layer), self.plan.tail),
                 backend=self.backend,
-                tail=self.plan.tail,
                 stats=self.visited,
                 installed=call.installed,
             )

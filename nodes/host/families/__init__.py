@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .family import BlockKey, ModelFamily, TokenLayout, Triple, patched_grid
+from .family import BlockKey, ModelFamily, TokenLayout, patched_grid
 from .hunyuan_video import HunyuanVideo
 from .ltx_video import LtxVideo
 from .unknown import UnknownVideoModel
@@ -15,7 +15,6 @@ __all__ = [
     "BlockKey",
     "ModelFamily",
     "TokenLayout",
-    "Triple",
     "UnknownVideoModel",
     "family_of",
     "patched_grid",

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-Triple = tuple[int, int, int]
+from ....s2flow_core.windows.grid import Triple
+
 BlockKey = tuple[str, int]
 """A block's name in ComfyUI's `patches_replace["dit"]`, e.g. ("double_block", 3)."""
 

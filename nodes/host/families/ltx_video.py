@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .family import BlockKey, ModelFamily, TokenLayout, Triple, is_a, patched_grid
+from ....s2flow_core.windows.grid import Triple
+from .family import BlockKey, ModelFamily, TokenLayout, is_a, patched_grid
 
 
 class LtxVideo(ModelFamily):

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.trajectory.trajectory import ModelIdentity
+from ....s2flow_core.windows.grid import Triple
 from ..families import FAMILIES, family_of
-from ..families.family import ModelFamily, Triple
+from ..families.family import ModelFamily
 from ..families.unknown import UnknownVideoModel
 from .open_attention import closed_attention
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..families.family import Triple, patched_grid
+from ....s2flow_core.windows.grid import Triple
+from ..families.family import patched_grid
 
 TIME = 2  # the axis of frames in (B, C, T, H, W)
 

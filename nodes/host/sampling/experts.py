@@ -1,8 +1,42 @@
-"""Models of two experts, such as Wan 2.2 14B: the inputs that name the second, and the steps of each."""
+"""The guiders of a run: one, or the two experts of a model such as Wan 2.2 14B, and the steps of each."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor
+
+from ..model.checks import require_flow_model, require_video_latent
+from ..size.conditioning_size import check_conditioning_size
+
+
+@dataclass(frozen=True)
+class Experts:
+    """guiders: of the model, or of its high-noise and its low-noise expert. switch_sigma: σ below which the
+    second takes over; None with one guider."""
+
+    guiders: tuple[Any, ...]
+    switch_sigma: float | None
+
+    @classmethod
+    def of(cls, guider: Any, low_noise: Any | None, boundary: float) -> Experts:
+        """From a sampler's inputs; boundary counts only with a second guider."""
+        return cls((guider,), None) if low_noise is None else cls((guider, low_noise), boundary)
+
+    def check(self, samples: Tensor, sampler: str) -> None:
+        """Raises unless every guider's model and conditions can sample a latent (B, C, T, H, W).
+
+        sampler: the name of the node, for the artist.
+        """
+        for guider in self.guiders:
+            require_flow_model(guider.model_patcher)
+            require_video_latent(guider.model_patcher, samples, "latent_image")
+            check_conditioning_size(guider, (samples.shape[-2], samples.shape[-1]), sampler)
+
+    def shares(self, sigmas: Tensor) -> list[tuple[Any, slice]]:
+        """The guiders, each with the steps that it takes, in order; a share may be empty."""
+        return list(zip(self.guiders, steps_of_experts(sigmas, self.switch_sigma), strict=True))
 
 
 def steps_above(sigmas: Tensor, switch_sigma: float) -> int:

@@ -7,7 +7,7 @@ ComfyUI's. Hooks go into a copy of the guider, so the one in the graph is never 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,11 +16,11 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
-import torch
 from torch import Tensor
 
 from ..attention.hook import SelfAttentionHook
 from .latents import latent_samples
+from .sampled_run import SamplerFunction
 
 
 class NoiseSource(Protocol):
@@ -29,20 +29,6 @@ class NoiseSource(Protocol):
     seed: int
 
     def generate_noise(self, input_latent: dict[str, Any]) -> Tensor: ...
-
-
-class SamplerFunction(Protocol):
-    """A sampler as k-diffusion writes it; model(x, sigma) returns the guided denoised latent."""
-
-    def __call__(
-        self,
-        model: Callable,
-        x: Tensor,
-        sigmas: Tensor,
-        extra_args: dict,
-        callback: Callable | None,
-        disable: bool,
-    ) -> Tensor: ...
 
 
 def guider_for_run(guider: Any, hook: SelfAttentionHook | None) -> Any:
@@ -105,21 +91,3 @@ def sample_in_parts(
             seed=noise.seed,
         )
     return result.to(comfy.model_management.intermediate_device())
-
-
-class GuidedModel:
-    """The model as a sampler function sees it, with σ given once per step instead of once per sample."""
-
-    def __init__(self, model: Callable, x: Tensor, extra_args: dict):
-        self.model = model
-        self.extra_args = extra_args
-        self.ones = torch.ones(x.shape[0], dtype=x.dtype, device=x.device)  # (B,)
-
-    @property
-    def mask(self) -> Tensor | None:
-        """1 where the video is made, 0 where ComfyUI puts back what is held; None without a mask."""
-        return self.extra_args.get("denoise_mask")
-
-    def denoised(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Guided clean estimate of the state x at σ, in model space."""
-        return self.model(x, sigma * self.ones, **self.extra_args)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+import comfy.samplers
 from torch import Tensor
 
 from ....s2flow_core.latent.flow import velocity
@@ -18,8 +17,8 @@ from ....s2flow_core.solver.skipping import choose_skips, forecast_velocity, ste
 from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..model.checks import identity_of, require_flow_model
 from .experts import steps_above
-from .guided import GuidedModel, SamplerFunction
 from .record_at_high_res import RecordAtHighRes
+from .sampled_run import GuidedModel, SampledRun, SamplerFunction, whole_runs
 
 log = logging.getLogger(__name__)
 # The sources that look into the LR record.
@@ -66,19 +65,16 @@ class FlowSettings:
 def flow_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> SamplerFunction:
     """A sampler function for whole runs; every call of it is a run of its own."""
 
-    def sample(
-        model: Callable,
-        x: Tensor,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Callable | None = None,
-        disable: bool = False,
-    ) -> Tensor:
+    def new_run(model: Any, sigmas: Tensor) -> FlowRun:
         require_model_of_record(model, trajectory)
-        run = FlowRun(settings, trajectory, sigmas).part(slice(0, len(sigmas) - 1))
-        return run(model, x, sigmas, extra_args, callback, disable)
+        return FlowRun(settings, trajectory, sigmas)
 
-    return sample
+    return whole_runs(new_run)
+
+
+def solver_sampler(settings: FlowSettings, trajectory: Trajectory | None) -> comfy.samplers.KSAMPLER:
+    """The same as a SAMPLER of ComfyUI."""
+    return comfy.samplers.KSAMPLER(flow_sampler(settings, trajectory))
 
 
 def require_model_of_record(model: Any, trajectory: Trajectory | None) -> None:
@@ -92,53 +88,20 @@ def require_model_of_record(model: Any, trajectory: Trajectory | None) -> None:
         trajectory.check_fits(identity_of(patcher))
 
 
-class FlowRun:
-    """One HR run, sampled whole or, where the model changes, in parts that share state and solver.
-
-    The state passes from part to part in here. As a LATENT it would be divided by 1-σ and multiplied again,
-    which is what ComfyUI does with leftover noise and at σ near 1 costs most of its digits.
-    """
+class FlowRun(SampledRun):
+    """One HR run, sampled whole or, where the model changes, in parts that share state and solver."""
 
     def __init__(self, settings: FlowSettings, trajectory: Trajectory | None, sigmas: Tensor):
+        super().__init__(sigmas)
         self.settings = settings
         self.trajectory = trajectory
-        self.sigmas = sigmas
         self.record: RecordAtHighRes | None = None
-        self.solver: FlowSolver | None = None
+        self.solver = FlowSolver(order=1, source="none")
         self.skipped: set[int] = set()
         self.past: list[Node] = []  # the last computed velocities, newest first
-        self.x: Tensor | None = None
-
-    def part(self, steps: slice) -> SamplerFunction:
-        """A sampler function that runs some of the steps; parts must run in order."""
-
-        @torch.no_grad()
-        def sample(
-            model: Callable,
-            x: Tensor,
-            sigmas: Tensor,
-            extra_args: dict[str, Any],
-            callback: Callable | None = None,
-            disable: bool = False,
-        ) -> Tensor:
-            if self.x is None:
-                self.begin(model, x)
-            else:
-                x = self.x.to(x)
-            guided = GuidedModel(model, x, extra_args)
-            for i in range(steps.start, steps.stop):
-                x = self.step(guided, x, i, callback)
-            self.x = x
-            if self.skipped and steps.stop == len(self.sigmas) - 1:
-                log.info("S²Flow forecast %d of %d model calls", len(self.skipped), len(self.sigmas) - 1)
-            return x
-
-        return sample
 
     def begin(self, model: Any, x: Tensor) -> None:
-        """Sets up what needs the state's size and device."""
         settings = self.settings
-        self.sigmas = self.sigmas.to(x.device)
         if self.trajectory is not None:
             # KSampler hands down the inpainting wrapper around the guider around the model.
             to_model_space = model.inner_model.inner_model.process_latent_in
@@ -156,24 +119,27 @@ class FlowRun:
             begun = steps_above(self.sigmas, settings.switch_sigma)
             self.skipped -= {begun, begun + 1}
 
-    def step(self, guided: GuidedModel, x: Tensor, i: int, callback: Callable | None) -> Tensor:
-        """From sigmas[i] to sigmas[i+1]."""
-        sigma, record, settings = self.sigmas[i], self.record, self.settings
+    def denoised(self, guided: GuidedModel, x: Tensor, i: int) -> Tensor:
+        sigma, record = self.sigmas[i], self.record
         if i in self.skipped:
             field = None if record is None else record.field
             denoised = x - sigma * forecast_velocity(self.past, float(sigma), field)
         else:
             denoised = guided.denoised(x, sigma)
             self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
-        if record is not None and settings.alignment > 0:
-            strength = decaying_strength(settings.alignment, i, len(self.sigmas) - 1)
-            aligned = align_low_frequencies(denoised, record.denoised(i), strength)
-            # A start image may have been replaced by a sharper one, which the small run does not know.
-            denoised = aligned if guided.mask is None else denoised.lerp(aligned, guided.mask)
-        if callback is not None:
-            callback({"i": i, "denoised": denoised, "x": x})
-        assert self.solver is not None
+        if record is None or self.settings.alignment == 0:
+            return denoised
+        strength = decaying_strength(self.settings.alignment, i, self.steps)
+        aligned = align_low_frequencies(denoised, record.denoised(i), strength)
+        # A start image may have been replaced by a sharper one, which the small run does not know.
+        return aligned if guided.mask is None else denoised.lerp(aligned, guided.mask)
+
+    def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
         return self.solver.step(x, denoised, self.sigmas, i)
+
+    def end(self) -> None:
+        if self.skipped:
+            log.info("S²Flow forecast %d of %d model calls", len(self.skipped), self.steps)
 
 
 def steps_to_skip(settings: FlowSettings, record: RecordAtHighRes | None) -> set[int]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ....s2flow_core.latent.flow import noise_estimate
+from ....s2flow_core.latent.held_latent import HeldLatent
 from ....s2flow_core.solver.flow_solver import FlowSolver
 from ....s2flow_core.trajectory.recorder import TrajectoryRecorder
+from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
+from ....s2flow_core.windows.grid import Triple
 from ..attention.capture import AttentionCapture
-from .guided import GuidedModel, Part
+from .guided import Part
+from .sampled_run import GuidedModel, SampledRun
 
 
 @dataclass
@@ -25,41 +29,109 @@ class RecordedPart:
     recorder: TrajectoryRecorder
     capture: AttentionCapture | None = None
 
+    def begin_step(self, i: int) -> None:
+        if self.capture is not None:
+            self.capture.begin_step(i - self.steps.start)
 
-@dataclass
-class RecordingRun:
-    """Parts that run in order. The state passes between them in here, as in FlowRun, to keep its digits."""
+    @property
+    def to_latent_space(self) -> Callable[[Tensor], Tensor]:
+        return self.guider.model_patcher.model.process_latent_out
 
-    sigmas: Tensor
-    x: Tensor | None = None
-    solver: FlowSolver = field(default_factory=lambda: FlowSolver(order=1, source="none"))
 
-    def part(self, recorded: RecordedPart) -> Part:
-        """The part as `sample_in_parts` takes it."""
-        recorder, capture, steps = recorded.recorder, recorded.capture, recorded.steps
-        to_latent_space = recorded.guider.model_patcher.model.process_latent_out
+@dataclass(frozen=True)
+class RecordedVideo:
+    """What a trajectory tells of its video beside the steps: tokens, patch, model, and what a mask held."""
 
-        @torch.no_grad()
-        def sample(
-            model: Callable,
-            x: Tensor,
-            sigmas: Tensor,
-            extra_args: dict[str, Any],
-            callback: Callable | None = None,
-            disable: bool = False,
-        ) -> Tensor:
-            guided = GuidedModel(model, x, extra_args)
-            x = x if self.x is None else self.x.to(x)
-            sigmas = self.sigmas.to(x.device)
-            for i in range(steps.start, steps.stop):
-                if capture is not None:
-                    capture.begin_step(i - steps.start)
-                denoised = guided.denoised(x, sigmas[i])
-                recorder.record(sigmas[i], to_latent_space(denoised), noise_estimate(x, denoised, sigmas[i]))
-                if callback is not None:
-                    callback({"i": i, "denoised": denoised, "x": x})
-                x = self.solver.step(x, denoised, sigmas, i)
-            self.x = x
-            return x
+    token_shape: Triple
+    patch: Triple
+    model: ModelIdentity
+    held: HeldLatent | None
 
-        return Part(recorded.guider, steps, sample, capture)
+
+class LowResRun(SampledRun):
+    """Euler over recorded parts, in order."""
+
+    def __init__(self, sigmas: Tensor, parts: Sequence[RecordedPart]):
+        super().__init__(sigmas)
+        self.recorded = [part for part in parts if part.steps.start < part.steps.stop]
+        self.solver = FlowSolver(order=1, source="none")
+
+    def parts(self) -> list[Part]:
+        """The parts as `sample_in_parts` takes them."""
+        return [Part(part.guider, part.steps, self.part(part.steps), part.capture) for part in self.recorded]
+
+    def part_of_step(self, i: int) -> RecordedPart:
+        return next(part for part in self.recorded if i < part.steps.stop)
+
+    def denoised(self, guided: GuidedModel, x: Tensor, i: int) -> Tensor:
+        part = self.part_of_step(i)
+        part.begin_step(i)
+        sigma = self.sigmas[i]
+        denoised = guided.denoised(x, sigma)
+        part.recorder.record(sigma, part.to_latent_space(denoised), noise_estimate(x, denoised, sigma))
+        return denoised
+
+    def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
+        return self.solver.step(x, denoised, self.sigmas, i)
+
+    def trajectory(
+        self, final: Tensor, video: RecordedVideo, seconds: float, earlier: Trajectory | None
+    ) -> Trajectory:
+        """The record of the finished run, after that of the run that it continued.
+
+        final: (B, C, T, H, W) in LATENT space; seconds: that sampling took.
+        """
+        records = [] if earlier is None else [earlier]
+        for part in self.recorded:
+            records.append(
+                part.recorder.finish(
+                    final=final,
+                    token_shape=video.token_shape,
+                    patch=video.patch,
+                    model=video.model,
+                    seconds=seconds / len(self.recorded),
+                    reach=part.capture.reach() if part.capture else None,
+                    end_sigma=float(self.sigmas[part.steps.stop]),
+                    held=video.held,
+                )
+            )
+        return reduce(Trajectory.followed_by, records)
+
+
+def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:
+    """Raises unless both experts are models of one kind, which make one record."""
+    if high_noise != low_noise:
+        raise ValueError(
+            f"The model of guider is {described(high_noise)}, "
+            f"that of guider_low_noise {described(low_noise)}. "
+            "Two experts have one architecture: connect the high-noise and the low-noise model of one pair."
+        )
+
+
+def described(model: ModelIdentity) -> str:
+    return f"{model.family} ({model.layers} layers, {model.heads} heads, {model.channels} channels)"
+
+
+def require_nothing_held(held: HeldLatent | None) -> None:
+    """Raises if a mask would hold the noisy latent of a run that stopped early, as ComfyUI does."""
+    if held is not None:
+        raise ValueError(
+            "latent_image has a mask (a start image or keyframes of image to video), and this run continues "
+            "another one, so the mask would hold what is still noise. Run all sigmas in one Low-Res Sampler."
+        )
+
+
+def require_same_capture(earlier: Trajectory, rows: int, with_error: bool) -> None:
+    """Raises unless both parts of a run record the same: windows need the attention of every step."""
+    reach = earlier.reach
+    if (reach is not None) != bool(rows):
+        other = "holds none" if reach is None else "holds attention"
+        raise ValueError(
+            f"capture_rows is {rows}, but the earlier trajectory {other}. Set capture_rows to 0 in both "
+            "Low-Res Samplers or in neither."
+        )
+    if reach is not None and (reach.error is not None) != with_error:
+        raise ValueError(
+            f"capture_error is {with_error} here and was {not with_error} in the earlier run. Set it alike "
+            "in both Low-Res Samplers."
+        )

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from s2flow_core.attention.call import VisitedKeys
 from s2flow_core.attention.errors import WindowsNotApplicable
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.temporal_windows import (
     TemporalWindow,
     shifted_window_attention,
     temporal_density,
     window_of_layer,
 )
+from s2flow_core.windows.grid import TokenGrid
 
 HEADS, HEIGHT, WIDTH, DIM = 2, 2, 3, 8
 
@@ -53,7 +55,9 @@ def test_truncated_windows_equal_rolled_and_masked_ones(frames: int, window: int
         window = max(2, frames - 1)
     if window >= frames:
         shifted = False
-    out = shifted_window_attention(q, k, v, shape, TemporalWindow(window, shifted))
+    out = shifted_window_attention(
+        q, k, v, VideoSequence(TokenGrid(shape, (1, 1, 1))), TemporalWindow(window, shifted)
+    )
     torch.testing.assert_close(out, rolled_and_masked(q, k, v, frames, window, shifted))
 
 
@@ -61,7 +65,9 @@ def test_truncated_windows_equal_rolled_and_masked_ones(frames: int, window: int
 def test_a_window_over_all_frames_is_full_attention_to_the_bit(frames: int, longer: int, shifted: bool):
     q, k, v = qkv(frames)
     window = TemporalWindow(max(2, frames + longer), shifted)
-    out = shifted_window_attention(q, k, v, (frames, HEIGHT, WIDTH), window)
+    out = shifted_window_attention(
+        q, k, v, VideoSequence(TokenGrid((frames, HEIGHT, WIDTH), (1, 1, 1))), window
+    )
     assert torch.equal(out, F.scaled_dot_product_attention(q, k, v, scale=DIM**-0.5))
 
 
@@ -91,7 +97,12 @@ def test_text_sees_and_is_seen_by_everything(frames: int, window: int, shifted: 
     temporal = TemporalWindow(window, shifted)
     stats = VisitedKeys()
     out = shifted_window_attention(
-        q, k, v, (frames, HEIGHT, WIDTH), temporal, prefix=prefix, suffix=suffix, stats=stats
+        q,
+        k,
+        v,
+        VideoSequence(TokenGrid((frames, HEIGHT, WIDTH), (1, 1, 1)), prefix=prefix, suffix=suffix),
+        temporal,
+        stats=stats,
     )
     mask = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool)
     video = torch.zeros(frames * per_frame, frames * per_frame, dtype=torch.bool)
@@ -107,7 +118,9 @@ def test_a_key_mask_is_obeyed():
     q, k, v = (x.float() for x in qkv(6))  # a mask is applied in single precision
     hidden = torch.ones(1, q.shape[2], dtype=torch.bool)
     hidden[:, :5] = False
-    out = shifted_window_attention(q, k, v, (6, HEIGHT, WIDTH), TemporalWindow(4), key_mask=hidden)
+    out = shifted_window_attention(
+        q, k, v, VideoSequence(TokenGrid((6, HEIGHT, WIDTH), (1, 1, 1)), key_mask=hidden), TemporalWindow(4)
+    )
     per_frame = HEIGHT * WIDTH
     end = 4 * per_frame
     expected = F.scaled_dot_product_attention(q[:, :, :end], k[:, :, 5:end], v[:, :, 5:end])
@@ -131,7 +144,11 @@ def test_positions_that_start_anew_in_every_window_change_nothing():
     for positions in (whole, anew):
         per_token = positions.repeat_interleave(HEIGHT * WIDTH)
         turned = rotated(q, per_token), rotated(k, per_token)
-        results.append(shifted_window_attention(*turned, v, (frames, HEIGHT, WIDTH), window))
+        results.append(
+            shifted_window_attention(
+                *turned, v, VideoSequence(TokenGrid((frames, HEIGHT, WIDTH), (1, 1, 1))), window
+            )
+        )
     torch.testing.assert_close(results[0], results[1])
 
 
@@ -140,4 +157,6 @@ def test_a_window_of_one_frame_and_another_layout_are_named():
         TemporalWindow(1)
     q, k, v = qkv(4)
     with pytest.raises(WindowsNotApplicable, match="24 tokens"):
-        shifted_window_attention(q, k, v, (5, HEIGHT, WIDTH), TemporalWindow(2))
+        shifted_window_attention(
+            q, k, v, VideoSequence(TokenGrid((5, HEIGHT, WIDTH), (1, 1, 1))), TemporalWindow(2)
+        )

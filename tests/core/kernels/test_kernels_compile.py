@@ -12,12 +12,9 @@ import pytest
 
 from s2flow_core.kernels.launch_table import (
     REACH_LAUNCHES,
-    SAME_GENERATION,
     SHARED_MEMORY,
     WINDOW_LAUNCHES,
     Launch,
-    reach_launch,
-    window_launch,
 )
 from s2flow_core.windows.grid import Triple
 
@@ -47,23 +44,6 @@ def constants(launch: Launch, dim: int, tile: Triple = (2, 8, 8)) -> dict[str, A
 def assert_fits(compiled, architecture: str) -> None:
     assert compiled.spilled == 0
     assert compiled.shared <= SHARED_MEMORY[architecture]
-
-
-def test_the_table_covers_every_generation():
-    assert set(WINDOW_LAUNCHES) == set(REACH_LAUNCHES) == set(ENTRIES)
-    assert set(SHARED_MEMORY) == set(ARCHITECTURES)
-    for chip, like in SAME_GENERATION.items():
-        assert window_launch(chip, 128) == WINDOW_LAUNCHES[like, 128]
-        assert reach_launch(chip, 64) == REACH_LAUNCHES[like, 64]
-    assert window_launch("sm_75", 128) is None and reach_launch("sm_90", 96) is None
-
-
-def test_blocks_divide_the_tile():
-    launch = Launch(128, 64, 8, 3)
-    assert launch.for_tile(128) == launch
-    assert launch.for_tile(96) == Launch(32, 32, 2, 3)
-    assert launch.for_tile(16) == Launch(16, 16, 1, 3)
-    assert launch.for_keys(16) == Launch(128, 16, 8, 3)
 
 
 @pytest.mark.parametrize(("architecture", "dim"), ENTRIES)

@@ -1,19 +1,16 @@
-"""Plans keep their density, cover what they promise, and sharing a budget never covers less than not
-sharing."""
+"""Plans keep their density and cover what they promise; sharing a budget never covers less."""
 
 from __future__ import annotations
-
-import itertools
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_plans import LARGE, SMALL, plan, random_record
 from structured_attention import HEADS, queries_and_keys
-from torch import Tensor
 
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import attention_density
-from s2flow_core.plan.budget import allocate
 from s2flow_core.plan.policies import POLICIES, plan_windows
 from s2flow_core.plan.window_plan import WindowPlan
 from s2flow_core.reach.measure import measure_reach
@@ -23,36 +20,10 @@ from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.extents import axis_shares, candidate_extents, extent_densities, extent_shares
 from s2flow_core.windows.grid import TokenGrid
 
-SMALL = TokenGrid((5, 8, 8), (1, 2, 2))
-LARGE = TokenGrid((5, 16, 16), (1, 4, 4))
-
-
-def random_record(seed: int, grid: TokenGrid = SMALL, steps: int = 3, layers: int = 2, heads: int = 4):
-    """Heads of random focus: mass of the shells around the query, piled up into boxes."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def rand(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    focus = rand(steps, layers, heads, 1, 1, 1) * 8
-    shells = rand(steps, layers, heads, *grid.tiles) ** focus
-    mass, error = shells, rand(steps, layers, heads, *grid.tiles)
-    for axis in (3, 4, 5):
-        mass = mass.cumsum(axis)
-        error = error.flip(axis).cumsum(axis).flip(axis)
-    mass = mass / mass[..., -1:, -1:, -1:]
-    error = error - error[..., -1:, -1:, -1:]
-    return AttentionReach(mass.half(), grid.shape, grid.tile, (error / error.amax()).half())
-
-
-def plan(
-    record: AttentionReach, density: float, policy: str = "paper", grid: TokenGrid = LARGE
-) -> WindowPlan:
-    return plan_windows(record, torch.linspace(1.0, 0.1, record.steps), grid, density, policy)
-
-
 grids = st.sampled_from([LARGE, TokenGrid((5, 16, 16), (2, 4, 4)), TokenGrid((5, 14, 18), (1, 4, 4))])
+
 densities = st.sampled_from([0.05, 0.1, 0.25, 0.4, 0.5, 0.75, 0.9, 1.0])
+
 policies = st.sampled_from(list(POLICIES))
 
 
@@ -117,7 +88,7 @@ def test_error_leaves_no_more_output_error_than_paper_at_no_more_density(seed, g
 
 def test_budget_gains_where_heads_differ():
     q, k = queries_and_keys(SMALL.shape)
-    mass = measure_reach(q, k, SMALL, sample_query_rows(SMALL, 256, 0), scale=1.0)
+    mass = measure_reach(q, k, VideoSequence(SMALL, scale=1.0), sample_query_rows(SMALL, 256, 0))
     record = AttentionReach(mass[None, None].half(), SMALL.shape, SMALL.tile)
     for density in (0.25, 0.5):
         gain = (
@@ -130,8 +101,8 @@ def test_error_policy_works_on_a_measured_record():
     q, k = queries_and_keys(SMALL.shape)
     v = torch.randn(1, len(HEADS), SMALL.tokens, 16) * torch.linspace(0.1, 2.0, len(HEADS))[:, None, None]
     rows = sample_query_rows(SMALL, 128, 0)
-    mass = measure_reach(q, k, SMALL, rows, scale=1.0)[None, None].half()
-    error = measure_reach_and_error(q, k, v, SMALL, rows, scale=1.0)[1][None, None].half()
+    mass = measure_reach(q, k, VideoSequence(SMALL, scale=1.0), rows)[None, None].half()
+    error = measure_reach_and_error(q, k, v, VideoSequence(SMALL, scale=1.0), rows)[1][None, None].half()
     record = AttentionReach(mass, SMALL.shape, SMALL.tile, error)
     errors = {policy: output_error(plan(record, 0.4, policy), record, 0) for policy in POLICIES}
     assert errors["error"] < errors["budget"] and errors["error"] < errors["paper"]
@@ -149,57 +120,6 @@ def test_equal_windows_do_not_flicker_from_step_to_step():
     still = AttentionReach((record.mass.float() + noise).clamp(0, 1).half(), record.shape, record.tile)
     extents = plan(still, 0.3).extents
     assert (extents == extents[:1]).all()
-
-
-@given(st.integers(0, 999), st.integers(1, 4), st.integers(2, 6))
-@settings(max_examples=60)
-def test_allocation_is_between_the_baseline_and_the_optimum(seed, heads, windows):
-    generator = torch.Generator().manual_seed(seed)
-    cost = torch.rand(windows, generator=generator).sort().values
-    value = torch.rand(heads, windows, generator=generator).sort(dim=1).values
-    baseline = torch.randint(windows, (heads,), generator=generator)
-    chosen = allocate(value, cost, baseline)
-    limit = cost.double()[baseline].sum() + 1e-9
-    rows = torch.arange(heads)
-    assert cost.double()[chosen].sum() <= limit
-    best = max(
-        value[rows, list(choice)].sum().item()
-        for choice in itertools.product(range(windows), repeat=heads)
-        if cost.double()[list(choice)].sum() <= limit
-    )
-    got = value[rows, chosen].sum().item()
-    assert value[rows, baseline].sum().item() - 1e-6 <= got <= best + 1e-6
-
-
-def test_allocation_is_optimal_on_concave_curves_up_to_the_last_step():
-    generator = torch.Generator().manual_seed(0)
-    cost = torch.linspace(0.05, 1.0, 20)
-    rate = 0.5 + 30 * torch.rand(200, 1, generator=generator)
-    value = 1 - torch.exp(-rate * cost)
-    baseline = torch.full((200,), 6)
-    chosen = allocate(value, cost, baseline)
-    # The greedy optimum of a concave problem: best steps first, from the least window.
-    steps = value.diff(dim=1).flatten().sort(descending=True).values
-    affordable = round((200 * cost[6].item() - 200 * cost[0].item()) / 0.05)
-    best = value[:, 0].sum() + steps[:affordable].sum()
-    assert value[torch.arange(200), chosen].sum() >= best - steps[0]
-
-
-def test_sigma_finds_the_nearest_recorded_step():
-    made = plan(random_record(0, steps=4), 0.5)  # sigmas 1.0, 0.7, 0.4, 0.1
-    assert [made.step_at(s) for s in (1.0, 0.86, 0.84, 0.4, 0.26, 0.1, 0.06)] == [0, 0, 1, 2, 2, 3, 3]
-    assert made.step_at(1.14) == 0
-    assert made.step_at(1.2) is None and made.step_at(0.04) is None
-    assert plan(random_record(0, steps=1), 0.5).step_at(1.0) == 0
-    assert made.extents_at(2, 1).shape == (4, 3)
-
-
-def test_the_report_says_what_was_asked_and_what_is_done():
-    made = plan(random_record(0), 0.5)
-    text = made.report()
-    assert "50.0% was asked for" in text and f"{made.density:.1%} of the video" in text
-    assert f"{made.coverage.mean():.1%}" in text and f"keeps {made.coverage.min():.1%}" in text
-    assert "in tiles of 5×4×4" in text
 
 
 def test_a_plan_for_the_papers_size_takes_seconds():

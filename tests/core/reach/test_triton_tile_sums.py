@@ -6,15 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from query_rows import some_rows
 from triton_interpreter import IN_INTERPRETER, needs_triton, only_in_interpreter, pass_in_interpreter
 
+from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.kernels.launch_table import Launch
-from s2flow_core.reach import choice, measure, output_error
-from s2flow_core.reach.choice import choose_tile_sums
+from s2flow_core.reach import measure, output_error
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
-from s2flow_core.reach.tile_sums import QueryRows, torch_tile_sums
 from s2flow_core.windows.grid import TokenGrid
 
 LAUNCHES = (Launch(16, 16, 4, 1), Launch(32, 64, 4, 1))
@@ -49,21 +49,23 @@ def test_kernel_measures_the_same_reach_and_error(shape, tile, dim, dtype, text,
     torch.manual_seed(seed)
     grid = TokenGrid(shape, tile)
     tokens = sum(text) + grid.tokens
-    # Memory order (B, tokens, q k v, heads, dim), as models have it.
-    fused = (2 * torch.randn(2, tokens, 3, 2, dim)).to(dtype)
+    # Memory order (B, tokens, q k v, heads, dim), as models have it; videos are measured one by one.
+    fused = (2 * torch.randn(1, tokens, 3, 2, dim)).to(dtype)
     q, k, v = (x.transpose(1, 2) for x in fused.unbind(2))
     mask = None
     if masked:
-        mask = torch.randn(2, tokens).masked_fill(torch.rand(2, tokens) > 0.7, -torch.inf)
+        mask = torch.randn(1, tokens).masked_fill(torch.rand(1, tokens) > 0.7, -torch.inf)
         mask[:, text[0]] = 0.0
     rows = sample_query_rows(grid, 21, seed)
-    expected = measure_reach(q, k, grid, rows, *text, key_mask=mask)
-    reach_and_error = measure_reach_and_error(q, k, v, grid, rows, *text, key_mask=mask)
+    expected = measure_reach(q, k, VideoSequence(grid, *text, key_mask=mask), rows)
+    reach_and_error = measure_reach_and_error(q, k, v, VideoSequence(grid, *text, key_mask=mask), rows)
     with pytest.MonkeyPatch.context() as patch:
         for module in (measure, output_error):
             patch.setattr(module, "choose_tile_sums", lambda *_: (by_kernel(launch), grid.tile_count))
-        measured = measure_reach(q, k, grid, rows, *text, key_mask=mask)
-        measured_with_error = measure_reach_and_error(q, k, v, grid, rows, *text, key_mask=mask)
+        measured = measure_reach(q, k, VideoSequence(grid, *text, key_mask=mask), rows)
+        measured_with_error = measure_reach_and_error(
+            q, k, v, VideoSequence(grid, *text, key_mask=mask), rows
+        )
     assert torch.allclose(measured, expected, atol=1e-5)
     assert torch.allclose(measured_with_error[0], reach_and_error[0], atol=1e-5)
     # The kernel weighs the values in the model's precision.
@@ -80,36 +82,6 @@ def test_tiles_that_are_hidden_have_no_mass():
     sums = by_kernel(LAUNCHES[0])(rows, grid)
     assert torch.allclose(sums.mass, torch.tensor([1.0, 0.0]).expand(1, 3, 2))
     assert (sums.means[:, :, 1] == 0).all()
-
-
-def some_rows(grid: TokenGrid, dim: int, bias: torch.Tensor | None = None) -> QueryRows:
-    """Three rows of one head, with two channels of values."""
-    torch.manual_seed(0)
-    q, k, values = (torch.randn(1, n, d) for n, d in ((3, dim), (grid.tokens, dim), (grid.tokens, 2)))
-    return QueryRows(q, k, values, bias, dim**-0.5)
-
-
-def test_the_torch_path_is_taken_where_there_is_no_gpu():
-    grid = TokenGrid((2, 8, 8), (1, 4, 4))
-    assert choose_tile_sums(torch.empty(1, 1, 64, 64), grid) == (torch_tile_sums, grid.tokens)
-
-
-def test_a_kernel_that_fails_is_replaced_by_torch_with_one_reason(monkeypatch, caplog):
-    class Broken:
-        @staticmethod
-        def tile_sums(*_):
-            raise RuntimeError("no such kernel")
-
-    monkeypatch.setattr(choice, "import_module", lambda *_: Broken)
-    monkeypatch.setattr(choice, "_fallbacks", set())
-    caplog.set_level("INFO")
-    grid = TokenGrid((2, 4, 4), (1, 4, 4))
-    rows = some_rows(grid, dim=8)
-    expected = torch_tile_sums(rows, grid)
-    for _ in range(2):
-        sums = choice.kernel_tile_sums(rows, grid)
-        assert torch.allclose(sums.lse, expected.lse) and torch.allclose(sums.means, expected.means)
-    assert caplog.text.count("no such kernel") == 1
 
 
 @needs_triton

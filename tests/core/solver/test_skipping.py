@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from known_flows import field_of, record_of
 
 from s2flow_core.latent.flow import shifted_sigmas
 from s2flow_core.solver.derivatives import Node
@@ -17,18 +17,6 @@ from s2flow_core.solver.low_res_field import LowResField
 from s2flow_core.solver.skipping import choose_skips, forecast_velocity, step_changes
 
 SIGMAS = torch.linspace(1, 0, 13, dtype=torch.float64)
-
-
-def record_of(velocity) -> Tensor:
-    """Clean estimates (N, 1, 2) of an Euler run with a known velocity, the same in both cells."""
-    values = [0.0]
-    for before, after in itertools.pairwise(SIGMAS[:-1].tolist()):
-        values.append(values[-1] - after * (velocity(after) - velocity(before)))
-    return torch.tensor(values, dtype=torch.float64)[:, None, None].expand(-1, 1, 2)
-
-
-def field_of(velocity) -> LowResField:
-    return LowResField(SIGMAS, record_of(velocity), lambda denoised: denoised)
 
 
 def past_of(velocity, sigma: float, step: float = 1 / 12) -> list[Node]:
@@ -69,23 +57,23 @@ def test_share_out_of_range_is_named(share: float):
 
 
 def test_changes_measure_what_extrapolation_would_miss():
-    straight = step_changes(SIGMAS, record_of(lambda s: 3 * s - 1))
+    straight = step_changes(SIGMAS, record_of(lambda s: 3 * s - 1, SIGMAS))
     assert straight[:2].isinf().all()
     assert straight[2:].max() < 1e-6
-    curved = step_changes(SIGMAS, record_of(lambda s: s * s))
+    curved = step_changes(SIGMAS, record_of(lambda s: s * s, SIGMAS))
     # Second difference of σ² is 2h², times the step h.
     torch.testing.assert_close(curved[2:], torch.full((10,), 2 / 12**3), atol=1e-6, rtol=0)
 
 
 def test_changes_are_unknown_where_the_expert_has_just_changed():
-    changes = step_changes(SIGMAS, record_of(lambda s: s * s), switch_sigmas=(0.5,))
+    changes = step_changes(SIGMAS, record_of(lambda s: s * s, SIGMAS), switch_sigmas=(0.5,))
     assert changes.isinf().nonzero().flatten().tolist() == [0, 1, 7, 8]
 
 
 def test_low_res_forecast_adds_the_recorded_rise():
     sigma = float(SIGMAS[5])
     past = past_of(lambda s: 4.0, sigma)
-    forecast = forecast_velocity(past, sigma, field_of(lambda s: s**3), "low_res")
+    forecast = forecast_velocity(past, sigma, field_of(lambda s: s**3, SIGMAS), "low_res")
     rise = sigma**3 - float(SIGMAS[4]) ** 3
     torch.testing.assert_close(forecast, torch.full((1, 2), 4.0 + rise, dtype=torch.float64))
 
@@ -94,11 +82,13 @@ def test_low_res_forecast_adds_the_recorded_rise():
 def test_blend_forecast_is_exact_when_hr_follows_a_share_of_the_record(gain: float):
     sigma = float(SIGMAS[5])
     past = past_of(lambda s: gain * s**3 + 2, sigma)
-    forecast = forecast_velocity(past, sigma, field_of(lambda s: s**3))
+    forecast = forecast_velocity(past, sigma, field_of(lambda s: s**3, SIGMAS))
     torch.testing.assert_close(forecast, torch.full((1, 2), gain * sigma**3 + 2, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("field", [None, field_of(lambda s: 7.0), field_of(lambda s: -(s**3))])
+@pytest.mark.parametrize(
+    "field", [None, field_of(lambda s: 7.0, SIGMAS), field_of(lambda s: -(s**3), SIGMAS)]
+)
 def test_blend_forecast_extrapolates_when_the_record_says_nothing_or_the_opposite(field: LowResField | None):
     sigma = float(SIGMAS[5])
     past = past_of(lambda s: s**3, sigma)
@@ -108,7 +98,7 @@ def test_blend_forecast_extrapolates_when_the_record_says_nothing_or_the_opposit
 
 def test_forecast_beyond_the_record_extrapolates():
     past = past_of(lambda s: 2 * s, 0.01)
-    forecast = forecast_velocity(past, 0.01, field_of(lambda s: s**3), "low_res")
+    forecast = forecast_velocity(past, 0.01, field_of(lambda s: s**3, SIGMAS), "low_res")
     torch.testing.assert_close(forecast, torch.full((1, 2), 0.02, dtype=torch.float64))
 
 

@@ -86,61 +86,6 @@ def test_k_outside_the_schedule_is_named(k: int):
         remaining_sigmas(SIGMAS, k)
 
 
-@pytest.mark.parametrize(
-    ("pixels", "scale", "becomes"),
-    [
-        ((480, 832), 0.5, (240, 416)),
-        ((480, 832), 0.75, (352, 624)),
-        ((720, 1280), 0.5, (352, 640)),
-        ((720, 1280), 0.75, (544, 960)),
-        ((240, 416), 0.5, (128, 208)),
-        ((1440, 1440), 0.7, (1008, 1008)),
-        ((1600, 1600), 0.55, (880, 880)),
-    ],
-)
-def test_a_scale_goes_to_the_nearest_whole_patches(pixels, scale: float, becomes):
-    size = (pixels[0] // 8, pixels[1] // 8)
-    shrunk = shrunk_size(size, (2, 2), 8, scale)
-    assert (shrunk[0] * 8, shrunk[1] * 8) == becomes
-    assert shrunk_size(size, (2, 2), 8, wanted=becomes) == shrunk
-
-
-@given(st.integers(1, 120), st.integers(1, 120), st.integers(1, 3), st.integers(1, 20))
-def test_a_scale_gives_whole_patches_no_further_away_than_half_a_patch(
-    height: int, width: int, patch: int, twentieths: int
-):
-    size = (height * patch, width * patch)
-    shrunk = shrunk_size(size, (patch, patch), 8, twentieths * 0.05)
-    for small, large in zip(shrunk, size, strict=True):
-        assert 0 < small <= large and small % patch == 0
-        # In whole numbers: |small - large·twentieths/20| <= patch/2, or the one patch that must remain.
-        assert abs(20 * small - large * twentieths) <= 10 * patch or small == patch
-
-
-def test_a_size_that_breaks_the_patches_names_the_nearest():
-    with pytest.raises(ValueError, match=r"416×240 would become 208×120.*patches of 16×16.*is 208×128"):
-        shrunk_size((30, 52), (2, 2), 8, wanted=(120, 208))
-    with pytest.raises(ValueError, match="nearest valid size is 208×128"):
-        shrunk_size((30, 52), (2, 2), 8, wanted=(130, 208))
-    with pytest.raises(ValueError, match="nearest valid size is 416×240"):
-        shrunk_size((30, 52), (2, 2), 8, wanted=(480, 832))
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3), st.integers(1, 1000), st.integers(1, 1000))
-def test_the_named_size_is_valid_and_another_one(height: int, width: int, patch: int, down: int, across: int):
-    size = (height * patch, width * patch)
-    try:
-        shrunk = shrunk_size(size, (patch, patch), 8, wanted=(down, across))
-    except ValueError as error:
-        words = str(error).split("nearest valid size is ")[1].split(":")[0]
-        named_across, named_down = (int(word) for word in words.split("×"))
-        assert (named_down, named_across) != (down, across)
-        down, across = named_down, named_across
-        shrunk = shrunk_size(size, (patch, patch), 8, wanted=(down, across))
-    assert (shrunk[0] * 8, shrunk[1] * 8) == (down, across)
-    assert all(0 < small <= large and small % patch == 0 for small, large in zip(shrunk, size, strict=True))
-
-
 @given(st.integers(2, 60), st.floats(1, 8), st.data())
 def test_noise_of_another_step_is_named_once_it_is_a_tenth_off(steps: int, shift: float, data):
     """A run that stopped after `ran` steps, read at k, with an exact clean estimate."""
@@ -159,12 +104,6 @@ def test_noise_of_another_step_is_named_once_it_is_a_tenth_off(steps: int, shift
 def test_what_is_no_noise_of_any_step_is_said(factor: float):
     with pytest.raises(ValueError, match="no step of these sigmas explains"):
         check_step_of_noise(START * factor, SIGMAS, 3)
-
-
-@pytest.mark.parametrize("scale", [0.0, -0.5, 1.5, float("nan"), None])
-def test_a_scale_that_does_not_shrink_is_named(scale):
-    with pytest.raises(ValueError, match="above 0 and at most 1"):
-        shrunk_size((32, 32), (2, 2), 8, scale)
 
 
 def test_nan_is_said_before_anything_runs():

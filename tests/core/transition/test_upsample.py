@@ -1,4 +1,4 @@
-"""The triple (clean latent, sigmas, noise) continues the LR path, and wrong sizes name the right ones."""
+"""The triple (clean latent, sigmas, noise) continues the LR path, and bad requests name what is allowed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2flow_core.latent.flow import low_res_sigma, noise_estimate, renoise, shifted_sigmas
+from s2flow_core.latent.held_latent import HeldLatent
 from s2flow_core.trajectory.recorder import TrajectoryRecorder
 from s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
-from s2flow_core.transition.sizes import check_memory, memory_needed, target_size
-from s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
+from s2flow_core.transition.upsample import (
+    clean_estimate,
+    recorded_scale,
+    require_recorded_steps,
+    step_noise,
+    tail_sigmas,
+)
 
 STEPS, LOW_H, LOW_W = 10, 30, 52
+
 SIGMAS = shifted_sigmas(STEPS, 5.0)
 
 
@@ -58,6 +65,28 @@ def test_final_estimate_is_the_finished_video():
     assert torch.equal(clean_estimate(TRAJECTORY, 3, "final"), TRAJECTORY.final)
 
 
+@pytest.mark.parametrize("source", ["step", "final"])
+def test_what_a_mask_held_stands_in_the_estimate_as_it_was_given(source: str):
+    mask = torch.ones(1, 1, 3, LOW_H, LOW_W)
+    mask[:, :, 0] = 0
+    start = torch.full(TRAJECTORY.latent_shape, 7.0)
+    held = dataclasses.replace(TRAJECTORY, held=HeldLatent(start, mask))
+    clean = clean_estimate(held, 3, source)
+    assert (clean[:, :, 0] == 7).all()
+    assert torch.equal(clean[:, :, 1:], clean_estimate(TRAJECTORY, 3, source)[:, :, 1:])
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_steps_are_told_by_the_record_they_answer_to(matched: bool):
+    sigmas = tail_sigmas(SIGMAS, 4, "snr_matched" if matched else "literal", 2.0)
+    assert recorded_scale(sigmas, SIGMAS, 2.0) == (2.0 if matched else 1.0)
+    require_recorded_steps(sigmas, SIGMAS, 2.0)
+    between = (sigmas[:-1] + sigmas[1:]) / 2
+    assert recorded_scale(torch.cat([between, sigmas[-1:]]), SIGMAS, 2.0) == 1.0
+    with pytest.raises(ValueError, match="The 3 steps of the High-Res Sampler are not the last steps"):
+        require_recorded_steps(between, SIGMAS, 2.0)
+
+
 @pytest.mark.parametrize("steps_left", [0, -1, STEPS + 1])
 def test_steps_left_out_of_range_names_the_range(steps_left: int):
     for use in (clean_estimate, step_noise):
@@ -65,54 +94,6 @@ def test_steps_left_out_of_range_names_the_range(steps_left: int):
             use(TRAJECTORY, steps_left)
     with pytest.raises(ValueError, match=f"recorded {STEPS} steps"):
         tail_sigmas(SIGMAS, steps_left)
-
-
-@given(st.floats(1.0, 6.0))
-def test_every_scale_gives_a_valid_size(scale: float):
-    size = target_size(TRAJECTORY, 8, scale=scale)
-    assert size.latent_height % 2 == 0 and size.latent_width % 2 == 0
-    assert size.latent_height >= LOW_H and size.latent_width >= LOW_W
-    assert abs(size.latent_height - scale * LOW_H) <= 1 and abs(size.latent_width - scale * LOW_W) <= 1
-    assert (size.height, size.width) == (8 * size.latent_height, 8 * size.latent_width)
-    assert size.scale == pytest.approx(scale, rel=0.03)
-    same = target_size(TRAJECTORY, 8, width=size.width, height=size.height)
-    assert same == size
-
-
-@given(st.integers(1, 3000), st.integers(1, 3000))
-def test_the_named_size_is_valid(width: int, height: int):
-    try:
-        size = target_size(TRAJECTORY, 8, width=width, height=height)
-        assert (size.width, size.height) == (width, height)
-    except ValueError as problem:
-        nearest_w, nearest_h = str(problem).rstrip(".").split(" ")[-1].split("×")
-        target_size(TRAJECTORY, 8, width=int(nearest_w), height=int(nearest_h))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"scale": 0.5}, "scale is 0.5"),
-        ({"scale": math.nan}, "scale is nan"),
-        ({"scale": math.inf}, "scale is inf"),
-        ({"width": 400, "height": 224}, "smaller than the low-resolution video .416×240.*416×240"),
-        ({"width": 840, "height": 480}, "multiples of 16×16 pixels. The nearest valid size is 832×480"),
-        ({"width": 832}, "both a width and a height"),
-        ({}, "either a scale"),
-    ],
-)
-def test_wrong_sizes_are_named(arguments: dict, words: str):
-    with pytest.raises(ValueError, match=words):
-        target_size(TRAJECTORY, 8, **arguments)
-
-
-def test_a_size_beyond_memory_says_what_is_needed_and_what_is_there():
-    size = target_size(TRAJECTORY, 8, scale=64)
-    needed = memory_needed(TRAJECTORY, size)
-    check_memory(TRAJECTORY, size, needed)
-    with pytest.raises(ValueError, match=r"scale 64\) needs at least .* GiB .* 1\.00 GiB are free"):
-        check_memory(TRAJECTORY, size, 2**30)
-    assert memory_needed(TRAJECTORY, size, pixel_frames=9) > needed
 
 
 def test_broken_values_name_their_input():

@@ -15,7 +15,7 @@ from training.optimizers import MuonWithAdamW, Optimizer
 from ..data.pair_cache import PairCache
 from ..light_model import new_refiner, save_refiner
 from ..loss import FlowMapping
-from ..training_run import Batching, Run, Stage, TrainingPairs, run_stages
+from ..training_run import Batching, Lesson, Run, Stage, TrainingPairs, run_stages
 from ..windowed_blocks import window_blocks
 from .pairs import encode_demo_pairs
 
@@ -45,6 +45,6 @@ def train_demo(steps: int, window: int = 0, out: Path | None = None) -> None:
         return MuonWithAdamW([value for _, value in named], matrices)
 
     schedule = Schedule(steps=steps, learning_rate=1.5e-3, warmup=100, decay_share=0.3)
-    batching = Batching(count=8, crop=16)
-    average = run_stages(model, model, optimizer_of, pairs, stages, schedule, DEMO_MAPPING, batching, run)
+    lesson = Lesson(stages, schedule, DEMO_MAPPING, Batching(count=8, crop=16))
+    average = run_stages(model, model, optimizer_of, pairs, lesson, run)
     save_refiner(average, out or REFINER_FILE)

@@ -92,10 +92,8 @@ def cases(draw) -> Case:
 
 def reference(case: Case) -> Tensor:
     call = case.call()
-    shape, tile = case.grid.shape, case.grid.tile
-    return naive.attention(
-        call.q, call.k, call.v, shape, tile, case.extents, case.prefix, call.key_bias, case.tail
-    )
+    boxes = naive.Boxes(case.grid.shape, case.grid.tile, case.extents, case.tail)
+    return naive.attention(call.q, call.k, call.v, boxes, case.prefix, call.key_bias)
 
 
 def relative_error(result: Tensor, expected: Tensor) -> float:
@@ -182,7 +180,7 @@ def test_addresses_beyond_two_to_the_31_are_right():
     no_extra = ExtraKeys(None, None, None, 0, None)
     start(WindowLaunch(q, tiles, tiles, out, grid, windows, None, no_extra, 0.125), LAUNCHES[0])
     video = grid.from_tiles(tiles[:, last])
-    expected = naive.attention(q[:, last], video, video, grid.shape, grid.tile, [(1, 1, 1)])
+    expected = naive.attention(q[:, last], video, video, naive.Boxes(grid.shape, grid.tile, [(1, 1, 1)]))
     assert relative_error(out[:, last], expected) <= TOLERANCE[torch.float16]
 
 

@@ -11,8 +11,8 @@ from s2flow_core.attention import choice
 from s2flow_core.attention.call import AttentionCall, InstalledAttention, VisitedKeys
 from s2flow_core.attention.choice import choose_backend, measured_choices
 from s2flow_core.attention.errors import WindowsCannotWin
-from s2flow_core.attention.registry import BACKENDS
-from s2flow_core.attention.window_attention import window_attention
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.windows.grid import TokenGrid
 
 
@@ -31,8 +31,31 @@ def test_auto_counts_small_calls_and_remembers_nothing():
     assert measured_choices() == before
 
 
+SQUARE = TokenGrid((1, 16, 16), (1, 4, 4))
+"""Dense: 4·256² = 262,144 operations per channel and head."""
+
+
 @pytest.mark.parametrize(
-    ("windows_take", "expected"), [(0.5, "torch_boxes"), (0.99, "dense"), (2.0, "dense")]
+    ("extents", "dim", "expected"),
+    [
+        # A quarter of the keys in 4 calls: 196,608 operations saved per channel. The calls cost 4e7, which is
+        # 203.5 channels.
+        (((1, 2, 2),), 192, "dense"),
+        (((1, 2, 2),), 216, "torch_boxes"),
+        # The same over two heads in 5 calls: 5e7 is 127.2 channels of both.
+        (((1, 2, 2), (1, 1, 4)), 120, "dense"),
+        (((1, 2, 2), (1, 1, 4)), 136, "torch_boxes"),
+    ],
+)
+def test_a_call_costs_as_much_as_ten_million_operations(extents, dim, expected):
+    q = torch.empty(1, len(extents), SQUARE.tokens, dim)
+    call = AttentionCall(q, q, q, SQUARE, extents, 0, 0, None, dim**-0.5, False)
+    assert choose_backend(call).backend == expected
+
+
+@pytest.mark.parametrize(
+    ("windows_take", "expected"),
+    [(0.5, "torch_boxes"), (0.96, "torch_boxes"), (0.98, "dense"), (0.99, "dense"), (2.0, "dense")],
 )
 def test_auto_measures_large_calls_once_and_never_takes_what_is_slower_than_dense(
     monkeypatch, windows_take, expected
@@ -122,17 +145,16 @@ def test_a_call_that_windows_cannot_win_goes_back_to_the_installed_attention():
     whole, half = (torch.tensor([extent] * 2) for extent in ((5, 4, 4), (5, 4, 2)))
     stats = VisitedKeys()
     with pytest.raises(WindowsCannotWin, match="Every window is the whole video"):
-        window_attention(q, k, v, grid, whole, installed=installed, stats=stats)
+        window_attention(q, k, v, VideoSequence(grid), HeadWindows(whole), installed=installed, stats=stats)
     assert stats.possible == 0
     # Without it, and where windows win, the core computes the call.
-    assert window_attention(q, k, v, grid, whole).shape == q.shape
-    assert window_attention(q, k, v, grid, half, installed=installed).shape == q.shape
+    assert window_attention(q, k, v, VideoSequence(grid), HeadWindows(whole)).shape == q.shape
+    assert (
+        window_attention(q, k, v, VideoSequence(grid), HeadWindows(half), installed=installed).shape
+        == q.shape
+    )
     # Dense by hand is torch's own attention, whatever is installed.
-    by_hand = window_attention(q, k, v, grid, half, installed=installed, backend="dense")
-    assert torch.equal(by_hand, window_attention(q, k, v, grid, whole))
-
-
-def test_every_backend_that_is_listed_names_its_code():
-    assert list(BACKENDS) == ["dense", "torch_boxes", "triton_windows"]
-    for name, backend in BACKENDS.items():
-        assert backend.name == name and backend.module == f".backends.{name}"
+    by_hand = window_attention(
+        q, k, v, VideoSequence(grid), HeadWindows(half), installed=installed, backend="dense"
+    )
+    assert torch.equal(by_hand, window_attention(q, k, v, VideoSequence(grid), HeadWindows(whole)))

@@ -1,0 +1,89 @@
+"""The output error of a window is what running that window leaves in the output."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structured_attention import HEADS, queries_and_keys
+from token_grids import every_extent, grids
+
+from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.window_attention import HeadWindows, window_attention
+from s2flow_core.reach import output_error
+from s2flow_core.reach.measure import measure_reach
+from s2flow_core.reach.output_error import measure_reach_and_error
+from s2flow_core.reach.rows import sample_query_rows
+from s2flow_core.windows.grid import TokenGrid
+
+
+def exact_window_error(q, k, v, grid, rows, prefix, suffix) -> torch.Tensor:
+    """(heads, nT, nH, nW) by running every window."""
+    asked = rows + prefix
+    full = window_attention(
+        q,
+        k,
+        v,
+        VideoSequence(grid, prefix=prefix, suffix=suffix),
+        HeadWindows(torch.tensor([grid.tiles] * q.shape[1])),
+        backend="dense",
+    )[:, :, asked]
+    error = torch.zeros(q.shape[1], *grid.tiles)
+    for a, b, c in every_extent(grid):
+        extents = torch.tensor([[a, b, c]] * q.shape[1])
+        out = window_attention(
+            q,
+            k,
+            v,
+            VideoSequence(grid, prefix=prefix, suffix=suffix),
+            HeadWindows(extents),
+            backend="torch_boxes",
+        )[:, :, asked]
+        error[:, a - 1, b - 1, c - 1] = (out - full).square().sum(-1).mean(dim=(0, 2))
+    return error / full.square().sum(-1).mean()
+
+
+@pytest.mark.parametrize(("prefix", "suffix"), [(0, 0), (2, 3)])
+def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix):
+    torch.manual_seed(5)
+    grid = TokenGrid((3, 5, 4), (1, 2, 2))
+    q, k = (2 * torch.randn(2, 2, prefix + grid.tokens + suffix, 8) for _ in range(2))
+    v = torch.randn(2, 2, prefix + grid.tokens + suffix, 8)
+    rows = sample_query_rows(grid, 12, 0)
+    monkeypatch.setattr(output_error, "_projection", torch.eye)  # all 8 channels instead of 8 random ones
+    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows)[1]
+    assert torch.allclose(
+        measured, exact_window_error(q, k, v, grid, rows, prefix, suffix), rtol=1e-3, atol=1e-5
+    )
+
+
+@given(grids, st.integers(0, 3), st.integers(0, 4), st.booleans(), st.integers(0, 999))
+@settings(max_examples=20)
+def test_reach_measured_with_the_error_is_the_same(grid, prefix, suffix, masked, seed):
+    torch.manual_seed(seed)
+    tokens = prefix + grid.tokens + suffix
+    q, k, v = (torch.randn(2, 2, tokens, 16) for _ in range(3))
+    mask = None
+    if masked:
+        mask = torch.rand(2, tokens) > 0.3
+        mask[:, prefix] = True
+    rows = sample_query_rows(grid, 9, seed)
+    reach, error = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix, mask), rows)
+    assert torch.allclose(
+        reach, measure_reach(q, k, VideoSequence(grid, prefix, suffix, mask), rows), atol=1e-5
+    )
+    assert (error[:, -1, -1, -1] == 0).all()
+
+
+def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
+    grid = TokenGrid((4, 8, 8), (1, 2, 2))
+    q, k = queries_and_keys(grid.shape)
+    v = torch.randn(1, len(HEADS), grid.tokens, 64) * torch.linspace(0.3, 2.0, len(HEADS))[:, None, None]
+    rows = sample_query_rows(grid, 128, 0)
+    estimate = measure_reach_and_error(q, k, v, VideoSequence(grid, scale=1.0), rows)[1].flatten()
+    q, k = F.pad(q * 64**0.5, (0, 56)), F.pad(k, (0, 56))  # the exact path wants equal shapes, scales by 1/8
+    exact = exact_window_error(q, k, v, grid, rows, 0, 0).flatten()
+    assert torch.corrcoef(torch.stack([estimate, exact]))[0, 1] >= 0.97
+    assert estimate.sum() == pytest.approx(exact.sum().item(), rel=0.2)
