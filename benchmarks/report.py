@@ -91,10 +91,10 @@ def small_models() -> str:
         [
             measure["name"],
             f"{measure['value']:.1f} {measure['unit']}",
-            f"{measure['least']} {measure['unit']}",
+            f"{measure['least'] or 'at most ' + str(measure['most'])} {measure['unit']}",
         ]
         for measure in content["measures"]
-        if measure["least"]
+        if measure["least"] or measure.get("most")
     ]
     return markdown(["measure", "reached", "at least"], rows)
 

@@ -48,3 +48,12 @@ def require_same_training(checkpoint: Path, settings: Mapping[str, str], steps: 
             f"{checkpoint} belongs to a training with other settings ({'; '.join(differing)}). Use the "
             f"former settings to go on with it; to start anew, give another --out or delete the file."
         )
+
+
+def read_average(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The averaged weights of a training that may still run. Raises SystemExit where it has not saved any."""
+    if not checkpoint.is_file():
+        raise SystemExit(
+            f"{checkpoint} is missing: the training writes its first checkpoint after some minutes"
+        )
+    return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["average"]

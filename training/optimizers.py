@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from training.muon import Muon
+
 
 class Optimizer(Protocol):
     """What the loop asks of an optimizer; a step also forgets the gradients."""
@@ -50,18 +52,18 @@ class MuonWithAdamW:
             if kernel.data_ptr() != view.data_ptr():
                 raise ValueError("a kernel must be contiguous to be trained through its matrix view")
         rest = [p for p in parameters if p not in matrices]
-        self.muon = torch.optim.Muon(self.views, lr=1e-3, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        self.muon = Muon(self.views)
         self.adamw = torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
 
     def step(self, rate: float) -> None:
         for kernel, view in zip(self.kernels, self.views, strict=True):
             view.grad = None if kernel.grad is None else kernel.grad.reshape(view.shape)
             kernel.grad = None
-        for optimizer in (self.muon, self.adamw):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad()
+        self.muon.step(rate)
+        for group in self.adamw.param_groups:
+            group["lr"] = rate
+        self.adamw.step()
+        self.adamw.zero_grad()
 
     def state_dict(self) -> dict:
         return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}

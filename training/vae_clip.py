@@ -33,8 +33,16 @@ def build_vae(dim: int) -> HostModule:
         if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.residual[-1].weight)
         if isinstance(module, AttentionBlock):
-            # Attention over a whole frame would tie the VAE to the size of its training crops.
             nn.init.zeros_(module.proj.weight)
+    return freeze_attention(vae)
+
+
+def freeze_attention(vae: HostModule) -> HostModule:
+    """Attention over a whole frame would tie the VAE to its crops' size; it stays without effect."""
+    from comfy.ldm.wan.vae import AttentionBlock
+
+    for module in vae.modules():
+        if isinstance(module, AttentionBlock):
             module.requires_grad_(False)
     return vae
 

@@ -11,6 +11,7 @@ from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .precision import fast_precision
 from .vae_clip import HostModule, encode_clip
 
 # The smallest Wan that ComfyUI detects: it takes the head count from dim // 128.
@@ -87,22 +88,27 @@ def fold_latent_scale(vae: HostModule, mean: Tensor, std: Tensor) -> None:
         vae.conv2.weight /= gain[None, :, None, None, None]
 
 
-def load_vae(path: Path) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """The encoder of a saved VAE and the map from its latents to model space, both for training.
-
-    The encoder takes frames (T, H, W, 3) in 0..1 and returns (1, 16, t, h, w).
-    """
+def read_vae(path: Path) -> HostModule:
+    """A saved VAE in single precision."""
     from comfy.ldm.wan.vae import WanVAE
 
     weights = {name: value.float() for name, value in load_file(path).items()}
     dim = weights["decoder.head.0.gamma"].shape[0]
     vae = WanVAE(dim=dim, z_dim=16, temperal_downsample=[False, True, True])
     vae.load_state_dict(weights)
-    vae.eval()
+    return vae
+
+
+def load_vae(path: Path) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """The encoder of a saved VAE and the map from its latents to model space, both for training.
+
+    The encoder takes frames (T, H, W, 3) in 0..1 and returns (1, 16, t, h, w).
+    """
+    vae = read_vae(path).eval()
 
     def encode(frames: Tensor) -> Tensor:
         clip = rearrange(frames, "t h w c -> 1 c t h w") * 2 - 1
-        with torch.autocast(clip.device.type, torch.bfloat16):
+        with fast_precision():
             return encode_clip(vae, clip.contiguous(memory_format=torch.channels_last_3d)).float()
 
     return encode, wan_latent_format().process_in

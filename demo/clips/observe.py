@@ -39,7 +39,8 @@ class Region:
     """One connected region of a frame; lengths in frame heights."""
 
     area: float
-    center: tuple[float, float]  # (x, y)
+    center: tuple[float, float]  # (x, y), the centre of mass
+    middle: tuple[float, float]  # that of the bounding box
     color: str
     shape: str
 
@@ -56,6 +57,7 @@ class Observation:
     frames: tuple[int, ...]  # those with an object
     track: tuple[tuple[float, float], ...]  # centre of the largest region in each of them
     areas: tuple[float, ...]
+    middles: tuple[tuple[float, float], ...] = ()  # centre of its bounding box
 
     @property
     def single(self) -> bool:
@@ -87,7 +89,7 @@ def nearest(color: Image, palette: dict[str, tuple[float, float, float]]) -> str
 
 def ground_color(frame: Image) -> Image:
     """The median colour of a frame's rim, where the object is the exception -> (3,)."""
-    rim = max(frame.shape[0] // 10, 1)
+    rim = max(min(frame.shape[:2]) // 10, 1)
     inner = np.zeros(frame.shape[:2], dtype=bool)
     inner[rim:-rim, rim:-rim] = True
     return np.median(frame[~inner], axis=0).astype(np.float32)
@@ -97,22 +99,25 @@ def object_mask(frame: Image, ground: Image) -> Mask:
     """(H, W): the pixels that stand out from the ground, without specks and pinholes."""
     difference = np.linalg.norm(weighted(frame) - weighted(ground), axis=-1)
     mask = difference > OBJECT_DIFFERENCE
-    radius = max(frame.shape[0] // 64, 1)
+    radius = max(min(frame.shape[:2]) // 64, 1)
     disc = np.hypot(*np.ogrid[-radius : radius + 1, -radius : radius + 1]) <= radius
     return np.asarray(ndimage.binary_fill_holes(ndimage.binary_opening(mask, disc)), dtype=bool)
 
 
 def overlap_with(shape: str, mask: Mask, center: tuple[float, float], area: float) -> float:
     """Intersection over union of a region with the ideal shape of its area at its bounding box's centre."""
-    # The shapes' areas grow with the square of the radius, so one reference area gives the radius.
-    radius = math.sqrt(area / UNIT_AREAS[shape])
-    ideal = (shape_distance(shape, *_pixel_axes(mask.shape[0], center), radius=radius) < 0).numpy()
+    ideal = ideal_mask(shape, mask.shape, center, area)
     return float((ideal & mask).sum() / max((ideal | mask).sum(), 1))
 
 
-def _pixel_axes(size: int, center: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    position = (torch.arange(size) + 0.5) / size
-    return position[None, :] - center[0], position[:, None] - center[1]
+def ideal_mask(shape: str, pixels: tuple[int, ...], center: tuple[float, float], area: float) -> Mask:
+    """The pixels (height, width) of a shape of an area; center: its bounding box's; in frame heights."""
+    # The shapes' areas grow with the square of the radius, so one reference area gives the radius.
+    radius = math.sqrt(area / UNIT_AREAS[shape])
+    height, width = pixels
+    x = (torch.arange(width) + 0.5) / height - center[0]
+    y = (torch.arange(height) + 0.5) / height - center[1]
+    return (shape_distance(shape, x[None, :], y[:, None], radius) < 0).numpy()
 
 
 def _unit_area(shape: str) -> float:
@@ -129,24 +134,25 @@ def regions_of(frame: Image) -> list[Region]:
     mask = object_mask(frame, ground_color(frame))
     labels = np.zeros(mask.shape, dtype=np.int32)
     count = int(ndimage.label(mask, output=labels))  # type: ignore[arg-type]
-    size = frame.shape[0]
+    height = frame.shape[0]
     regions = []
     for label in range(1, count + 1):
         region = labels == label
-        area = float(region.mean())
-        if area < LEAST_AREA:
+        if region.mean() < LEAST_AREA:
             continue
+        area = float(region.sum()) / height**2
         rows, columns = np.nonzero(region)
-        center = (float(columns.mean() + 0.5) / size, float(rows.mean() + 0.5) / size)
+        center = (float(columns.mean() + 0.5) / height, float(rows.mean() + 0.5) / height)
         middle = (
-            float(columns.min() + columns.max() + 1) / 2 / size,
-            float(rows.min() + rows.max() + 1) / 2 / size,
+            float(columns.min() + columns.max() + 1) / 2 / height,
+            float(rows.min() + rows.max() + 1) / 2 / height,
         )
-        core = np.asarray(ndimage.binary_erosion(region, iterations=max(size // 64, 1)), dtype=bool)
+        inset = max(min(frame.shape[:2]) // 64, 1)
+        core = np.asarray(ndimage.binary_erosion(region, iterations=inset), dtype=bool)
         color = nearest(frame[core if core.any() else region].mean(axis=0), COLORS)
         overlaps = {shape: overlap_with(shape, region, middle, area) for shape in SHAPES}
         shape = max(overlaps, key=lambda name: overlaps[name])
-        regions.append(Region(area, center, color, shape))
+        regions.append(Region(area, center, middle, color, shape))
     return sorted(regions, key=lambda region: -region.area)
 
 
@@ -166,7 +172,7 @@ def direction_of(track: list[tuple[float, float]]) -> str | None:
 
 
 def observe(clip: Tensor) -> Observation:
-    """Reads a clip (frames, H, W, 3) in 0..1, square."""
+    """Reads a clip (frames, H, W, 3) in 0..1."""
     frames = clip.detach().to(torch.float32).cpu().numpy()
     found = [regions_of(frame) for frame in frames]
     main = [regions[0] for regions in found if regions]
@@ -181,5 +187,6 @@ def observe(clip: Tensor) -> Observation:
         ground=nearest(ground_color(frames[len(frames) // 2]), GROUNDS),
         frames=tuple(number for number, regions in enumerate(found) if regions),
         track=tuple(track),
+        middles=tuple(region.middle for region in main),
         areas=tuple(region.area for region in main),
     )

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.checkpoints import read_average
 from training.loop import Schedule, train
-from training.optimizers import AdamW
+from training.optimizers import AdamW, MuonWithAdamW
 
 
 def test_a_training_stopped_half_way_ends_where_an_unbroken_one_does(tmp_path: Path):
@@ -29,6 +30,46 @@ def test_a_training_stopped_half_way_ends_where_an_unbroken_one_does(tmp_path: P
     unbroken = run(6, tmp_path / "whole.pt")
     run(3, tmp_path / "parts.pt")
     assert torch.equal(run(6, tmp_path / "parts.pt"), unbroken)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_training_stopped_within_a_step_ends_where_an_unbroken_one_does(tmp_path: Path):
+    """With Muon, at a rate that warms up and decays."""
+
+    def run(checkpoint: Path, stop_at: int | None = None) -> torch.nn.Module:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.SiLU(), torch.nn.Linear(8, 2))
+        parameters = list(model.parameters())
+
+        def loss_of_step(step: int) -> dict[str, torch.Tensor]:
+            if step == stop_at:
+                raise Stopped
+            x = torch.randn(4, 6, generator=torch.Generator().manual_seed(step))
+            return {"loss": (model(x) - x[:, :2]).square().mean()}
+
+        schedule = Schedule(steps=7, learning_rate=0.05, warmup=3, checkpoint_seconds=0.0)
+        optimizer = MuonWithAdamW(parameters, {p for p in parameters if p.ndim == 2})
+        return train("test", model, optimizer, loss_of_step, schedule, checkpoint)
+
+    unbroken = run(tmp_path / "whole.pt")
+    for stop in (2, 5):
+        with pytest.raises(Stopped):
+            run(tmp_path / "parts.pt", stop)
+    for ours, theirs in zip(run(tmp_path / "parts.pt").parameters(), unbroken.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_average_of_a_running_training_can_be_read(tmp_path: Path):
+    model = torch.nn.Linear(2, 1)
+    loss = {"loss": model(torch.ones(1, 2)).sum()}
+    optimizer = AdamW(list(model.parameters()))
+    average = train("test", model, optimizer, lambda _: loss, Schedule(1, 1e-3), tmp_path / "c.pt")
+    assert torch.equal(read_average(tmp_path / "c.pt")["weight"], average.get_parameter("weight"))
+    with pytest.raises(SystemExit, match=r"none\.pt is missing"):
+        read_average(tmp_path / "none.pt")
 
 
 def test_a_checkpoint_of_other_settings_or_of_more_steps_is_refused(tmp_path: Path):

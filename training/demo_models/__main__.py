@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
 
 from comfyui_runner.installation import import_comfy
+from demo.files import VAE_FILE
 
 
 def main() -> None:
@@ -14,18 +16,28 @@ def main() -> None:
     parser.add_argument("model", choices=["vae", "dit"])
     parser.add_argument("--steps", type=int, help="steps of each stage, to try the training out")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="begin with the weights of this file")
+    parser.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help="only write the last checkpoint's averaged weights to this file",
+    )
+    parser.add_argument(
+        "--vae", type=Path, default=VAE_FILE, metavar="FILE", help="the VAE whose latents the DiT learns"
+    )
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     import_comfy()
-    if arguments.model == "vae":
-        from .vae import train_vae
+    from . import dit, vae
 
-        train_vae(arguments.steps)
+    if arguments.export:
+        (vae if arguments.model == "vae" else dit).export_checkpoint(arguments.export)
+    elif arguments.model == "vae":
+        vae.train_vae(arguments.steps, arguments.start)
     else:
-        from .dit import train_dit
-
-        train_dit(arguments.steps)
+        dit.train_dit(arguments.steps, arguments.start, arguments.vae)
 
 
 if __name__ == "__main__":

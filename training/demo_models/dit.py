@@ -1,124 +1,174 @@
-"""Trains the small Wan 2.1 text-to-video DiT on latents of procedural clips, at the LR size only."""
+"""Trains the small Wan 2.1 text-to-video DiT on latents of procedural clips of many sizes and shapes."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from einops import rearrange
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from demo.clips.scenes import FRAMES, TRAIN_SIZE, draw_scene, render, shape_distance
+from demo.clips.scenes import draw_scene, render
+from demo.clips.styles import RICH
 from demo.files import DIT_FILE, VAE_FILE, WORK
-from demo.vocabulary import Prompt, all_prompts, embed_prompt, held_out_prompts
-from training.checkpoints import save_atomically
+from demo.vocabulary import embed_prompt, held_out_prompts
+from training.checkpoints import read_average
 from training.loop import Schedule, train
 from training.optimizers import MuonWithAdamW
+from training.precision import fast_precision
+from training.refiner.data.fingerprint import file_fingerprint
 
 from ..vae_clip import HostModule
 from ..wan import load_vae, new_dit, save_half
+from .latents import BUCKETS, Bucket, encode_bucket, outline_weights, scene_of_clip
 
-CLIPS = 1024
-BATCH = 8
-SCHEDULE = Schedule(steps=8900, learning_rate=1.5e-3, warmup=200, decay_share=0.12)
+LAYERS = 8
+SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
+# Every step mixes buckets: this many draws of one, each filled up with clips to about this many tokens.
+MICRO_BATCHES = 3
+TOKENS = 1300
 # Training times are shifted toward noise, where layout and motion are decided.
 TIME_SHIFT = 3.0
 DROP_PROMPT = 0.1
-# Cells at an object's outline count this much more: they alone tell one shape from another, and they are few.
-OUTLINE_WEIGHT = 8.0
-OUTLINE_WIDTH = 0.05  # frame heights
-LATENTS_FILE = WORK / "latents.pt"
-ENCODE_BATCH = 20
+CHECKPOINT = WORK / "dit.pt"
+# Frames of held-out clips whose loss is watched; the model never trains on the last size.
+VALIDATION_SIZES = (128, 192, 256)
+VALIDATION_CLIPS = 2
+VALIDATION_SIGMAS = (0.9, 0.6)
+HELD_OUT = 2**40
 
 
-def trained_prompts() -> list[Prompt]:
-    held_out = set(held_out_prompts())
-    return [prompt for prompt in all_prompts() if prompt not in held_out]
+@dataclass(frozen=True)
+class Clips:
+    """Latents (N, 16, 5, h, w), prompts (N, 4, TEXT_WIDTH) and weights of the loss (N, 1, 5, h, w)."""
+
+    latents: Tensor
+    prompts: Tensor
+    weights: Tensor
 
 
-def prompt_of_clip(index: int) -> Prompt:
-    """Prompts take turns, so that every combination is seen equally often."""
-    prompts = trained_prompts()
-    return prompts[index % len(prompts)]
+def clips_of(bucket: Bucket, vae_file: Path) -> Clips:
+    scenes = [scene_of_clip(bucket, number) for number in range(bucket.clips)]
+    return Clips(
+        encode_bucket(bucket, vae_file),
+        torch.cat([embed_prompt(scene.prompt) for scene in scenes]),
+        torch.stack([outline_weights(scene, bucket.height, bucket.width) for scene in scenes]),
+    )
 
 
-def encode_clips(path: Path = LATENTS_FILE) -> Tensor:
-    """Latents of all training clips in model space -> (CLIPS, 16, 5, 16, 16); resumes from its file."""
-    encoded = torch.load(path, weights_only=True)["latents"] if path.is_file() else torch.empty(0)
-    done = len(encoded)
-    if done >= CLIPS:
-        return encoded[:CLIPS]
-    vae, to_model_space = load_vae(VAE_FILE)
-    batches = [encoded] if done else []
-    for first in tqdm(range(done, CLIPS, ENCODE_BATCH), desc="encoding clips", mininterval=5):
-        for index in range(first, min(first + ENCODE_BATCH, CLIPS)):
-            frames = render(draw_scene(index, prompt_of_clip(index)))
-            with torch.no_grad():
-                batches.append(to_model_space(vae(frames)))  # (1, 16, 5, 16, 16)
-        save_atomically({"latents": torch.cat(batches)}, path)
-    return torch.cat(batches)
+def held_out_clips(size: int, vae_file: Path) -> Clips:
+    """A few clips of prompts that are never trained on."""
+    prompts = held_out_prompts()[:VALIDATION_CLIPS]
+    scenes = [draw_scene(HELD_OUT + number, prompt, RICH) for number, prompt in enumerate(prompts)]
+    vae, to_model_space = load_vae(vae_file)
+    with torch.no_grad():
+        latents = torch.cat([to_model_space(vae(render(scene, size))) for scene in scenes])
+    return Clips(
+        latents,
+        torch.cat([embed_prompt(prompt) for prompt in prompts]),
+        torch.stack([outline_weights(scene, size, size) for scene in scenes]),
+    )
 
 
-def outline_weights(index: int) -> Tensor:
-    """How much each latent cell of a training clip counts in the loss -> (5, 16, 16), mean about 2."""
-    scene = draw_scene(index, prompt_of_clip(index))
-    cells = TRAIN_SIZE // 8
-    position = (torch.arange(cells) + 0.5) / cells
-    center_x, center_y = scene.center(torch.arange(FRAMES) / (FRAMES - 1))
-    local_x = position[None, None, :] - torch.as_tensor(center_x)[:, None, None]
-    local_y = position[None, :, None] - torch.as_tensor(center_y)[:, None, None]
-    distance = shape_distance(scene.prompt.shape, local_x, local_y, scene.radius)  # (frames, cells, cells)
-    near = torch.exp(-((distance / OUTLINE_WIDTH) ** 2))
-    # The first latent frame holds one frame, every other the mean of four.
-    near = torch.cat([near[:1], rearrange(near[1:], "(t four) h w -> t four h w", four=4).mean(dim=1)])
-    return 1 + OUTLINE_WEIGHT * near
+def start_weights(model: HostModule, path: Path) -> None:
+    """Takes over another DiT's weights; layers that it lacks begin without effect."""
+    weights = {name: value.float() for name, value in load_file(path).items()}
+    absent = model.load_state_dict(weights, strict=False)
+    if absent.unexpected_keys:
+        raise SystemExit(f"{path.name} has other layers than this model: {absent.unexpected_keys[0]}")
+    new_layers = {int(name.split(".")[1]) for name in absent.missing_keys if name.startswith("blocks.")}
+    for layer in new_layers:
+        block = model.blocks[layer]
+        for last in (block.self_attn.o, block.cross_attn.o, block.ffn[2]):
+            nn.init.zeros_(last.weight)
 
 
-def train_dit(steps: int | None = None) -> HostModule:
-    """Flow matching in model space: the target is noise minus clean latent."""
-    latents = encode_clips()
-    prompts = torch.cat([embed_prompt(prompt_of_clip(index)) for index in range(len(trained_prompts()))])
-    empty = embed_prompt(None)
-    weights = torch.stack([outline_weights(index) for index in range(len(latents))])[
-        :, None
-    ]  # (N, 1, 5, 16, 16)
+def weighted_loss(model: HostModule, clips: Clips, sigma: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Flow matching in model space, noise minus clean latent -> the loss and its plain squares (B, ...)."""
+    mix = rearrange(sigma, "b -> b 1 1 1 1")
+    with fast_precision():
+        velocity = model((1 - mix) * clips.latents + mix * noise, sigma * 1000, clips.prompts)
+    squared = (velocity.float() - (noise - clips.latents)).square()
+    return (squared * clips.weights).mean(), squared.detach()
+
+
+def draw_batch(clips: Clips, tokens: int, generator: torch.Generator) -> tuple[Clips, Tensor, Tensor]:
+    """Clips, their times (B,) and noise; some clips lose their prompt, for guidance."""
+    count = max(round(TOKENS / tokens), 1)
+    index = torch.randint(len(clips.latents), (count,), generator=generator)
+    latents = clips.latents[index]
+    noise = torch.randn(latents.shape, generator=generator)
+    uniform = torch.rand(count, generator=generator)
+    sigma = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
+    dropped = torch.rand(count, generator=generator) < DROP_PROMPT
+    prompts = torch.where(dropped[:, None, None], embed_prompt(None), clips.prompts[index])
+    return Clips(latents, prompts, clips.weights[index]), sigma, noise
+
+
+def train_dit(steps: int | None = None, start: Path | None = None, vae_file: Path = VAE_FILE) -> HostModule:
+    """Trains from where it stopped and writes a file into WORK; steps shortens the training (for trials).
+
+    start: a DiT file to begin with. vae_file: the VAE whose latents the model learns.
+    """
+    clips = [clips_of(bucket, vae_file) for bucket in BUCKETS]
+    shares = torch.tensor([bucket.share for bucket in BUCKETS])
+    held_out = {size: held_out_clips(size, vae_file) for size in VALIDATION_SIZES}
     torch.manual_seed(0)
-    model = new_dit()
-    parameters = list(model.parameters())
-    matrices = {
-        parameter
-        for name, parameter in model.named_parameters()
-        if name.startswith("blocks.") and parameter.ndim == 2
-    }
-    optimizer = MuonWithAdamW(parameters, matrices)
+    model = new_dit(num_layers=LAYERS)
+    if start:
+        start_weights(model, start)
+    named = list(model.named_parameters())
+    matrices = {value for name, value in named if name.startswith("blocks.") and value.ndim == 2}
+    optimizer = MuonWithAdamW([value for _, value in named], matrices)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(step)
-        index = torch.randint(len(latents), (BATCH,), generator=generator)
-        clean = latents[index]  # (B, 16, 5, 16, 16)
-        noise = torch.randn(clean.shape, generator=generator)
-        uniform = torch.rand(BATCH, generator=generator)
-        sigma = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
-        dropped = torch.rand(BATCH, generator=generator) < DROP_PROMPT
-        context = torch.where(dropped[:, None, None], empty, prompts[index % len(prompts)])
-        mix = rearrange(sigma, "b -> b 1 1 1 1")
-        with torch.autocast(clean.device.type, torch.bfloat16):
-            velocity = model((1 - mix) * clean + mix * noise, sigma * 1000, context)
-        squared = (velocity.float() - (noise - clean)).square()
-        high = rearrange(sigma > 0.8, "b -> b 1 1 1 1").expand_as(squared)
-        return {
-            "loss": (squared * weights[index]).mean(),
-            "plain": squared.detach().mean(),
-            "noisy": squared.detach()[high].mean(),
-        }
+        losses, plain = [], []
+        for choice in torch.multinomial(shares, MICRO_BATCHES, True, generator=generator).tolist():
+            batch, sigma, noise = draw_batch(clips[choice], BUCKETS[choice].tokens, generator)
+            loss, squared = weighted_loss(model, batch, sigma, noise)
+            losses.append(loss)
+            plain.append(squared.mean())
+        return {"loss": torch.stack(losses).mean(), "plain": torch.stack(plain).mean()}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
-    average = train("DiT", model, optimizer, loss_of_step, schedule, WORK / "dit.pt")
-    save_dit(average)
+    settings = {"--start": file_fingerprint(start) if start else "none", "--vae": file_fingerprint(vae_file)}
+    average = train(
+        "DiT",
+        model,
+        optimizer,
+        loss_of_step,
+        schedule,
+        CHECKPOINT,
+        lambda averaged: validation(averaged, held_out),
+        settings,
+    )
+    export_dit(average, WORK / DIT_FILE.name)
     return average
 
 
-def save_dit(model: nn.Module) -> None:
-    save_half(model.state_dict(), DIT_FILE, "S2Flow demo: small Wan 2.1 text-to-video")
+@torch.no_grad()
+def validation(model: HostModule, held_out: dict[int, Clips]) -> str:
+    """Loss on held-out clips by frame size, at fixed times and noise."""
+    report = []
+    for size, clips in held_out.items():
+        noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(size))
+        losses = [
+            weighted_loss(model, clips, torch.full((len(noise),), sigma), noise)[1].mean().item()
+            for sigma in VALIDATION_SIGMAS
+        ]
+        report.append(f"{size}: {' '.join(f'{loss:.4f}' for loss in losses)}")
+    return f"held-out loss at sigma {VALIDATION_SIGMAS}: " + " | ".join(report)
+
+
+def export_checkpoint(path: Path) -> None:
+    """Writes the averaged weights of the last checkpoint as a file that ComfyUI loads."""
+    model = new_dit(num_layers=LAYERS)
+    model.load_state_dict(read_average(CHECKPOINT))
+    export_dit(model, path)
+
+
+def export_dit(model: nn.Module, path: Path) -> None:
+    save_half(model.state_dict(), path, "S2Flow demo: small Wan 2.1 text-to-video")

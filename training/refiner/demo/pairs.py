@@ -9,7 +9,7 @@ from demo.clips.scenes import TRAIN_SIZE, draw_scene, render
 from demo.files import VAE_FILE
 from demo.settings import SCALE
 from demo.vocabulary import embed_prompt
-from training.demo_models.dit import prompt_of_clip
+from training.demo_models.latents import prompt_of_clip
 
 from ..data.codec import WholeClipCodec, encode_pair
 from ..data.degradation import PixelDegradation, degrade_pixels

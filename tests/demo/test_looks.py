@@ -1,0 +1,129 @@
+"""What the eye sees in a clip, measured on renderings with a deliberate fault of known size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from demo.clips.ghosts import ghost, motion_of_observation, motion_of_scene
+from demo.clips.grounds import blotches, leading_waves, waves_are_right
+from demo.clips.observe import observe
+from demo.clips.outlines import outline_length, raggedness
+from demo.clips.scenes import LEADING_WAVES, draw_scene, render
+from demo.clips.styles import PLAIN, RICH
+from demo.vocabulary import Prompt
+
+FRAMES = 9
+STYLES = pytest.mark.parametrize("style", [PLAIN, RICH], ids=["plain", "rich"])
+CASES = [
+    Prompt("red", "circle", "left", "sand"),
+    Prompt("yellow", "square", "down", "stone"),
+    Prompt("white", "triangle", "right", "water"),
+    Prompt("purple", "square", "up", "grass"),
+]
+EVERY_GROUND = pytest.mark.parametrize("prompt", CASES, ids=lambda prompt: prompt.ground)
+
+
+def clip_of(prompt, style, size=128, frames=FRAMES, seed=7):
+    aspect = size[1] / size[0] if isinstance(size, tuple) else 1.0
+    return render(draw_scene(seed, prompt, style, aspect), size, frames=frames, clip_frames=frames)
+
+
+@STYLES
+@EVERY_GROUND
+@pytest.mark.parametrize("size", [64, 128, 256, (112, 192), (192, 112)], ids=str)
+def test_a_rendering_shows_the_scenes_waves(prompt, style, size):
+    assert leading_waves(clip_of(prompt, style, size, frames=1)) == pytest.approx(LEADING_WAVES, rel=0.05)
+
+
+@EVERY_GROUND
+@pytest.mark.parametrize("factor", [0.5, 2])
+def test_other_waves_are_counted_and_refused(prompt, factor):
+    octaves = tuple((waves * factor, height) for waves, height in RICH.ground_octaves)
+    other = draw_scene(7, prompt, replace(RICH, ground_octaves=octaves))
+    clip = render(other, 192, frames=1)
+    assert leading_waves(clip) == pytest.approx(LEADING_WAVES * factor, rel=0.07)
+    assert not waves_are_right(clip, LEADING_WAVES)
+    assert waves_are_right(clip, LEADING_WAVES * factor)
+
+
+@STYLES
+@EVERY_GROUND
+def test_blotches_are_as_high_as_they_were_laid_on(prompt, style):
+    clean = clip_of(prompt, style, frames=2)
+    across = torch.arange(128) / 128
+    for height in (0.05, 0.1):
+        blotch = height * torch.sin(2 * math.pi * 1.5 * across)[None, None, :, None]
+        spotted = clean + blotch * torch.tensor([0.0, 1.0, 0.0])
+        # One colour of three, a sine's mean square of a half, and what the blur leaves of 1.5 waves.
+        expected = height * math.sqrt(1 / 6) * math.exp(-2 * (math.pi * 0.056 * 1.5) ** 2)
+        assert blotches(spotted) == pytest.approx(expected, rel=0.3)
+        assert blotches(spotted) > 1.8 * blotches(clean)
+
+
+@STYLES
+@EVERY_GROUND
+@pytest.mark.parametrize("size", [96, 128, 256])
+def test_a_drawn_outline_is_not_ragged(prompt, style, size):
+    assert raggedness(clip_of(prompt, style, size, frames=3)) == pytest.approx(1, abs=0.12)
+
+
+def test_an_outline_has_its_known_length():
+    row, column = torch.meshgrid(torch.arange(200.0), torch.arange(200.0), indexing="ij")
+    disc = (torch.hypot(row - 100, column - 100) < 60).numpy()
+    assert outline_length(disc) == pytest.approx(2 * math.pi * 60, rel=0.02)
+
+
+@STYLES
+def test_a_ragged_outline_is_longer(style):
+    clip = clip_of(CASES[0], style, frames=1)
+    row, column = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    # Each line of pixels slips sideways: a saw of 4 pixels' depth on the outline.
+    slip = (4 * ((row // 4) % 2)).long()
+    ragged = clip[0][row.long(), (column.long() - slip) % 128][None]
+    smooth, rough = raggedness(clip), raggedness(ragged)
+    assert smooth and rough
+    assert rough > 1.25 * smooth
+
+
+@STYLES
+@EVERY_GROUND
+def test_a_rendering_has_no_ghost(prompt, style):
+    scene = draw_scene(3, prompt, style)
+    clip = render(scene)
+    assert ghost(clip, motion_of_scene(scene, len(clip))) == pytest.approx(1, abs=0.25)
+
+
+@STYLES
+@EVERY_GROUND
+def test_a_trace_of_the_frame_before_is_a_ghost(prompt, style):
+    scene = draw_scene(3, prompt, style)
+    clip = render(scene)
+    motion = motion_of_scene(scene, len(clip))
+    figures = [ghost(clip, motion)]
+    for share in (0.15, 0.4):
+        haunted = clip.clone()
+        haunted[1::4] = torch.lerp(clip[1::4], clip[0:-1:4], share)
+        figures.append(ghost(haunted, motion))
+    assert figures[0] * 1.2 < figures[1] < figures[2]
+
+
+@STYLES
+@EVERY_GROUND
+def test_the_observed_motion_is_the_true_one(prompt, style):
+    scene = draw_scene(5, prompt, style)
+    clip = render(scene)
+    true, seen = motion_of_scene(scene, len(clip)), motion_of_observation(observe(clip), len(clip))
+    assert seen is not None
+    assert seen.shape == true.shape
+    assert seen.radius == pytest.approx(true.radius, rel=0.06)
+    assert (seen.centers - true.centers).abs().max() < 0.02
+
+
+def test_without_an_object_there_is_nothing_to_measure():
+    ground = clip_of(CASES[0], PLAIN)[:, :8, :8].repeat(1, 16, 16, 1)
+    assert raggedness(ground) is None
+    assert motion_of_observation(observe(ground), FRAMES) is None

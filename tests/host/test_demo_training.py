@@ -1,0 +1,121 @@
+"""Training of the small models: what it trains on, and what it starts from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from demo.files import VAE_FILE
+from demo.vocabulary import embed_prompt, held_out_prompts
+
+SMALL = {"dim": 128, "ffn_dim": 64, "num_heads": 1}
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    from training.demo_models.latents import Bucket
+
+    return Bucket(32, 48, clips=3, share=1)
+
+
+def test_buckets_fit_the_model_and_hide_the_size_that_is_enlarged_to(comfy_modules):
+    from training.demo_models.latents import BUCKETS
+
+    assert all(bucket.height % 16 == bucket.width % 16 == 0 for bucket in BUCKETS)
+    assert min(min(bucket.height, bucket.width) for bucket in BUCKETS) == 64
+    assert max(max(bucket.height, bucket.width) for bucket in BUCKETS) == 192
+    assert {bucket.height < bucket.width for bucket in BUCKETS if bucket.height != bucket.width} == {
+        True,
+        False,
+    }
+    assert next(bucket for bucket in BUCKETS if bucket.name == "128x128").tokens == 5 * 8 * 8
+
+
+def test_latents_go_on_where_a_stopped_run_was(comfy_modules, bucket, tmp_path):
+    from dataclasses import replace
+
+    from training.demo_models.latents import encode_bucket
+
+    whole = encode_bucket(bucket, VAE_FILE, tmp_path / "whole")
+    assert whole.shape == (3, 16, 5, 4, 6)
+    encode_bucket(replace(bucket, clips=1), VAE_FILE, tmp_path / "parts")
+    assert torch.equal(encode_bucket(bucket, VAE_FILE, tmp_path / "parts"), whole)
+
+
+def test_latents_of_another_vae_are_not_used(comfy_modules, bucket, tmp_path):
+    from training.demo_models.latents import encode_bucket
+
+    right = encode_bucket(bucket, VAE_FILE, tmp_path)
+    path = tmp_path / f"{bucket.name}.pt"
+    torch.save({"latents": torch.zeros_like(right), "vae": "another"}, path)
+    assert torch.equal(encode_bucket(bucket, VAE_FILE, tmp_path), right)
+
+
+def test_outlines_weigh_more_than_ground(comfy_modules, bucket):
+    from training.demo_models.latents import OUTLINE_WEIGHT, outline_weights, scene_of_clip
+
+    scene = scene_of_clip(bucket, 0)
+    weights = outline_weights(scene, 32, 48)
+    assert weights.shape == (1, 5, 4, 6)
+    assert weights.min() >= 1
+    assert weights.max() <= 1 + OUTLINE_WEIGHT
+    x, y = (float(value) for value in scene.center(0.0))
+    finer = outline_weights(scene, 320, 480)[0, 0]
+    assert finer[int(y * 40), int(x * 40)] < 1.01, "the middle of the object is no outline"
+    edge = int((x + scene.radius * (0.886 if scene.prompt.shape == "square" else 1)) * 40)
+    if scene.prompt.shape != "triangle":
+        assert finer[int(y * 40), edge] > OUTLINE_WEIGHT / 2
+
+
+def test_batches_come_from_the_step_alone_and_some_lose_their_prompt(comfy_modules):
+    from training.demo_models.dit import DROP_PROMPT, Clips, draw_batch
+
+    prompts = torch.cat([embed_prompt(prompt) for prompt in held_out_prompts()])
+    clips = Clips(torch.randn(32, 16, 1, 2, 2), prompts, torch.ones(32, 1, 1, 2, 2))
+    batches = [draw_batch(clips, 2, torch.Generator().manual_seed(5)) for _ in range(2)]
+    assert torch.equal(batches[0][0].latents, batches[1][0].latents)
+    assert torch.equal(batches[0][2], batches[1][2])
+    prompts_drawn = batches[0][0].prompts  # (650, 4, TEXT_WIDTH)
+    dropped = (prompts_drawn.abs().sum(dim=(1, 2)) == 0).float().mean().item()
+    assert dropped == pytest.approx(DROP_PROMPT, abs=0.04)
+
+
+def test_layers_that_a_file_lacks_begin_without_effect(comfy_modules, tmp_path):
+    from training.demo_models.dit import start_weights
+    from training.wan import new_dit, save_half
+
+    torch.manual_seed(0)
+    shallow = new_dit(**SMALL, num_layers=1).half().float().eval()
+    torch.nn.init.normal_(shallow.head.head.weight, std=0.02)
+    save_half(shallow.state_dict(), tmp_path / "shallow.safetensors", "shallow")
+    deep = new_dit(**SMALL, num_layers=2).eval()
+    start_weights(deep, tmp_path / "shallow.safetensors")
+    x, context = torch.randn(1, 16, 2, 4, 4), embed_prompt(held_out_prompts()[0])
+    with torch.no_grad():
+        ours, theirs = (model(x, torch.tensor([500.0]), context) for model in (deep, shallow))
+    assert theirs.abs().max() > 0.01
+    assert torch.allclose(ours, theirs, atol=1e-3)
+    with pytest.raises(SystemExit, match="other layers"):
+        start_weights(new_dit(**SMALL, num_layers=0), tmp_path / "shallow.safetensors")
+
+
+def test_crops_come_from_the_step_alone_and_lie_in_their_frame(comfy_modules):
+    from training.demo_models.vae import CROP, SIZES, crops, place
+
+    batch = crops(3, 2, 5)
+    assert batch.shape == (2, 3, 5, CROP, CROP)
+    assert torch.equal(batch, crops(3, 2, 5))
+    assert not torch.equal(batch, crops(4, 2, 5))
+    generator = torch.Generator().manual_seed(0)
+    for size in SIZES:
+        for _ in range(50):
+            corner = place(torch.rand(3, generator=generator), (0.9, 0.1), size)
+            assert all(0 <= edge <= size - CROP for edge in corner)
+
+
+def test_first_frames_of_latent_groups_count_more():
+    from training.demo_models.vae import FIRST_FRAME_WEIGHT, frame_weights
+
+    weights = frame_weights(17).flatten()
+    assert weights.mean().item() == pytest.approx(1)
+    assert (weights[[1, 5, 9, 13]] / weights[0]).tolist() == pytest.approx([FIRST_FRAME_WEIGHT] * 4)

@@ -1,0 +1,58 @@
+"""Our Muon against torch's, which works in bfloat16."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from training.muon import Muon, orthogonalised
+
+
+@pytest.mark.parametrize("shape", [(16, 48), (64, 16), (32, 32)])
+def test_steps_agree_with_torch(shape):
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(shape))
+    theirs = nn.Parameter(ours.detach().clone())
+    muon = Muon([ours])
+    reference = torch.optim.Muon([theirs], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    start = ours.detach().clone()
+    for _ in range(4):
+        gradient = torch.randn(shape)
+        ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+        muon.step(0.01)
+        reference.step()
+    moved = (theirs - start).norm()
+    assert moved > 0
+    assert (ours - theirs).norm() < 0.02 * moved
+
+
+def test_singular_values_come_near_one():
+    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(1))
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    assert 0.6 < values.min() <= values.max() < 1.3
+
+
+def test_a_resumed_run_goes_on_where_it_was():
+    torch.manual_seed(2)
+    whole = nn.Parameter(torch.randn(8, 8))
+    gradients = [torch.randn(8, 8) for _ in range(4)]
+    muon = Muon([whole])
+    for number, gradient in enumerate(gradients):
+        if number == 2:
+            saved, state = whole.detach().clone(), muon.state_dict()["momenta"][0].clone()
+        whole.grad = gradient.clone()
+        muon.step(0.1)
+    resumed = nn.Parameter(saved)
+    again = Muon([resumed])
+    again.load_state_dict({"momenta": [state]})
+    for gradient in gradients[2:]:
+        resumed.grad = gradient.clone()
+        again.step(0.1)
+    assert torch.equal(resumed, whole)
+
+
+def test_a_matrix_without_gradient_stays():
+    matrix = nn.Parameter(torch.ones(4, 4))
+    Muon([matrix]).step(0.1)
+    assert torch.equal(matrix, torch.ones(4, 4))

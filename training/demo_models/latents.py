@@ -1,0 +1,120 @@
+"""Latents of the DiT's training clips, in sizes and shapes as real video models know them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from tqdm import tqdm
+
+from demo.clips.scenes import FRAMES, Scene, draw_scene, render, shape_distance
+from demo.clips.styles import RICH
+from demo.files import WORK
+from demo.vocabulary import Prompt, all_prompts, held_out_prompts
+from training.checkpoints import save_atomically
+from training.refiner.data.fingerprint import file_fingerprint
+
+from ..wan import load_vae
+
+CELL = 8  # pixels of a latent cell
+PATCH = 2  # cells of a token, in height and width
+# Cells at an object's outline count this much more: they alone tell one shape from another, and they are few.
+OUTLINE_WEIGHT = 8.0
+OUTLINE_WIDTH = 0.05  # frame heights
+ENCODE_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Clips of one frame size. share: how many of the training's micro-batches it gets, in parts."""
+
+    height: int
+    width: int
+    clips: int
+    share: float
+
+    @property
+    def tokens(self) -> int:
+        """Of one clip; a latent frame holds four frames, the first holds one."""
+        edge = CELL * PATCH
+        return (1 + (FRAMES - 1) // 4) * (self.height // edge) * (self.width // edge)
+
+    @property
+    def name(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+# Nothing beyond 192: what is enlarged to 256 shall be as new to this model as a large size is to a real one.
+BUCKETS = (
+    Bucket(64, 64, 128, 1),
+    Bucket(96, 96, 160, 1),
+    Bucket(128, 128, 320, 3),
+    Bucket(160, 160, 192, 2),
+    Bucket(192, 192, 256, 3),
+    Bucket(64, 112, 64, 0.5),
+    Bucket(112, 64, 64, 0.5),
+    Bucket(96, 160, 96, 1),
+    Bucket(160, 96, 96, 1),
+    Bucket(112, 192, 96, 1),
+    Bucket(192, 112, 96, 1),
+)
+
+
+def trained_prompts() -> list[Prompt]:
+    held_out = set(held_out_prompts())
+    return [prompt for prompt in all_prompts() if prompt not in held_out]
+
+
+def prompt_of_clip(index: int) -> Prompt:
+    """Prompts take turns, so that every combination is seen equally often."""
+    prompts = trained_prompts()
+    return prompts[index % len(prompts)]
+
+
+def scene_of_clip(bucket: Bucket, number: int) -> Scene:
+    """The training clip of this number; no two buckets share a scene."""
+    seed = (bucket.height * 1000 + bucket.width) * 1000 + number
+    return draw_scene(seed, prompt_of_clip(seed), RICH, bucket.width / bucket.height)
+
+
+def encode_bucket(bucket: Bucket, vae_file: Path, folder: Path = WORK / "latents") -> Tensor:
+    """Latents of a bucket's clips in model space -> (clips, 16, 5, h, w); resumes from its file.
+
+    A file made with another VAE is made anew.
+    """
+    path, made_with = folder / f"{bucket.name}.pt", file_fingerprint(vae_file)
+    encoded = torch.empty(0)
+    if path.is_file():
+        saved = torch.load(path, weights_only=True)
+        if saved["vae"] == made_with:
+            encoded = saved["latents"]
+    if len(encoded) >= bucket.clips:
+        return encoded[: bucket.clips]
+    vae, to_model_space = load_vae(vae_file)
+    batches = [encoded] if len(encoded) else []
+    for first in tqdm(
+        range(len(encoded), bucket.clips, ENCODE_BATCH), desc=f"encoding {bucket.name}", mininterval=5
+    ):
+        for number in range(first, min(first + ENCODE_BATCH, bucket.clips)):
+            frames = render(scene_of_clip(bucket, number), (bucket.height, bucket.width))
+            with torch.no_grad():
+                batches.append(to_model_space(vae(frames)))  # (1, 16, 5, h, w)
+        save_atomically({"latents": torch.cat(batches), "vae": made_with}, path)
+    return torch.cat(batches)
+
+
+def outline_weights(scene: Scene, height: int, width: int) -> Tensor:
+    """How much each latent cell of a clip counts in the loss -> (1, 5, h, w), mean about 2."""
+    x = (torch.arange(width // CELL) + 0.5) * CELL / height
+    y = (torch.arange(height // CELL) + 0.5) * CELL / height
+    center_x, center_y = scene.center(torch.arange(FRAMES) / (FRAMES - 1))
+    local_x = x[None, None, :] - torch.as_tensor(center_x)[..., None, None]
+    local_y = y[None, :, None] - torch.as_tensor(center_y)[..., None, None]
+    distance = shape_distance(scene.prompt.shape, local_x, local_y, scene.radius)  # (frames, h, w)
+    near = torch.exp(-((distance / OUTLINE_WIDTH) ** 2))
+    # The first latent frame holds one frame, every other the mean of four.
+    near = torch.cat([near[:1], rearrange(near[1:], "(t four) h w -> t four h w", four=4).mean(dim=1)])
+    return 1 + OUTLINE_WEIGHT * near[None]
