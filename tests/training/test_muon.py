@@ -38,6 +38,7 @@ def test_a_resumed_run_goes_on_where_it_was():
     whole = nn.Parameter(torch.randn(8, 8))
     gradients = [torch.randn(8, 8) for _ in range(4)]
     muon = Muon([whole])
+    saved = state = torch.empty(0)
     for number, gradient in enumerate(gradients):
         if number == 2:
             saved, state = whole.detach().clone(), muon.state_dict()["momenta"][0].clone()
