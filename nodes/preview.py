@@ -14,7 +14,7 @@ from .host.model.checks import require_video_axes
 from .host.sampling.latents import held_latent
 from .host.size.enlarge import require_matching_vae
 
-# Said by the node that needs it, if one does.
+# ComfyUI shows this only where a connected node takes the missing trajectory.
 NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Preview as well."
 
 
