@@ -15,7 +15,7 @@ from .host.sampling.latents import held_latent, mask_beside
 from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import require_matching_vae
 
-# Said by the node that needs it, if one does.
+# ComfyUI shows this only where a connected node takes the missing trajectory.
 NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Preview as well."
 
 

@@ -76,21 +76,6 @@ def window_attention(
     return _choose(call, backend).run(call)
 
 
-def _choose(call: AttentionCall, name: str) -> Backend:
-    """The backend of that name, or what `auto` stands for; raises as `window_attention` says."""
-    if name == "auto":
-        choice = choose_backend(call)
-        if choice.backend == "dense" and call.installed is not None:
-            raise WindowsCannotWin(choice.reason)
-        return BACKENDS[choice.backend]
-    if name not in BACKENDS:
-        raise BackendRefused(f"There is no attention backend '{name}'; choose auto, {', '.join(BACKENDS)}.")
-    refusal = BACKENDS[name].refusal(call)
-    if refusal:
-        raise BackendRefused(f"The attention backend '{name}' cannot be used: {refusal} Choose auto instead.")
-    return BACKENDS[name]
-
-
 def count_visited_keys(grid: TokenGrid, extents: Tensor) -> Tensor:
     """(query, key) token pairs that each window keeps, out of grid.tokens²: (..., 3) -> (...) int64.
 
@@ -108,6 +93,21 @@ def attention_density(grid: TokenGrid, extents: Tensor) -> float:
     extents: (..., 3) integers in tiles of `grid`, each within 1...grid.tiles; the mean is over all windows.
     """
     return count_visited_keys(grid, extents).double().mean().item() / grid.tokens**2
+
+
+def _choose(call: AttentionCall, name: str) -> Backend:
+    """The backend of that name, or what `auto` stands for; raises as `window_attention` says."""
+    if name == "auto":
+        choice = choose_backend(call)
+        if choice.backend == "dense" and call.installed is not None:
+            raise WindowsCannotWin(choice.reason)
+        return BACKENDS[choice.backend]
+    if name not in BACKENDS:
+        raise BackendRefused(f"There is no attention backend '{name}'; choose auto, {', '.join(BACKENDS)}.")
+    refusal = BACKENDS[name].refusal(call)
+    if refusal:
+        raise BackendRefused(f"The attention backend '{name}' cannot be used: {refusal} Choose auto instead.")
+    return BACKENDS[name]
 
 
 def _fits(window: Triple, tiles: Triple) -> bool:

@@ -49,10 +49,7 @@ def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) ->
     there is none for q's device and head size.
     """
     heads, asked, dim = rows.q.shape
-    launch = launch or reach_launch(architecture_of(rows.q.device), dim)
-    if launch is None:
-        raise ValueError(f"The reach kernel has no launch configuration for {rows.q.device}.")
-    blocks = launch.for_keys(grid.tile_tokens)
+    blocks = (launch or _shipped_launch(rows.q.device, dim)).for_keys(grid.tile_tokens)
     k = rows.k if rows.k.stride(2) == 1 else rows.k.contiguous()
     channels = rows.values.shape[-1]
     # A tensor core multiplies by 16 columns at least; those beyond the values' channels hold zeros.
@@ -83,3 +80,10 @@ def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) ->
             num_stages=blocks.stages,
         )
     return TileSums((lse * math.log(2.0)).transpose(1, 2), means.transpose(1, 2))
+
+
+def _shipped_launch(device: torch.device, dim: int) -> Launch:
+    launch = reach_launch(architecture_of(device), dim)
+    if launch is None:
+        raise ValueError(f"The reach kernel has no launch configuration for {device}.")
+    return launch

@@ -21,22 +21,6 @@ DEFAULT_SOURCE = "blend"
 DEFAULT_ORDER = 3
 
 
-def taylor_step(
-    x: Tensor,
-    velocity: Tensor,
-    h: Tensor | float,
-    derivative: Tensor | None = None,
-    second: Tensor | None = None,
-) -> Tensor:
-    """`x + hu [+ h²/2·u' [+ h³/6·u'']]` (S²Flow Eq. 10, 13); h = σ_next - σ < 0. Bare: Euler."""
-    x = x + velocity * h
-    if derivative is not None:
-        x = x + derivative * (h * h / 2)
-    if second is not None:
-        x = x + second * (h * h * h / 6)
-    return x
-
-
 class FlowSolver:
     """One HR run: remembers its last velocities, so make a new one for every run.
 
@@ -84,3 +68,19 @@ class FlowSolver:
 
     def _same_expert(self, a: float, b: float) -> bool:
         return self._switch is None or (a >= self._switch) == (b >= self._switch)
+
+
+def taylor_step(
+    x: Tensor,
+    velocity: Tensor,
+    h: Tensor | float,
+    derivative: Tensor | None = None,
+    second: Tensor | None = None,
+) -> Tensor:
+    """`x + hu [+ h²/2·u' [+ h³/6·u'']]` (S²Flow Eq. 10, 13); h = σ_next - σ < 0. Bare: Euler."""
+    x = x + velocity * h
+    if derivative is not None:
+        x = x + derivative * (h * h / 2)
+    if second is not None:
+        x = x + second * (h * h * h / 6)
+    return x

@@ -88,13 +88,6 @@ def renoise_sigmas(steps: int, shift: float, strength: float) -> Tensor:
     return sigmas
 
 
-def _check_grid(steps: int, shift: float) -> None:
-    if steps < 1 or shift <= 0:
-        raise ValueError(
-            f"The Refiner needs at least 1 step and a shift above 0; got {steps} steps, shift {shift:g}."
-        )
-
-
 def refiner_sigmas(mode: str, steps: int, shift: float, strength: float) -> Tensor:
     """The mode's σ, (steps+1,) falling to 0; 0 steps or shift stand for the published ones.
 
@@ -103,3 +96,10 @@ def refiner_sigmas(mode: str, steps: int, shift: float, strength: float) -> Tens
     grid = DEFAULT_GRIDS[mode]
     steps, shift = steps or grid.steps, shift or grid.shift
     return renoise_sigmas(steps, shift, strength) if mode == "renoise" else flow_map_sigmas(steps, shift)
+
+
+def _check_grid(steps: int, shift: float) -> None:
+    if steps < 1 or shift <= 0:
+        raise ValueError(
+            f"The Refiner needs at least 1 step and a shift above 0; got {steps} steps, shift {shift:g}."
+        )

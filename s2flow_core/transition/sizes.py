@@ -74,6 +74,50 @@ def target_size(
     return TargetSize(latent_h, latent_w, latent_h * spatial_ratio, latent_w * spatial_ratio, ratio)
 
 
+def shrunk_size(
+    size: tuple[int, int],
+    patch: tuple[int, int],
+    pixels: int,
+    scale: float | None = None,
+    wanted: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
+
+    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
+    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one. Raises
+    ValueError too for a scale that is not above 0 and at most 1.
+    """
+    if wanted is not None:
+        return _exact_size(size, patch, pixels, wanted)
+    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
+        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
+    if scale == 1:
+        return size
+    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
+
+
+def memory_needed(video: SizedVideo, size: TargetSize, pixel_frames: int = 0) -> int:
+    """Bytes that latents alone (and `pixel_frames` decoded frames, before and after resizing) will take.
+
+    The model and its activations come on top, so this is a floor: what exceeds it cannot work.
+    """
+    batch, channels, frames = video.latent_shape[:3]
+    latents = batch * channels * frames * size.latent_height * size.latent_width * _LATENTS_ALIVE
+    pixels = 2 * batch * pixel_frames * 3 * size.height * size.width
+    return (latents + pixels) * _BYTES_PER_VALUE
+
+
+def check_memory(video: SizedVideo, size: TargetSize, available_bytes: int, pixel_frames: int = 0) -> None:
+    """Raise a ValueError if the target cannot fit into `available_bytes` even without the model."""
+    needed = memory_needed(video, size, pixel_frames)
+    if needed > available_bytes:
+        raise ValueError(
+            f"A {size.width}×{size.height} video (scale {size.scale:.3g}) needs at least "
+            f"{_gigabytes(needed)} for its latents, and {_gigabytes(available_bytes)} are free. "
+            "Choose a smaller scale or fewer frames."
+        )
+
+
 def _scaled_up(video: SizedVideo, scale: float) -> tuple[int, int]:
     """(h, w) in cells: whole patches nearest to the scaled size, never below the LR size."""
     if not (math.isfinite(scale) and scale >= 1):
@@ -104,28 +148,6 @@ def _require_target(video: SizedVideo, spatial_ratio: int, width: int, height: i
     )
 
 
-def shrunk_size(
-    size: tuple[int, int],
-    patch: tuple[int, int],
-    pixels: int,
-    scale: float | None = None,
-    wanted: tuple[int, int] | None = None,
-) -> tuple[int, int]:
-    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
-
-    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
-    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one. So does a scale
-    that is not above 0 and at most 1.
-    """
-    if wanted is not None:
-        return _exact_size(size, patch, pixels, wanted)
-    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
-        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
-    if scale == 1:
-        return size
-    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
-
-
 def _whole_patches(
     cells: tuple[float, float], patch: tuple[int, int], largest: tuple[int, int]
 ) -> tuple[int, int]:
@@ -151,28 +173,6 @@ def _exact_size(
         f"nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width and height, or set "
         "both to 0 to use scale."
     )
-
-
-def memory_needed(video: SizedVideo, size: TargetSize, pixel_frames: int = 0) -> int:
-    """Bytes that latents alone (and `pixel_frames` decoded frames, before and after resizing) will take.
-
-    The model and its activations come on top, so this is a floor: what exceeds it cannot work.
-    """
-    batch, channels, frames = video.latent_shape[:3]
-    latents = batch * channels * frames * size.latent_height * size.latent_width * _LATENTS_ALIVE
-    pixels = 2 * batch * pixel_frames * 3 * size.height * size.width
-    return (latents + pixels) * _BYTES_PER_VALUE
-
-
-def check_memory(video: SizedVideo, size: TargetSize, available_bytes: int, pixel_frames: int = 0) -> None:
-    """Raise a ValueError if the target cannot fit into `available_bytes` even without the model."""
-    needed = memory_needed(video, size, pixel_frames)
-    if needed > available_bytes:
-        raise ValueError(
-            f"A {size.width}×{size.height} video (scale {size.scale:.3g}) needs at least "
-            f"{_gigabytes(needed)} for its latents, and {_gigabytes(available_bytes)} are free. "
-            "Choose a smaller scale or fewer frames."
-        )
 
 
 def _gigabytes(count: int) -> str:

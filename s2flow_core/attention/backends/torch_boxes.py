@@ -27,8 +27,7 @@ from ..extra_keys import ExtraKeys, extra_keys
 
 _MOST_KEY_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}
 """Numbers in the copied keys of one call, by device type: 8 MiB of float32 on a CPU, 256 MiB of half
-precision on a GPU. A copy holds many boxes that overlap, so without a bound it could grow to
-many times the keys themselves.
+precision on a GPU. A copy holds boxes that overlap, so without a bound it could be many times the keys.
 """
 
 _MOST_KEY_ELEMENTS_ELSEWHERE = 2**24
