@@ -15,10 +15,10 @@ from demo.clips.styles import RICH
 from demo.files import DIT_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt, held_out_prompts
 from training.checkpoints import read_average
+from training.fingerprint import file_fingerprint
 from training.loop import Schedule, train
 from training.optimizers import MuonWithAdamW
 from training.precision import fast_precision
-from training.refiner.data.fingerprint import file_fingerprint
 
 from ..vae_clip import HostModule
 from ..wan import load_vae, new_dit, save_half

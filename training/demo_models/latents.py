@@ -15,7 +15,7 @@ from demo.clips.styles import RICH
 from demo.files import WORK
 from demo.vocabulary import Prompt, all_prompts, held_out_prompts
 from training.checkpoints import save_atomically
-from training.refiner.data.fingerprint import file_fingerprint
+from training.fingerprint import file_fingerprint
 
 from ..wan import load_vae
 

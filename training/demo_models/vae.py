@@ -13,10 +13,10 @@ from demo.clips.scenes import FRAMES, TRAIN_SIZE, draw_scene, render
 from demo.clips.styles import RICH
 from demo.files import VAE_FILE, WORK
 from training.checkpoints import read_average
+from training.fingerprint import file_fingerprint
 from training.loop import Schedule, train
 from training.optimizers import MuonWithAdamW
 from training.precision import fast_precision
-from training.refiner.data.fingerprint import file_fingerprint
 
 from ..vae_clip import build_vae, decode_clip, encode_clip, freeze_attention
 from ..wan import fold_latent_scale, read_vae, save_half

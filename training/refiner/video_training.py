@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from training.fingerprint import file_fingerprint, fingerprint
 from training.loop import Schedule
 from training.optimizers import AdamW
 from training.vae_clip import HostModule
 
 from .data.captions import NoText, TextEncoder, text_encoder
 from .data.codec import Codec, CoreCodec
-from .data.fingerprint import file_fingerprint, fingerprint
 from .data.pair_cache import PairCache
 from .data.pairs import PairSettings, Video, encode_videos, find_videos
 from .data.videos import SUFFIXES, ClipRules, SkippedVideos

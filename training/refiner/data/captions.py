@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from demo.vocabulary import TEXT_WIDTH
+from training.fingerprint import file_fingerprint, fingerprint
 
-from .fingerprint import file_fingerprint, fingerprint
 from .videos import Unusable, unreadable
 
 

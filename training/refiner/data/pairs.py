@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from training.fingerprint import fingerprint
+
 from .buckets import UNIT, bucket_size, fit_bucket
 from .captions import TextEncoder, caption_of
 from .codec import Codec, encode_pair
 from .degradation import PixelDegradation, degrade_pixels
-from .fingerprint import fingerprint
 from .pair_cache import Pair, PairCache
 from .videos import ClipRules, SkippedVideos, Unusable, list_videos, unreadable, usable_clips
 
