@@ -16,7 +16,7 @@ from .host.inputs import CATEGORY, DEFAULT_BOUNDARY, TrajectoryType, advanced, b
 from .host.model.checks import diffusion_model, family_or_unknown, identity_of
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
-from .host.sampling.latents import held_latent, latent_samples
+from .host.sampling.latents import finished, held_latent, latent_samples
 from .host.sampling.low_res import (
     LowResRun,
     RecordedPart,
@@ -145,4 +145,4 @@ class S2FlowLowResSampler(io.ComfyNode):
         result = sample_in_parts(run.parts(), noise, sigmas, latent_image)
         video = RecordedVideo(patched_grid(samples, patch), patch, models[0], held)
         recorded = run.trajectory(result, video, time.perf_counter() - started, trajectory)
-        return io.NodeOutput(latent_image | {"samples": result}, recorded)
+        return io.NodeOutput(finished(latent_image, result), recorded)
