@@ -28,7 +28,7 @@ from .host.model.checks import identity_of
 from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
 from .host.sampling.high_res import FlowRun, FlowSettings
-from .host.sampling.latents import latent_samples
+from .host.sampling.latents import finished, latent_samples
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.streams import VideoLatent
 
@@ -185,7 +185,7 @@ class S2FlowHighResSampler(io.ComfyNode):
             if steps.start < steps.stop:
                 parts.append(Part(expert, steps, run.part(steps), hook))
         result = sample_in_parts(parts, noise, sigmas, latent_image)
-        return io.NodeOutput(latent_image | {"samples": result})
+        return io.NodeOutput(finished(latent_image, result))
 
 
 def warn_of_dropped_mask(trajectory: Trajectory, latent: dict[str, Any]) -> None:

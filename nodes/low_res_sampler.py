@@ -16,7 +16,7 @@ from .host.inputs import CATEGORY, DEFAULT_BOUNDARY, TrajectoryType, advanced, b
 from .host.model.checks import diffusion_model, family_or_unknown, identity_of
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
-from .host.sampling.latents import held_latent, latent_samples
+from .host.sampling.latents import finished, held_latent, latent_samples
 from .host.sampling.low_res import (
     LowResRun,
     RecordedPart,
@@ -149,4 +149,4 @@ class S2FlowLowResSampler(io.ComfyNode):
         video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held)
         seconds = time.perf_counter() - started
         recorded = run.trajectory(VideoLatent.of(result), video, seconds, trajectory)
-        return io.NodeOutput(latent_image | {"samples": result}, recorded)
+        return io.NodeOutput(finished(latent_image, result), recorded)

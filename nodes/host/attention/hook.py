@@ -23,6 +23,7 @@ from torch import Tensor
 from ....s2flow_core.attention.call import VisitedKeys
 from ..families.family import ModelFamily
 from ..model.context_windows import frames_of_slice, without_lent_frames
+from ..model.preferred_attention import preferred_attention
 from .call import HostCall, SelfAttentionCall
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
 from .positions import SizeChange
@@ -155,6 +156,9 @@ class SelfAttentionHook:
         }
 
     def override_above(self, below: Callable | None, forward: ForwardPass) -> Callable:
+        # Where an override is set, ComfyUI asks it alone.
+        preferred = preferred_attention(forward.model) if below is None else None
+
         @untraced
         def answer(*given: Any) -> tuple[Tensor, Tensor | None]:
             return self.answer(forward, HostCall.of(*given))
@@ -162,6 +166,7 @@ class SelfAttentionHook:
         def override(
             original: Callable, q: Tensor, k: Tensor, v: Tensor, heads: int, *more: Any, **named: Any
         ) -> Tensor:
+            original = preferred or original
             q, out = answer(original, below, (q, k, v), heads, more, named)
             if out is not None:
                 return out
@@ -176,6 +181,8 @@ class SelfAttentionHook:
         options = given.named.get(OPTIONS) or {}
         layer = forward.layer_of_next_call(given.q, given.k, options)
         if layer is None:
+            if given.named.get("enable_gqa", False) and given.q.shape[-2] == given.k.shape[-2]:
+                self.fall_back(f"{self.family.name} {given.beyond_us()}")
             return given.q, None
         tokens = given.k.shape[-2]
         reason = forward.contradiction(tokens, options)
@@ -185,10 +192,9 @@ class SelfAttentionHook:
         if self.logit_factor != 1:
             given = replace(given, q=given.q * self.logit_factor)
         layout = forward.layout.with_total(tokens) or forward.layout
-        if given.mask is not None and not isinstance(given.mask, Tensor):
-            # Later versions describe the mask of LTX-Video's guide frames by an object.
-            kind = type(given.mask).__name__
-            self.leave_dense(given, layout.video, f"{self.family.name} passes a {kind} as mask")
+        reason = given.beyond_us()
+        if reason is not None:
+            self.leave_dense(given, layout.video, f"{self.family.name} {reason}")
             return given.q, None
         out = self.attend(given.self_attention(forward, layer, layout))  # (B, heads, tokens, dim)
         if out is None:

@@ -14,10 +14,19 @@ from torch import Tensor
 from ....s2flow_core.latent.held_latent import HeldLatent
 from .streams import VideoLatent
 
+# What later versions write into an empty latent: pixels and frames per cell of the VAE that it is meant for.
+RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+
 
 def latent_samples(guider: Any, latent: dict[str, Any]) -> Any:
-    """The samples of a LATENT, as `VideoLatent.of` takes them; an empty one becomes what the model wants."""
-    return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
+    """The samples of a LATENT, as `VideoLatent.of` takes them; an empty one takes what the model wants."""
+    ratios = {name: latent[name] for name in RATIOS if latent.get(name) is not None}
+    return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"], **ratios)
+
+
+def finished(latent: dict[str, Any], samples: Any) -> dict[str, Any]:
+    """The LATENT that a sampler gives back: it is no empty one any more."""
+    return {name: value for name, value in latent.items() if name not in RATIOS} | {"samples": samples}
 
 
 def held_latent(latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
