@@ -95,8 +95,9 @@ def named_arguments(function: Callable, args: tuple, kwargs: dict) -> dict[str, 
 
 def crossed_lengths(inputs: dict[str, Any]) -> frozenset[int]:
     """How many keys the model's arguments bring for cross-attention: text, and tokens of a picture."""
-    given = (inputs.get(name) for name in ("context", "clip_fea"))
-    return frozenset(tokens.shape[1] for tokens in given if isinstance(tokens, Tensor) and tokens.ndim > 1)
+    given = (inputs.get(name) for name in ("context", "clip_fea", "clip_fea_ref"))
+    text, *pictures = (x.shape[1] if isinstance(x, Tensor) and x.ndim > 1 else 0 for x in given)
+    return frozenset({text, *pictures, sum(pictures)} - {0})
 
 
 def positive_chunk(options: dict, positive: Collection) -> int | None:

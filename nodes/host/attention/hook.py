@@ -148,7 +148,8 @@ class SelfAttentionHook:
         """Our parts of the transformer options for one pass, above those of other packs."""
         patches = options.get("patches_replace", {})
         blocks = dict(patches.get("dit", {}))
-        for number, key in enumerate(self.family.blocks(forward.model)):
+        keys = self.family.blocks(forward.model) if self.family.wraps_blocks else []
+        for number, key in enumerate(keys):
             blocks[key] = announcing(forward, number, blocks.get(key))
         return {
             "patches_replace": patches | {"dit": blocks},

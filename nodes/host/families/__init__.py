@@ -6,6 +6,7 @@ from typing import Any
 
 from .family import BlockKey, ModelFamily, TokenLayout, patched_grid
 from .hunyuan_video import HunyuanVideo
+from .kandinsky5 import Kandinsky5
 from .ltx_audio_video import LtxAudioVideo
 from .ltx_video import LtxVideo
 from .minimax_h3 import MiniMaxH3
@@ -31,6 +32,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
     LtxVideo(),
     LtxAudioVideo(),
     MiniMaxH3(),
+    Kandinsky5(),
 )
 
 

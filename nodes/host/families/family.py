@@ -53,6 +53,7 @@ class ModelFamily(ABC):
     model_class: ClassVar[str]  # of ComfyUI's diffusion model; subclasses count
     rotary: ClassVar[str | None] = None  # the attribute that turns positions into rotations, an EmbedND
     streams: ClassVar[tuple[int, ...]] = (1,)  # how many a latent may hold: 1 is the video, 2 adds sound
+    wraps_blocks: ClassVar[bool] = True  # False: ComfyUI's `patches_replace` of this model cannot be called
 
     def matches(self, model: Any) -> bool:
         return is_a(model, self.model_class)
@@ -84,6 +85,10 @@ class ModelFamily(ABC):
     def objection(self, model: Any, video: Tensor) -> str | None:
         """Why this model cannot sample a video latent (B, C, T, H, W) of this shape; None if it can."""
         return None
+
+    def position_scale(self, model: Any, grid: Triple) -> tuple[float, float, float]:
+        """By what the model itself divides the numbers of a grid's tokens, per axis."""
+        return (1.0, 1.0, 1.0)
 
     def frames_behind(self, conditions: dict[str, Any], latent: Tensor) -> int:
         """Latent frames at the end of (B, C, T, H, W) that are no video: guides.
