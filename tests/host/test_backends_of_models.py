@@ -85,7 +85,7 @@ def test_only_one_backend_for_all_counts(comfy_modules, named):
     functions = {"a": Backend().function, "b": Backend().function, None: None}
     model = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(3)))
     for module, name in zip(model, named, strict=False):
-        module.comfy_attention = SimpleNamespace(function=functions[name])
+        setattr(module, "comfy_attention", SimpleNamespace(function=functions[name]))  # noqa: B010
     assert find(model) == (functions["a"] if named == ["a", "a"] else None)
 
 
