@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .area import area_overlap
+
 _ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / golden ratio: an odd factor, so different seeds stay different
 _LARGEST = 2**64  # torch's generators take seeds below it
 
@@ -96,11 +98,7 @@ def _orthonormal_area_rows(small: int, large: int) -> Tensor:
     correlated. The symmetric (Löwdin) orthonormalisation (AAᵀ)^(-1/2)·A removes that with the least
     change; for a whole ratio it is exactly √ratio times the block mean.
     """
-    edges = torch.arange(small + 1, dtype=torch.float64) * large / small
-    cell = torch.arange(large, dtype=torch.float64)
-    right = torch.minimum(edges[1:, None], cell + 1)
-    left = torch.maximum(edges[:-1, None], cell)
-    area = (right - left).clamp_min(0)  # (small, large), overlap of interval and cell
+    area = area_overlap(large, small)  # (small, large)
     values: Tensor  # (small,)
     vectors: Tensor  # (small, small)
     values, vectors = cast(Any, torch.linalg).eigh(area @ area.T)  # torch.linalg has no types

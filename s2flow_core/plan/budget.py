@@ -95,8 +95,10 @@ def _level_at_best_price(curves: HeadCurves, limit: Tensor) -> Tensor:
         return (curves.value - price * curves.cost).argmax(dim=1)
 
     gain = (curves.value[:, -1:] - curves.value).amax()
-    step = (curves.cost[:, -1:] - curves.cost)[curves.cost < curves.cost[:, -1:]]
-    low, high = 0.0, float(gain / step.min()) + 1.0 if len(step) else 1.0
+    steps = curves.cost.diff(dim=1)
+    steps = steps[steps > 0]
+    # No step is worth more per cost than the whole gain for the smallest of them: here nobody buys.
+    low, high = 0.0, float(gain / steps.min()) + 1.0 if len(steps) else 1.0
     if curves.at(levels(low))[1].sum() <= limit:
         return levels(low)
     for _ in range(_BISECTIONS):

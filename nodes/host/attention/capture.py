@@ -23,6 +23,7 @@ from .video_grid import video_grid
 
 # The same rows in every step and layer, so that heads and steps can be compared.
 ROW_SEED = 0
+LARGEST_HALF = torch.finfo(torch.float16).max
 
 
 class AttentionCapture(SelfAttentionHook):
@@ -105,12 +106,16 @@ class AttentionCapture(SelfAttentionHook):
 
 
 def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: int) -> None:
-    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision."""
+    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision.
+
+    Where a layer's whole output is nearly nothing, an error in its units is huge; what half precision cannot
+    hold becomes its largest number, because an infinity would make NaN of every window in between.
+    """
     values = values.to("cpu", torch.float32)
     if earlier:
         mean = record[layer].float()
         values = mean + (values - mean) / (earlier + 1)
-    record[layer] = values.half()
+    record[layer] = values.clamp(max=LARGEST_HALF).half()
 
 
 def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:
