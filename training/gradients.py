@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -14,7 +15,7 @@ def core_with_gradients() -> Iterator[None]:
     Later versions compute positions, norms and activations by fused kernels that have no gradient, unless
     `in_training` is set, as core's own training node sets it. Without ComfyUI there is nothing to set.
     """
-    management = sys.modules.get("comfy.model_management")
+    management: Any = sys.modules.get("comfy.model_management")
     if not hasattr(management, "in_training"):
         yield
         return
