@@ -82,7 +82,7 @@ def test_an_override_of_another_pack_comes_before_it(graph, record, attentions, 
 @pytest.mark.parametrize("named", [[], [None], ["a", None], ["a", "b"], ["a", "a"]])
 def test_only_one_backend_for_all_counts(comfy_modules, named):
     find = comfy_modules.pack("nodes.host.model.preferred_attention").preferred_attention
-    functions = {"a": Backend().function, "b": Backend().function, None: None}
+    functions: dict[Any, Any] = {"a": Backend().function, "b": Backend().function, None: None}
     model = torch.nn.Sequential(*(torch.nn.Identity() for _ in range(3)))
     for module, name in zip(model, named, strict=False):
         setattr(module, "comfy_attention", SimpleNamespace(function=functions[name]))  # noqa: B010

@@ -29,8 +29,12 @@ class LoraLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Of the frozen layer: ComfyUI looks at it to choose how to compute."""
-        return self.layer.weight
+        """The frozen layer's, unpacked: ComfyUI looks at it to choose how to compute.
+
+        With an 8-bit one it would compute on its own and leave the factors out.
+        """
+        weight: Any = self.layer.weight
+        return weight.dequantize() if hasattr(weight, "_qdata") else weight
 
     @property
     def bias(self) -> Tensor | None:

@@ -73,6 +73,6 @@ def without_freenoise(model_options: dict[str, Any]) -> dict[str, Any]:
     handler: Any = model_options.get(HANDLER)
     if not getattr(handler, "freenoise", False):
         return model_options
-    quiet = copy.copy(handler)
+    quiet: Any = copy.copy(handler)
     quiet.freenoise = False
     return model_options | {HANDLER: quiet}
