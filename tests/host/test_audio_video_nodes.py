@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_audio_video import AudioVideo
 from tiny_h3 import H3_VARIANTS
 from tiny_ltx2 import LTX2_VARIANTS
 from tiny_vae import loaded_vae
-from tiny_variant import VariantGraph, variant_graph
+from tiny_variant import Variant, VariantGraph, variant_graph
 from tiny_wan import LATENT, SeededNoise
 from torch import Tensor
 
@@ -49,7 +48,7 @@ def both(*streams: Tensor) -> Any:
     return NestedTensor(streams)
 
 
-def empty(variant: AudioVideo) -> dict[str, Any]:
+def empty(variant: Variant) -> dict[str, Any]:
     return variant.latent(variant.channels, variant.size)
 
 
