@@ -208,7 +208,7 @@ def test_slices_in_space_are_refused(plain, monkeypatch):
 
 def test_slices_that_only_another_pack_knows_of_end_the_run_after_one_step(plain, graph, monkeypatch):
     """Without core's handler in the options, the first step shows them."""
-    module = graph.modules.pack("nodes.host.attention.capture")
+    module = graph.modules.pack("nodes.host.attention.video_grid")
     patched = graph.modules.pack("nodes.host.families.family").patched_grid
     monkeypatch.setattr(module, "grid_per_pass", lambda options, samples, patch: patched(samples, patch))
     says = r"called with \(3, 4, 4\) tokens of a video of \(5, 4, 4\).*Set capture_rows to 0"

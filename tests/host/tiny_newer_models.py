@@ -99,6 +99,7 @@ NEWER_VARIANTS: list[Variant] = [
         suffix=lambda size: frame_tokens(size) + motion(size),
         model_class="WanModel_S2V",
         module=WAN,
+        version="0.33.0",  # earlier ones do not hand its blocks the options that hooks come by
     ),
     wan_variant(
         "wan22_dancer",

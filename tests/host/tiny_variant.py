@@ -53,6 +53,7 @@ class Variant:
     guidance: float = 3.0
     model_class: str = field(default="", kw_only=True)
     module: str = field(default="", kw_only=True)  # of ComfyUI, with that class; empty: all versions have it
+    version: str = field(default="", kw_only=True)  # of ComfyUI from which on hooks reach the model
 
     def __str__(self) -> str:
         return self.name
@@ -61,6 +62,10 @@ class Variant:
         """Skips the test where this version of ComfyUI does not know the model."""
         if self.module and not knows(self.module, self.model_class):
             pytest.skip(f"needs a newer ComfyUI: this one has no {self.model_class}")
+        from comfyui_version import __version__ as present
+
+        if self.version and numbers(present) < numbers(self.version):
+            pytest.skip(f"needs ComfyUI {self.version}, and this is {present}")
 
     @property
     def large(self) -> Size:
@@ -109,6 +114,11 @@ class VariantGraph(Graph):
 
     def high_res(self, triple: tuple[Any, Any, Any], **inputs: Any) -> Tensor:
         return super().high_res(triple, **{"guider": self.large_guider} | inputs)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """ "0.3.75" -> (0, 3, 75)"""
+    return tuple(map(int, version.split(".")))
 
 
 def knows(module: str, name: str) -> bool:

@@ -87,24 +87,25 @@ class SizeChange:
             yield
             return
         embedder = getattr(model, family.rotary)
-        setattr(model, family.rotary, self.scaled(embedder, family, model))
+        setattr(model, family.rotary, self.scaled(embedder, self.own_growth(family, model)))
         try:
             yield
         finally:
             setattr(model, family.rotary, embedder)
 
-    def scaled(self, embedder: Any, family: ModelFamily, model: Any) -> ScaledRotary:
+    def own_growth(self, family: ModelFamily, model: Any) -> tuple[float, float]:
+        """By how much larger steps the model itself counts the larger video, down and across."""
+        (_, *large), (_, *small) = (family.position_scale(model, grid) for grid in (self.high, self.low))
+        return large[0] / small[0], large[1] / small[1]
+
+    def scaled(self, embedder: Any, own_growth: tuple[float, float] = (1.0, 1.0)) -> ScaledRotary:
         """The frame axis stays: both runs have the same frames."""
         sides = list(zip(self.low, self.high, strict=True))[1:]
         positions, thetas = [1.0] * 3, [1.0] * 3
         if self.rope == "position":
-            # A model that counts larger videos in larger steps has made a part of the way by itself.
-            own = zip(
-                *(family.position_scale(model, grid)[1:] for grid in (self.high, self.low)), strict=True
-            )
             positions[1:] = [
-                position_factor(*side) * large / small
-                for side, (large, small) in zip(sides, own, strict=True)
+                position_factor(low, high) * growth
+                for (low, high), growth in zip(sides, own_growth, strict=True)
             ]
         else:
             channels = embedder.axes_dim[1:]
