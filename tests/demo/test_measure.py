@@ -1,0 +1,67 @@
+"""The figures that the small models are held to."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from demo.clips.looks import Looks, looks_of
+from demo.clips.observe import observe
+from demo.clips.scenes import draw_scene, render
+from demo.measure import Measure, held_out_cases, look_measures, true_looks, word_measures
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most", "met"),
+    [
+        (32, 32, None, True),
+        (31.9, 32, None, False),
+        (1.1, None, 1.1, True),
+        (1.11, None, 1.1, False),
+        (0.5, 0.6, 1.2, False),
+        (1, 0.6, 1.2, True),
+        (math.nan, 1, None, False),
+        (math.nan, None, 1, False),
+        (7, None, None, True),
+    ],
+)
+def test_a_figure_is_held_to_its_bars(value, least, most, met):
+    measure = Measure("name", value, "x", least=least, most=most)
+    assert measure.met is met
+    assert ("FALLS SHORT" in str(measure)) is not met
+
+
+def test_a_line_names_bars_and_truth():
+    line = str(Measure("ghost", 1.25, "x", most=1.1, truth=0.99))
+    assert "at most 1.1  FALLS SHORT  truth 0.99" in line
+    assert "met" not in str(Measure("blotches", 1.0, "%"))
+
+
+def test_renderings_meet_every_bar_of_words():
+    cases = held_out_cases(6)
+    observations = [observe(render(draw_scene(seed, prompt))) for prompt, seed in cases]
+    measures = word_measures(observations, cases)
+    assert [measure.value for measure in measures] == [100] * 5
+    others = [(cases[number - 1][0], seed) for number, (_, seed) in enumerate(cases)]
+    assert not all(measure.met for measure in word_measures(observations, others))
+
+
+def test_looks_are_averaged_beside_the_truth():
+    looks = [Looks(True, 1.2, None, 0.02), Looks(False, None, 1.4, 0.04)]
+    figures = {m.name: (m.value, m.truth) for m in look_measures(looks, [Looks(True, 1.0, 1.0, 0.01)])}
+    assert figures["waves per frame height as drawn"] == (50, 100)
+    assert figures["raggedness of outlines"] == (1.2, 1.0)
+    assert figures["ghost in first frames"] == (1.4, 1.0)
+    assert figures["blotches on the ground"] == pytest.approx((3, 1))
+
+
+def test_the_truth_looks_as_drawn():
+    cases = held_out_cases(3)
+    for looks in true_looks(cases):
+        assert looks.right_waves
+        assert looks.raggedness == pytest.approx(1, abs=0.12)
+        assert looks.ghost == pytest.approx(1, abs=0.25)
+        assert looks.blotches < 0.02
+    grey = render(draw_scene(1))[:, :8, :8].repeat(1, 16, 16, 1)
+    assert looks_of(grey, observe(grey)).ghost is None
