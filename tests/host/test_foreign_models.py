@@ -252,11 +252,20 @@ def test_sizes_and_the_refiner_without_windows_need_no_attention(comfy_modules, 
         refined(known, model, guider=known.guider, window=2)
 
 
+def without_options(block: Any, args: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    return args, {name: value for name, value in named.items() if name != "transformer_options"}
+
+
 def test_attention_that_never_arrives_ends_the_run_after_one_step(comfy_modules, monkeypatch):
-    """Wan S2V of 0.3.75 is such a model: it calls its blocks without the transformer options."""
+    """Wan S2V of 0.3.75 is such a model: it calls its blocks without the transformer options.
+
+    Later versions hand them down; here the blocks never see them in any version.
+    """
     import comfy.sd
 
     model = comfy.sd.load_diffusion_model_state_dict(wan_weights("WanModel_S2V", model_type="s2v"))
+    for block in model.model.diffusion_model.blocks:
+        block.register_forward_pre_hook(without_options, with_kwargs=True)
     graph = wan_graph(comfy_modules, model=model)
     steps = []
     predict = type(graph.guider).predict_noise
