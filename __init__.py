@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from .nodes.extension import comfy_entrypoint
+import logging
 
-WEB_DIRECTORY = "./web"
+from .nodes.needed_version import refusal
 
-__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+TOO_OLD = refusal()
+
+if TOO_OLD is None:
+    from .nodes.extension import comfy_entrypoint
+
+    WEB_DIRECTORY = "./web"
+    __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+else:
+    logging.getLogger(__name__).error(TOO_OLD)
+    NODE_CLASS_MAPPINGS = {}
+    __all__ = ["NODE_CLASS_MAPPINGS"]

@@ -14,4 +14,4 @@ fi
 "$test_python" -m ruff check
 "$test_python" -m pyright
 "$test_python" -m setup.arrows
-exec "$test_python" -m pytest -n 2 --dist loadgroup --cov --cov-report=term
+exec "$test_python" -m pytest -n 2 --dist loadscope --cov --cov-report=term

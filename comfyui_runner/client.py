@@ -70,7 +70,9 @@ class Run:
 
 
 class ComfyClient:
-    """url: where ComfyUI answers. check: called now and then while waiting; raises if that is in vain."""
+    """url: where ComfyUI answers. check: called now and then while waiting; it raises an error once
+    ComfyUI can no longer answer, for example because its process has ended.
+    """
 
     def __init__(self, url: str, check: Callable[[], None] = lambda: None):
         self.url = url

@@ -7,11 +7,14 @@ become widgets, in the order of the node's definition.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 WIDGET_TYPES = {"INT", "FLOAT", "BOOLEAN", "STRING", "COMBO", "MARKDOWN", "COLOR", "TEXTAREA"}
+# A combo whose options have inputs of their own: `format` of Save Video brings `format.codec` and so on.
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+NOTHING = object()
 ONLY_FOR_THE_EYE = {"Note", "MarkdownNote"}
 MUTED, BYPASSED = 2, 4
 
@@ -107,27 +110,54 @@ def widget_inputs(node: Json, definition: Json) -> Json:
     """The values of a node's widgets by input name; defaults stand in for values that were not saved."""
     saved = node.get("widgets_values") or []
     if isinstance(saved, dict):
-        return {
-            name: wrap(value) for name, value in saved.items() if name in dict(definition_inputs(definition))
-        }
+        return named_values(saved, definition["input"])
+    return positioned_values(iter(saved), definition_inputs(definition))
+
+
+def positioned_values(values: Iterator[Any], specs: Iterable[tuple[str, list]], within: str = "") -> Json:
+    """Takes each widget's value from those that were saved in order. within: "format." for its options."""
     inputs: Json = {}
-    values = iter(saved)
-    nothing = object()
-    for name, (kind, *rest) in definition_inputs(definition):
+    for name, (kind, *rest) in specs:
         options: Json = rest[0] if rest else {}
         choices = kind if isinstance(kind, list) else options.get("options")
         kind = "COMBO" if isinstance(kind, list) else options.get("widgetType", kind)
+        if kind == DYNAMIC_COMBO:
+            chosen = inputs[within + name] = next(
+                values, default_of(options, [o["key"] for o in choices or ()])
+            )
+            inner = definition_inputs({"input": inputs_of_option(options, chosen)})
+            inputs |= positioned_values(values, inner, f"{within}{name}.")
+            continue
         if kind not in WIDGET_TYPES or options.get("forceInput"):
             continue
-        default = options.get("default", choices[0] if kind == "COMBO" and choices else nothing)
-        value = next(values, default)
-        if value is not nothing:
-            inputs[name] = wrap(value)
+        value = next(values, default_of(options, choices if kind == "COMBO" else None))
+        if value is not NOTHING:
+            inputs[within + name] = wrap(value)
         if has_control(name, kind, options):
             next(values, None)
             if kind == "COMBO":
                 next(values, None)  # its filter text
     return inputs
+
+
+def named_values(saved: Json, groups: Json, within: str = "") -> Json:
+    """The saved values that belong to inputs of a node. groups: its inputs, required and optional."""
+    inputs: Json = {}
+    for name, (kind, *rest) in definition_inputs({"input": groups}):
+        if within + name in saved:
+            value = inputs[within + name] = wrap(saved[within + name])
+            if kind == DYNAMIC_COMBO:
+                inputs |= named_values(saved, inputs_of_option(rest[0], value), f"{within}{name}.")
+    return inputs
+
+
+def default_of(options: Json, choices: list | None) -> Any:
+    return options.get("default", choices[0] if choices else NOTHING)
+
+
+def inputs_of_option(options: Json, chosen: Any) -> Json:
+    """What a combo that brings inputs of its own brings with the option that is chosen."""
+    return next((option["inputs"] for option in options["options"] if option["key"] == chosen), {})
 
 
 def wrap(value: Any) -> Any:

@@ -28,8 +28,9 @@ from .host.model.checks import identity_of
 from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
 from .host.sampling.high_res import FlowRun, FlowSettings
-from .host.sampling.latents import latent_samples
+from .host.sampling.latents import finished, latent_samples
 from .host.sampling.record_at_high_res import require_same_video
+from .host.sampling.streams import VideoLatent
 
 log = logging.getLogger(__name__)
 
@@ -164,27 +165,27 @@ class S2FlowHighResSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
         experts = Experts.of(guider, guider_low_noise, boundary)
-        samples = latent_samples(guider, latent_image)
-        experts.check(samples, "the High-Res Sampler")
+        given = VideoLatent.of(latent_samples(guider, latent_image))
+        experts.check(given, "the High-Res Sampler")
         if trajectory is not None:
-            for given in experts.guiders:
-                trajectory.check_fits(identity_of(given.model_patcher))
+            for expert in experts.guiders:
+                trajectory.check_fits(identity_of(expert.model_patcher))
             trajectory.require_finished()
-            require_same_video(trajectory, samples)
+            require_same_video(trajectory, given.video)
             warn_of_dropped_mask(trajectory, latent_image)
         settings = FlowSettings(order, derivative, skip_share, alignment, experts.switch_sigma)
         settings.require_record(trajectory)
 
         rope = rope_for(rope, guider.model_patcher, trajectory)
-        change = size_change(trajectory, samples, windows, rope, attention_temperature)
+        change = size_change(trajectory, given.video, windows, rope, attention_temperature)
         run = FlowRun(settings, trajectory, sigmas)
         parts = []
-        for given, steps in experts.shares(sigmas):
-            hook = hook_for(given, samples, windows, backend, change)
+        for expert, steps in experts.shares(sigmas):
+            hook = hook_for(expert, given.video, windows, backend, change)
             if steps.start < steps.stop:
-                parts.append(Part(given, steps, run.part(steps), hook))
+                parts.append(Part(expert, steps, run.part(steps), hook))
         result = sample_in_parts(parts, noise, sigmas, latent_image)
-        return io.NodeOutput(latent_image | {"samples": result})
+        return io.NodeOutput(finished(latent_image, result))
 
 
 def warn_of_dropped_mask(trajectory: Trajectory, latent: dict[str, Any]) -> None:

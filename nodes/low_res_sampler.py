@@ -16,7 +16,7 @@ from .host.inputs import CATEGORY, DEFAULT_BOUNDARY, TrajectoryType, advanced, b
 from .host.model.checks import diffusion_model, family_or_unknown, identity_of
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
-from .host.sampling.latents import held_latent, latent_samples
+from .host.sampling.latents import finished, held_latent, latent_samples
 from .host.sampling.low_res import (
     LowResRun,
     RecordedPart,
@@ -25,6 +25,7 @@ from .host.sampling.low_res import (
     require_one_architecture,
     require_same_capture,
 )
+from .host.sampling.streams import VideoLatent
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
@@ -123,26 +124,29 @@ class S2FlowLowResSampler(io.ComfyNode):
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
         experts = Experts.of(guider, guider_low_noise, boundary)
         samples = latent_samples(guider, latent_image)
-        experts.check(samples, "the Low-Res Sampler")
-        models = [identity_of(given.model_patcher) for given in experts.guiders]
+        given = VideoLatent.of(samples)
+        experts.check(given, "the Low-Res Sampler")
+        models = [identity_of(expert.model_patcher) for expert in experts.guiders]
         require_one_architecture(models[0], models[-1])
-        held = held_latent(latent_image, samples)
+        held = held_latent(latent_image, given.video)
         if trajectory is not None:
-            require_nothing_held(held)
+            require_nothing_held(latent_image)
             trajectory.check_fits(models[0])
-            trajectory.check_continues(sigmas, tuple(samples.shape))
-            trajectory.check_resumes(samples, noise.generate_noise(latent_image | {"samples": samples}))
+            trajectory.check_continues(sigmas, tuple(given.video.shape))
+            drawn = noise.generate_noise(latent_image | {"samples": samples})
+            trajectory.check_resumes(given.video, VideoLatent.of(drawn).video)
             require_same_capture(trajectory, capture_rows, capture_error)
 
         family = family_or_unknown(guider.model_patcher)
         patch = family.patch(diffusion_model(guider.model_patcher))
         parts = []
-        for given, steps in experts.shares(sigmas):
-            capture = capture_for(given, samples, family, capture_rows, capture_error)
-            parts.append(RecordedPart(given, steps, TrajectoryRecorder(PRECISIONS[precision]), capture))
+        for expert, steps in experts.shares(sigmas):
+            capture = capture_for(expert, given.video, family, capture_rows, capture_error)
+            parts.append(RecordedPart(expert, steps, TrajectoryRecorder(PRECISIONS[precision]), capture))
         run = LowResRun(sigmas, parts)
         started = time.perf_counter()
         result = sample_in_parts(run.parts(), noise, sigmas, latent_image)
-        video = RecordedVideo(patched_grid(samples, patch), patch, models[0], held)
-        recorded = run.trajectory(result, video, time.perf_counter() - started, trajectory)
-        return io.NodeOutput(latent_image | {"samples": result}, recorded)
+        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held)
+        seconds = time.perf_counter() - started
+        recorded = run.trajectory(VideoLatent.of(result), video, seconds, trajectory)
+        return io.NodeOutput(finished(latent_image, result), recorded)

@@ -20,8 +20,9 @@ from ..s2flow_core.transition.reshift import (
 from ..s2flow_core.transition.sizes import shrunk_size
 from .host.inputs import CATEGORY, advanced, exact_size_inputs, seed_input
 from .host.model.checks import patch_of, require_flow_model, require_video_latent
-from .host.sampling.latents import held_latent
-from .host.sampling.ready_noise import ReadyNoise
+from .host.sampling.latents import held_latent, mask_beside
+from .host.sampling.ready_noise import ReadyNoise, described
+from .host.sampling.streams import VideoLatent, model_space_beside, require_streams
 from .host.size.enlarge import pixels_per_cell
 
 METHODS = ("area", "bilinear", "bicubic")
@@ -132,8 +133,10 @@ class S2FlowNoiseReshift(io.ComfyNode):
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of Noise Reshift", to_zero=False)
         require_flow_model(model)
-        denoised = latent["samples"]
+        given = VideoLatent.of(latent["samples"])
+        denoised = given.video
         require_video_latent(model, denoised, "latent")
+        require_streams(model, given, "latent")
         if bool(width) != bool(height):
             raise ValueError("Set both width and height, or set both to 0 to use scale.")
         patch = patch_of(model)
@@ -151,28 +154,36 @@ class S2FlowNoiseReshift(io.ComfyNode):
             )
         of_run = None
         if noisy_latent is not None:
-            of_run = noise_of_run(model, denoised, noisy_latent["samples"], sigmas, k)
-        clean = shrink_estimate(denoised, small, method)
-        noise = reshifted_noise(of_run if noise_mode == "consistent" else None, tuple(clean.shape), seed)
-        result = {"samples": clean}
+            of_run = noise_of_run(model, given, VideoLatent.of(noisy_latent["samples"]), sigmas, k)
+        clean = VideoLatent(shrink_estimate(denoised, small, method), given.beside)
+        if of_run is None or noise_mode == "fresh":
+            of_run = VideoLatent(
+                reshifted_noise(None, tuple(clean.video.shape), seed), given.noise_beside(seed)
+            )
+        else:
+            of_run = VideoLatent(reshifted_noise(of_run.video, tuple(clean.video.shape), seed), of_run.beside)
+        result = {"samples": clean.samples()}
         kept = held_latent(latent, denoised)
         if kept is not None:
-            result["noise_mask"] = kept.mask_at(small)
-        return io.NodeOutput(result, rest, ReadyNoise(noise, seed))
+            result["noise_mask"] = VideoLatent(kept.mask_at(small), mask_beside(latent)).samples()
+        consistent = noise_mode == "consistent"
+        return io.NodeOutput(result, rest, ReadyNoise(of_run.samples(), seed, of_video=consistent))
 
 
-def noise_of_run(model, denoised: Tensor, state: Tensor, sigmas: Tensor, k: int) -> Tensor:
-    """The noise (B, C, T, H, W) in model space that the first sampler stopped with; raises if not at step k.
+def noise_of_run(model, denoised: VideoLatent, state: VideoLatent, sigmas: Tensor, k: int) -> VideoLatent:
+    """The noise in model space that the first sampler stopped with; raises if not at step k.
 
-    denoised, state: its two outputs, in LATENT space.
+    denoised, state: its two outputs, in LATENT space. What runs beside the video goes on from its own noise.
     """
-    if state.shape != denoised.shape:
+    if state.shapes != denoised.shapes:
         raise ValueError(
-            f"noisy_latent has the shape {tuple(state.shape)} and latent {tuple(denoised.shape)}. Connect "
-            "output and denoised_output of the same sampler."
+            f"noisy_latent has the shape {described(state.shapes)} and latent {described(denoised.shapes)}. "
+            "Connect output and denoised_output of the same sampler."
         )
-    state, clean = (model.model.process_latent_in(latent.float()) for latent in (state, denoised))
-    noise = noise_in_state(state, clean, float(sigmas[k]))
+    sigma = float(sigmas[k])
+    noisy, clean = (model.model.process_latent_in(latent.video.float()) for latent in (state, denoised))
+    noise = noise_in_state(noisy, clean, sigma)
     check_clean(clean, noise)
     check_step_of_noise(noise, sigmas, k)
-    return noise
+    streams = zip(model_space_beside(model, state), model_space_beside(model, denoised), strict=True)
+    return VideoLatent(noise, tuple(noise_in_state(*pair, sigma) for pair in streams))

@@ -11,10 +11,11 @@ from ..s2flow_core.contact_sheet import contact_sheet
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.inputs import CATEGORY, AnyResultType, TrajectoryType
 from .host.model.checks import require_video_axes
-from .host.sampling.latents import held_latent
+from .host.sampling.latents import held_latent, mask_beside
+from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import require_matching_vae
 
-# Said by the node that needs it, if one does.
+# ComfyUI shows this only where a connected node takes the missing trajectory.
 NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Preview as well."
 
 
@@ -40,7 +41,7 @@ class S2FlowContactSheet(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, vae, columns: int, frame_height: int) -> io.NodeOutput:
-        samples = latent["samples"]
+        samples = VideoLatent.of(latent["samples"]).video
         require_video_axes(samples, "latent")
         require_matching_vae(vae, samples.shape[1], "the latent")
         clips = [vae.decode(video[None])[0].float().cpu().clamp(0, 1) for video in samples]
@@ -71,22 +72,24 @@ class S2FlowPickPreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, choice: int, trajectory: Trajectory | None = None) -> io.NodeOutput:
-        samples = latent["samples"]
-        if not 1 <= choice <= len(samples):
+        samples = VideoLatent.of(latent["samples"])
+        batch = len(samples.video)
+        if not 1 <= choice <= batch:
             raise ValueError(
-                f"choice is {choice}, but this batch holds {len(samples)} video(s), numbered 1 to "
-                f"{len(samples)}. Choose one of those, or raise batch_size of the empty latent."
+                f"choice is {choice}, but this batch holds {batch} video(s), numbered 1 to "
+                f"{batch}. Choose one of those, or raise batch_size of the empty latent."
             )
-        one = slice(choice - 1, choice)
-        picked = {"samples": samples[one]}
-        kept = held_latent(latent, samples)
+        one = samples.of_video(choice - 1)
+        picked = {"samples": one.samples()}
+        kept = held_latent(latent, samples.video)
         if kept is not None:
-            picked["noise_mask"] = kept.mask[one]
+            mask = VideoLatent(kept.mask, mask_beside(latent))
+            picked["noise_mask"] = mask.of_video(choice - 1).samples()
         if trajectory is None:
             return io.NodeOutput(picked, ExecutionBlocker(NO_TRAJECTORY))
-        if trajectory.batch != len(samples):
+        if trajectory.batch != batch:
             raise ValueError(
-                f"latent holds {len(samples)} video(s) and trajectory {trajectory.batch}. Connect both from "
+                f"latent holds {batch} video(s) and trajectory {trajectory.batch}. Connect both from "
                 "the same Low-Res Sampler."
             )
         return io.NodeOutput(picked, trajectory.of_video(choice - 1))

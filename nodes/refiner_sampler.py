@@ -19,11 +19,13 @@ from .host.model.checks import (
     require_family,
     require_flow_model,
     require_video_latent,
+    video_channels,
 )
 from .host.sampling.guided import sample_guided
 from .host.sampling.high_res import FlowSettings, flow_sampler
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.refiner_start import RefinerStart
+from .host.sampling.streams import VideoLatent, require_streams
 from .host.size.conditioning_size import check_conditioning_size
 from .host.size.enlarge import (
     METHODS,
@@ -155,8 +157,10 @@ class S2FlowRefinerSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         patcher = guider.model_patcher
         require_flow_model(patcher)
-        samples = latent["samples"]
+        given = VideoLatent.of(latent["samples"])
+        samples = given.video
         require_refiner_for(patcher, samples)
+        require_streams(patcher, given, "latent")
         start = RefinerStart(mode, reference_step, seed)
         sigmas = refiner_sigmas(mode, steps, shift, strength) if sigmas is None else sigmas
         start.check(sigmas)
@@ -176,11 +180,17 @@ class S2FlowRefinerSampler(io.ComfyNode):
 
         large = enlarge(samples.float(), size, vae, method)  # (B, C, T, H, W) in LATENT space
         clean, noise = start.parts(large, patcher.model.process_latent_in)
+        whole = VideoLatent(clean, given.beside)
+        begun = {"samples": whole.samples()}
+        if (mask := whole.mask(None, of_beside=0)) is not None:
+            begun["noise_mask"] = mask
         result = sample_guided(
             guider,
-            ReadyNoise(noise, seed),
+            ReadyNoise(
+                VideoLatent(noise, given.noise_beside(seed)).samples(), seed, of_video=mode != "renoise"
+            ),
             sigmas,
-            {"samples": clean},
+            begun,
             flow_sampler(FlowSettings(order=1, source="none"), None),
             hook,
         )
@@ -191,7 +201,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
 
 def require_refiner_for(patcher: Any, samples: Tensor) -> None:
     """Raises unless the small video is a latent of the kind that the light model knows."""
-    channels = patcher.model.latent_format.latent_channels
+    channels = video_channels(patcher)
     if samples.ndim == 5 and samples.shape[1] != channels:
         raise ValueError(
             f"The small video's latent has {samples.shape[1]} channels, but this Refiner works on "

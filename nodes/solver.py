@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..s2flow_core.latent.flow import boundary_sigma
 from ..s2flow_core.solver.derivatives import SOURCES
 from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
@@ -57,6 +58,7 @@ class S2FlowSolver(io.ComfyNode):
     def execute(
         cls, order: int, derivative: str, trajectory: Trajectory | None = None, boundary: float = 0.0
     ) -> io.NodeOutput:
-        settings = FlowSettings(order, derivative, switch_sigma=boundary or None)
+        switch_sigma = boundary_sigma(boundary) if boundary else None
+        settings = FlowSettings(order, derivative, switch_sigma=switch_sigma)
         settings.require_record(trajectory)
         return io.NodeOutput(solver_sampler(settings, trajectory))

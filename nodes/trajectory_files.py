@@ -10,6 +10,7 @@ from comfy_api.latest import io, ui
 from ..s2flow_core.trajectory.files import load_trajectory, save_trajectory
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.inputs import CATEGORY, TrajectoryType
+from .host.sampling.streams import VideoLatent
 
 FOLDER = "trajectories"
 SUFFIX = ".s2flow.safetensors"
@@ -92,9 +93,10 @@ class S2FlowLoadTrajectory(io.ComfyNode):
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         trajectory = load_trajectory(path_of(file))
-        latent = {"samples": trajectory.final}
+        final = VideoLatent(trajectory.final, trajectory.beside)
+        latent = {"samples": final.samples()}
         if trajectory.held is not None:
-            latent["noise_mask"] = trajectory.held.mask
+            latent["noise_mask"] = final.mask(trajectory.held.mask)
         return io.NodeOutput(latent, trajectory)
 
     @classmethod

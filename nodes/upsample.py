@@ -10,6 +10,7 @@ from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
 from .host.inputs import CATEGORY, TrajectoryType, advanced, enlargement_input, exact_size_inputs, seed_input
 from .host.sampling.ready_noise import ReadyNoise
+from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import (
     METHODS,
     enlarge,
@@ -137,7 +138,11 @@ class S2FlowUpsample(io.ComfyNode):
             noise = lr_consistent_noise(coarse, size.latent_hw, seed)
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
-        latent = {"samples": enlarge(clean, size, vae, method, upscale_model)}
-        if trajectory.held is not None:
-            latent["noise_mask"] = trajectory.held.mask_at(size.latent_hw)
-        return io.NodeOutput(latent, sigmas, ReadyNoise(noise, seed))
+        # The sound has no size: it is finished, and held while the picture gets its detail.
+        large = VideoLatent(enlarge(clean, size, vae, method, upscale_model), trajectory.beside)
+        latent = {"samples": large.samples()}
+        held = None if trajectory.held is None else trajectory.held.mask_at(size.latent_hw)
+        if (mask := large.mask(held, of_beside=0)) is not None:
+            latent["noise_mask"] = mask
+        drawn = VideoLatent(noise, large.noise_beside(seed)).samples()
+        return io.NodeOutput(latent, sigmas, ReadyNoise(drawn, seed, of_video=noise_mode == "lr_consistent"))

@@ -12,6 +12,7 @@ from ..s2flow_core.windows.grid import TokenGrid, choose_tile
 from .host.families.family import patched_grid
 from .host.inputs import CATEGORY, TrajectoryType, WindowsType
 from .host.sampling.record_at_high_res import require_same_video
+from .host.sampling.streams import VideoLatent
 
 
 class S2FlowWindowMask(io.ComfyNode):
@@ -83,7 +84,7 @@ class S2FlowWindowMask(io.ComfyNode):
                 "This trajectory holds no attention record, so there is nothing to choose windows from. "
                 "Set capture_rows of the Low-Res Sampler above 0 and run it again."
             )
-        samples = latent["samples"]
+        samples = VideoLatent.of(latent["samples"]).video
         if samples.ndim != 5:
             raise ValueError(
                 f"latent has the shape {tuple(samples.shape)}; connect the video latent from S²Flow Upsample."

@@ -10,7 +10,7 @@ from torch import Tensor
 from .latent.resample import resize_video
 
 _GAP = 8  # pixels between frames
-_PAPER = 0.12
+_PAPER = 0.12  # grey between frames, dark so that it does not outshine them
 
 
 def contact_sheet(clips: list[Tensor], columns: int = 4, frame_height: int = 192) -> Tensor:
@@ -21,7 +21,7 @@ def contact_sheet(clips: list[Tensor], columns: int = 4, frame_height: int = 192
     """
     if not clips or columns < 1:
         raise ValueError(f"A contact sheet needs a video and a column; got {len(clips)} and {columns}.")
-    rows = []
+    rows: list[Tensor] = []
     for number, clip in enumerate(clips, start=1):
         picks = torch.linspace(0, len(clip) - 1, min(columns, len(clip))).round().long()
         _, height, width, _ = clip.shape
@@ -42,4 +42,4 @@ def numbered(row: Tensor, number: int) -> Tensor:
     middle = _GAP + side / 2
     font = ImageFont.load_default(size=side * 0.8)
     draw.text((middle, middle), str(number), fill=(255, 255, 255), font=font, anchor="mm")
-    return torch.from_numpy(numpy.array(picture)).float() / 255
+    return torch.as_tensor(numpy.array(picture)).float() / 255

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from .comfyui import provide_comfyui
+from .comfyui_environment import python_for_tests
 from .disk import disk_full_refusal, is_disk_full
 from .environment import install_pins, make_environment
 from .existing_comfyui import existing_comfyui_python
@@ -22,18 +23,19 @@ from .refusal import Refusal
 def prepare(purpose: str) -> Path:
     """The Python that runs the demo or the tests, with everything that they need in place.
 
-    The demo runs in an existing ComfyUI's own Python. The tests need pytest and more beside, so they always
-    run in .venv and only take the ComfyUI itself from COMFYUI_PATH.
+    The demo runs in an existing ComfyUI's own Python. The tests need pytest and more beside, so against an
+    existing ComfyUI they have an environment of their own, apart from the pinned one.
     """
     existing = bool(os.environ.get("COMFYUI_PATH"))
     if existing and purpose == "demo":
         return existing_comfyui_python()
     with exclusive(generated_folder() / "setup.lock") as lock:
         remove_leftovers()
+        if existing:
+            return python_for_tests(lock)
         python = make_environment()
-        if not existing:
-            # The small download comes first: without network it fails within seconds.
-            provide_comfyui(python, lock)
+        # The small download comes first: without network it fails within seconds.
+        provide_comfyui(python, lock)
         install_pins(python, lock)
     return python
 

@@ -27,15 +27,22 @@ print(json.dumps({"version": sys.version_info[:2], "missing": missing}))
 
 def existing_comfyui_python(environment: Mapping[str, str] = os.environ) -> Path:
     """The Python of the ComfyUI in COMFYUI_PATH, checked; raises Refusal with what to do otherwise."""
+    folder = comfyui_folder(environment)
+    python = choose_python(folder, environment.get("COMFYUI_PYTHON", ""))
+    advice = f"Install what the pack needs: {python} -m pip install -r {REQUIREMENTS}"
+    check_python(python, NEEDED_MODULES, advice)
+    return python
+
+
+def comfyui_folder(environment: Mapping[str, str]) -> Path:
+    """The folder in COMFYUI_PATH; raises Refusal unless a ComfyUI is there."""
     folder = Path(environment["COMFYUI_PATH"])
     if not (folder / "main.py").is_file() or not (folder / "comfy" / "sd.py").is_file():
         raise Refusal(
             f"COMFYUI_PATH={folder} holds no ComfyUI: main.py and comfy/ are expected there. "
             "Name the folder that you start ComfyUI from."
         )
-    python = choose_python(folder, environment.get("COMFYUI_PYTHON", ""))
-    check_python(python)
-    return python
+    return folder
 
 
 def choose_python(folder: Path, named: str) -> Path:
@@ -57,10 +64,10 @@ def choose_python(folder: Path, named: str) -> Path:
     return Path(found)
 
 
-def check_python(python: Path) -> None:
-    """Imports what the host and the pack need, in the Python that will run them."""
+def check_python(python: Path, modules: tuple[str, ...], advice: str) -> None:
+    """Imports the modules in the Python that will need them; advice: what to do where some are missing."""
     try:
-        result = subprocess.run([str(python), "-c", PROBE, *NEEDED_MODULES], capture_output=True, text=True)
+        result = subprocess.run([str(python), "-c", PROBE, *modules], capture_output=True, text=True)
         report = json.loads(result.stdout.splitlines()[-1])
     except (OSError, ValueError, IndexError) as error:
         raise Refusal(f"{python} does not run: {error}. Name another one with COMFYUI_PYTHON.") from error
@@ -74,7 +81,4 @@ def check_python(python: Path) -> None:
             "ComfyUI. Name the right one with COMFYUI_PYTHON."
         )
     if missing:
-        raise Refusal(
-            f"{python} lacks {', '.join(missing)}. Install what the pack needs: "
-            f"{python} -m pip install -r {REQUIREMENTS}"
-        )
+        raise Refusal(f"{python} lacks {', '.join(missing)}. {advice}")

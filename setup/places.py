@@ -6,10 +6,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+COMFYUI_VENVS = ROOT / ".venv-comfyui"
 COMFYUI = ROOT / ".comfyui"
 PINS = ROOT / "setup" / "pins.txt"
 COMFYUI_PIN = ROOT / "setup" / "comfyui_pin.txt"
 REQUIREMENTS = ROOT / "requirements.txt"
+TEST_REQUIREMENTS = ROOT / "setup" / "test_requirements.txt"
 GENERATED = ROOT / ".host"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,15 +38,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of tests/host and tests/browser, so that `-m` can leave them out.
-
-    Where two processes share the tests (`-n 2 --dist loadgroup`), the tests of a file stay together, because
-    they share fixtures, and so do all that talk to the running ComfyUI, because it is started once.
-    """
-    with_server = {item.path for item in items if "comfyui_server" in getattr(item, "fixturenames", ())}
+    """Marks the tests of tests/host and tests/browser, so that `-m` can leave them out."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("host", "browser"):
             item.add_marker(folder)
-        group = "server" if item.path in with_server else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """How `-n 2 --dist loadscope` shares the tests: a file stays together, because its tests share fixtures,
+    and so do all files that talk to the running ComfyUI, because it is started once."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FilesAndServer(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "server" if talks_to_server(ROOT / file) else file
+
+    return FilesAndServer(config, log)
+
+
+@cache
+def talks_to_server(file: Path) -> bool:
+    """Whether a file's tests need the running ComfyUI, as those in tests/browser all do."""
+    return file.is_relative_to(TESTS / "browser") or "comfyui_server" in file.read_text(encoding="utf-8")

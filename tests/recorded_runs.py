@@ -17,6 +17,7 @@ STEPS = 5
 def recorded(reach: AttentionReach | None = None, scale: float = 1.0) -> Trajectory:
     generator = torch.Generator().manual_seed(0)
     recorder = TrajectoryRecorder()
+    denoised = torch.empty(0)
     for sigma in shifted_sigmas(STEPS, 3.0)[:-1]:
         x, denoised = torch.randn(2, 1, 4, 3, 4, 6, generator=generator)
         recorder.record(sigma, denoised * scale, noise_estimate(x, denoised, sigma))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.checkpoints import require_same_training, save_atomically
+from training.gradients import core_with_gradients
 from training.optimizers import Optimizer
 
 
@@ -73,8 +74,9 @@ def train(
         range(first_step, schedule.steps), initial=first_step, total=schedule.steps, desc=name, mininterval=5
     )
     for step in progress:
-        parts = loss_of_step(step)
-        parts["loss"].backward()
+        with core_with_gradients():
+            parts = loss_of_step(step)
+            parts["loss"].backward()
         optimizer.step(schedule.rate(step))
         blend = 1 - min(schedule.average_decay, (step + 1) / (step + 10))
         with torch.no_grad():

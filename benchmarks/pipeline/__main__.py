@@ -15,7 +15,8 @@ import sys
 import torch
 
 from benchmarks.common.tables import add_report_options, report, where
-from benchmarks.pipeline.cost import MODELS, Plan, VideoSize
+from benchmarks.pipeline.cost import Plan
+from benchmarks.pipeline.models import MODELS, VideoSize
 from benchmarks.pipeline.tables import measured_table, memory_table, problems_of, run_table, size_table
 from benchmarks.pipeline.timed_layers import measure
 from benchmarks.pipeline.vae_flops import vae_flops
@@ -33,8 +34,10 @@ def size_of(text: str) -> VideoSize:
     return VideoSize(width, height, frames)
 
 
-def vae_cost(name: str) -> tuple[float, float] | None:
-    """Operations per pixel to decode and encode; None where no ComfyUI can be imported."""
+def vae_cost(name: str | None) -> tuple[float, float] | None:
+    """Operations per pixel to decode and encode; None where no ComfyUI can be imported, or for no name."""
+    if name is None:
+        return None
     try:
         import_comfy()
     except (SystemExit, ImportError):

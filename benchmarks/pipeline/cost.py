@@ -1,101 +1,18 @@
-"""What a run costs, from the model's shape alone: tokens, floating point operations, bytes."""
+"""What a run costs, from the model's shape alone: floating point operations, bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.pipeline.models import ModelShape, VideoSize
 from s2flow_core.attention.window_attention import attention_density
 from s2flow_core.reach.measure import MOST_LOGITS
 from s2flow_core.windows.extents import axis_shares, candidate_extents
-from s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile, choose_tile
+from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
 
 HALF = 2  # bytes of bfloat16 and float16
 CAPTURE_COPIES = 3
 ERROR_CHANNELS = 9  # what the record of output errors sums per row and key
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """A published model. Weights are counted per layer, in numbers.
-
-    token_weights: that every video token is multiplied with; text_weights: that every text token is.
-    parameters: of all layers. joint_text: text tokens take part in self-attention; else they are the keys
-    of a cross-attention. passes: of the model per step (2 with a negative prompt). live_widths: tensors of
-    the layer's width that are alive at once where most are. compression: of the VAE, frames and side.
-    """
-
-    name: str
-    layers: int
-    width: int
-    heads: int
-    token_weights: int
-    text_weights: int
-    parameters: int
-    live_widths: float
-    text_tokens: int
-    joint_text: bool
-    passes: int
-    patch: Triple
-    compression: tuple[int, int]
-    channels: int
-    vae: str
-
-    def latent(self, size: VideoSize) -> Triple:
-        """(T, H, W) cells."""
-        frames, side = self.compression
-        return ((size.frames - 1) // frames + 1, size.height // side, size.width // side)
-
-    def grid(self, size: VideoSize) -> Triple:
-        """(T, H, W) tokens."""
-        t, h, w = (-(-cells // step) for cells, step in zip(self.latent(size), self.patch, strict=True))
-        return (t, h, w)
-
-    def tokens(self, size: VideoSize) -> int:
-        t, h, w = self.grid(size)
-        return t * h * w
-
-
-def hunyuan_video() -> ModelShape:
-    w, double, single = 3072, 20, 40
-    # qkv 3, projection 1, MLP 8 widths²; a double block has them twice, and modulations of 2·6 and 3 widths².
-    return ModelShape(
-        "HunyuanVideo 13B", double + single, w, 24, 12 * w * w, 12 * w * w,
-        (double * 36 + single * 15) * w * w, 15, 256, True, 1, (1, 2, 2), (4, 8), 16, "hunyuan",
-    )  # fmt: skip
-
-
-def wan(name: str, layers: int, w: int, ffn: int, heads: int, side: int, channels: int) -> ModelShape:
-    # self-attention 4, cross-attention's q and o 2 widths², its k and v for the text; feed-forward 2.
-    return ModelShape(
-        name, layers, w, heads, 6 * w * w + 2 * w * ffn, 2 * w * w, layers * (8 * w * w + 2 * w * ffn),
-        2 + max(6, 2 * ffn / w), 512, False, 2, (1, 2, 2), (4, side), channels,
-        "wan22" if side == 16 else "wan",
-    )  # fmt: skip
-
-
-MODELS = {
-    "hunyuan_video": hunyuan_video(),
-    "wan_14b": wan("Wan 14B", 40, 5120, 13824, 40, 8, 16),
-    "wan_1.3b": wan("Wan 2.1 1.3B", 30, 1536, 8960, 12, 8, 16),
-    "wan22_5b": wan("Wan 2.2 5B", 30, 3072, 14336, 24, 16, 48),
-}
-
-
-@dataclass(frozen=True)
-class VideoSize:
-    """Pixels and frames."""
-
-    width: int
-    height: int
-    frames: int
-
-    @property
-    def pixels(self) -> int:
-        """Of all frames."""
-        return self.width * self.height * self.frames
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}x{self.frames}"
 
 
 @dataclass(frozen=True)
@@ -130,15 +47,15 @@ DENSE = Windows(1.0, 0)
 
 
 def step_cost(model: ModelShape, size: VideoSize, windows: Windows = DENSE) -> StepCost:
-    """One step, all passes. Text is seen by every query and sees everything."""
-    n, text = model.tokens(size), model.text_tokens
+    """One step, all passes. Text and sound are seen by every query and see everything."""
+    n, text = model.tokens(size), model.beside(size)
     per_layer = model.layers * model.passes
     video = windows.density * n * n + n * windows.tail_tiles
     joint = 2 * n * text + text * text if model.joint_text else 0
     return StepCost(
         linear=per_layer * 2.0 * (n * model.token_weights + text * model.text_weights),
-        self_attention=per_layer * 4.0 * model.width * (video + joint),
-        cross_attention=0.0 if model.joint_text else per_layer * 4.0 * model.width * n * text,
+        self_attention=per_layer * 4.0 * model.inner * (video + joint),
+        cross_attention=0.0 if model.joint_text else per_layer * 4.0 * model.inner * n * text,
     )
 
 
@@ -148,8 +65,8 @@ def capture_cost(model: ModelShape, size: VideoSize, rows: int) -> float:
     Both form q·k; the errors also project the values and sum them per key tile.
     """
     n = model.tokens(size)
-    scores = 2.0 * model.width * rows * n
-    errors = scores + 2.0 * n * ERROR_CHANNELS * (model.width + model.heads * rows)
+    scores = 2.0 * model.inner * rows * n
+    errors = scores + 2.0 * n * ERROR_CHANNELS * (model.inner + model.heads * rows)
     return model.layers * (scores + errors)
 
 

@@ -8,7 +8,6 @@ from benchmarks.common.tables import Table
 from benchmarks.pipeline.cost import (
     DENSE,
     SKIPPING,
-    ModelShape,
     Plan,
     density_for,
     memory_parts,
@@ -16,6 +15,7 @@ from benchmarks.pipeline.cost import (
     step_cost,
     windows_for,
 )
+from benchmarks.pipeline.models import ModelShape, VideoSize
 from benchmarks.pipeline.timed_layers import Measured
 
 PETA, GIB = 1e15, 2**30
@@ -37,11 +37,17 @@ def size_table(model: ModelShape, plan: Plan) -> Table:
         table.add(f"{name} {size}", model.tokens(size), *parts, cost.total / PETA)
     table.note = (
         f"Assumed: {model.layers} layers of width {model.width}, {model.passes} pass(es) per step, "
-        f"{model.text_tokens} text tokens; a multiply-add is 2 operations; norms, rotations and softmax are "
-        f"not counted. Windows that fit into s {plan.s:.0%} in whole tiles hold {windows.density:.1%}, and "
+        f"{beside_of(model, plan.low)}; a multiply-add is 2 operations; norms, rotations and softmax are not "
+        f"counted. Windows that fit into s {plan.s:.0%} in whole tiles hold {windows.density:.1%}, and "
         f"the means of {windows.tail_tiles} tiles are seen beside them."
     )
     return table
+
+
+def beside_of(model: ModelShape, size: VideoSize) -> str:
+    """What runs beside the video's tokens, in words."""
+    sound = model.beside(size) - model.text_tokens
+    return f"{model.text_tokens} text tokens" + (f" and {sound} of sound" if sound else "")
 
 
 def run_table(model: ModelShape, plan: Plan, vae: tuple[float, float] | None, tflops: float) -> Table:
@@ -57,7 +63,8 @@ def run_table(model: ModelShape, plan: Plan, vae: tuple[float, float] | None, tf
             table.add(f"{way}: {stage}", flops / PETA, flops / tflops / 1e12, f"{flops / total:.1%}")
         table.add(f"{way}: all, {direct / total:.2f}x direct", total / PETA, total / tflops / 1e12, "")
     faster = {way: ways["direct"]["high-res"] / stages["high-res"] for way, stages in ways.items()}
-    counted = "counted in ComfyUI's own VAE, untiled" if vae else "not counted, because no ComfyUI is here"
+    why_not = "for this model" if model.vae is None else "because no ComfyUI is here"
+    counted = "counted in ComfyUI's own VAE, untiled" if vae else f"not counted, {why_not}"
     table.note = (
         f"Assumed: everything runs at {tflops:g} TFLOP/s (give what your GPU reaches with --tflops; windowed "
         f"attention is counted at the same rate as dense). VAE operations are {counted}. Text encoder, "

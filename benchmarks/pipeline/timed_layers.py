@@ -10,7 +10,8 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from benchmarks.common.exact_attention import Inputs, exact_rows, relative_error
 from benchmarks.common.timing import median_seconds
-from benchmarks.pipeline.cost import ModelShape, Plan, VideoSize
+from benchmarks.pipeline.cost import Plan
+from benchmarks.pipeline.models import ModelShape, VideoSize
 from s2flow_core.attention.errors import BackendRefused
 from s2flow_core.attention.registry import BACKENDS
 from s2flow_core.attention.sequence import VideoSequence
@@ -35,14 +36,14 @@ class Layer:
     def __init__(self, model: ModelShape, size: VideoSize, device: str, dtype: torch.dtype, depth: int):
         self.depth = depth
         self.grid = TokenGrid(model.grid(size), choose_tile(model.grid(size)))
-        self.text = model.text_tokens if model.joint_text else 0
+        self.text = model.beside(size) if model.joint_text else 0
         tokens = self.grid.tokens + self.text
         made = {"device": device, "dtype": dtype}
         inner = (model.token_weights // model.width) // 2
         self.into = [torch.randn(model.width, inner, **made) / model.width**0.5 for _ in range(depth)]
         self.back = [torch.randn(inner, model.width, **made) / inner**0.5 for _ in range(depth)]
         self.x = torch.randn(tokens, model.width, **made)
-        shape = (model.heads, model.width // model.heads)
+        shape = (model.heads, model.inner // model.heads)
         self.q, self.k, self.v = (
             torch.randn(1, tokens, *shape, **made).transpose(1, 2) for _ in range(3)
         )  # (1, heads, tokens, dim), token-major in memory as in the models

@@ -52,6 +52,7 @@ def euler_record(flow: MixtureFlow, x: Tensor, sigmas: Tensor) -> tuple[Tensor, 
 def dpmpp_2m(flow: MixtureFlow, x: Tensor, sigmas: Tensor) -> Tensor:
     """Core's `dpmpp_2m`: second order in ln σ, plain D at the last step."""
     previous = x
+    denoised = x
     for i in range(len(sigmas) - 1):
         sigma, after = float(sigmas[i]), float(sigmas[i + 1])
         denoised = flow.denoised(x, sigma)

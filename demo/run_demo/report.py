@@ -1,4 +1,4 @@
-"""The last lines of the demo: what was made, and what it took. What nobody told is said to be missing."""
+"""The last lines of the demo: what was made, and what it took; "not reported" where a figure is missing."""
 
 from __future__ import annotations
 

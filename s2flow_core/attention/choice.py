@@ -33,7 +33,10 @@ _FLOPS_PER_CALL = 1e7
 """What one more call of torch's attention costs on a CPU core, expressed as arithmetic it could have done."""
 
 _CLEARLY_FASTER = 0.97
+"""Windows must take less than this part of dense's time: what is nearer may be the luck of one timing."""
+
 _DENSITY_BUCKETS = 20
+"""Densities within a twentieth are one kind: windows change from step to step, and each kind is timed."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,28 @@ class Computes(Protocol):
     """A backend, or the attention that is installed."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in the log and in a `Choice`."""
+        ...
 
-    def run(self, call: AttentionCall) -> Tensor: ...
+    def run(self, call: AttentionCall) -> Tensor:
+        """(B, heads, tokens, dim) of the call's attention, in q's dtype."""
+        ...
 
 
-_measured: dict[tuple, Choice] = {}
+Kind = tuple[object, ...]
+"""What tells calls apart that may be fastest in different ways."""
+
+_measured: dict[Kind, Choice] = {}
+"""The choices made by timing in this process."""
 
 
 def choose_backend(call: AttentionCall) -> Choice:
-    """What `auto` computes this call with; never something slower than dense."""
+    """What `auto` computes this call with: never something that was found slower than dense.
+
+    Where counting does not decide, the first call of a kind is timed with every backend that can compute it;
+    one that fails is logged and left out.
+    """
     density = mean_density(call.grid, call.extents)
     if density == 1.0:
         return Choice("dense", "Every window is the whole video.")
@@ -73,7 +88,7 @@ def choose_backend(call: AttentionCall) -> Choice:
     return _measured[kind]
 
 
-def measured_choices() -> dict[tuple, Choice]:
+def measured_choices() -> dict[Kind, Choice]:
     """The choices made by timing so far, by kind of call."""
     return dict(_measured)
 
@@ -100,7 +115,7 @@ def _dense_flops(call: AttentionCall) -> float:
     return 4.0 * math.prod(call.q.shape) * call.q.shape[2]
 
 
-def _kind(call: AttentionCall, density: float) -> tuple:
+def _kind(call: AttentionCall, density: float) -> Kind:
     """Calls of one kind are taken to rank the backends alike."""
     device = call.q.device
     return (
@@ -118,7 +133,7 @@ def _kind(call: AttentionCall, density: float) -> tuple:
 def _fastest(call: AttentionCall, able: list[Backend]) -> Choice:
     sample = _sample(call)
     rival: Computes = BACKENDS["dense"] if call.installed is None else call.installed
-    times = {}
+    times: dict[str, float] = {}
     for computes in (rival, *able):
         try:
             times[computes.name] = _seconds(computes, sample)

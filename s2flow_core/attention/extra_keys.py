@@ -53,21 +53,6 @@ def extra_keys(call: AttentionCall) -> ExtraKeys:
     return ExtraKeys(torch.cat(keys, dim=2), torch.cat(values, dim=2), bias, tail_tiles, video_bias)
 
 
-def _text(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values (B, heads, text, dim) and bias (B, text) of the tokens around the video.
-
-    Padding that no prompt of the batch uses is left out, which spares every box a mask.
-    """
-    k, v = (torch.cat([x[:, :, run] for run in call.text], dim=2) for x in (call.k, call.v))
-    if call.key_bias is None:
-        return k, v, None
-    bias = torch.cat([call.key_bias[:, run] for run in call.text], dim=1)  # (B, text)
-    used = (bias > _HIDDEN).any(dim=0)
-    if not used.all():
-        k, v, bias = k[:, :, used], v[:, :, used], bias[:, used]
-    return k, v, bias if bias.any() else None
-
-
 def tile_means(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor]:
     """Every tile as one key: mean key, mean value (B, heads, tiles, dim) and log of its weight (B, tiles).
 
@@ -85,6 +70,21 @@ def tile_means(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor]:
     share = total.clamp_min(torch.finfo(torch.float32).tiny)
     k, v = (_weighted_means(x[:, :, call.video], weight, share, grid) for x in (call.k, call.v))
     return k, v, (total.log() + highest)[:, 0, :, 0].expand(batch, -1)
+
+
+def _text(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values (B, heads, text, dim) and bias (B, text) of the tokens around the video.
+
+    Padding that no prompt of the batch uses is left out, which spares every box a mask.
+    """
+    k, v = (torch.cat([x[:, :, run] for run in call.text], dim=2) for x in (call.k, call.v))
+    if call.key_bias is None:
+        return k, v, None
+    bias = torch.cat([call.key_bias[:, run] for run in call.text], dim=1)  # (B, text)
+    used = (bias > _HIDDEN).any(dim=0)
+    if not used.all():
+        k, v, bias = k[:, :, used], v[:, :, used], bias[:, used]
+    return k, v, bias if bias.any() else None
 
 
 def _weighted_means(x: Tensor, weight: Tensor, share: Tensor, grid: TokenGrid) -> Tensor:

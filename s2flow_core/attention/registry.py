@@ -6,6 +6,7 @@ The code of a backend is imported when it first runs: the pack loads where Trito
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -57,20 +58,6 @@ class Backend:
         return refuses(call) if refuses else None
 
 
-@cache
-def _unloadable(module: str) -> str | None:
-    """What keeps a backend's code from being imported on this machine, as a sentence."""
-    try:
-        import_module(module, __package__)
-    except Exception as error:  # a broken Triton raises anything from ImportError to OSError
-        return f"it could not be loaded ({error})."
-    return None
-
-
-def _listed(values: frozenset) -> str:
-    return ", ".join(sorted(str(value) for value in values))
-
-
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
@@ -85,3 +72,17 @@ BACKENDS: dict[str, Backend] = {
         ),
     )
 }
+
+
+@cache
+def _unloadable(module: str) -> str | None:
+    """What keeps a backend's code from being imported on this machine, as a sentence."""
+    try:
+        import_module(module, __package__)
+    except Exception as error:  # a broken Triton raises anything from ImportError to OSError
+        return f"it could not be loaded ({error})."
+    return None
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(sorted(str(value) for value in values))

@@ -1,8 +1,8 @@
 """More tokens than a model was trained with: what to do to its rotary positions and to its attention.
 
 The small video fixes the layout and windows keep distances short, so S²Flow works without any of this, and
-the paper does. What is left was measured (benchmarks/rope.py): positions squeezed into the small run's range
-keep objects in place when many steps run at the large size.
+the paper does. What is left was measured (`python -m benchmarks.rope`): positions squeezed into the small
+run's range keep objects in place when many steps run at the large size.
 """
 
 from __future__ import annotations

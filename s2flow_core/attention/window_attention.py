@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..windows.extents import axis_pairs
+from ..windows.extents import axis_pairs, extent_triples
 from ..windows.grid import TokenGrid, Triple
 from .call import AttentionCall, InstalledAttention, VisitedKeys
 from .choice import choose_backend
@@ -30,7 +30,7 @@ class HeadWindows:
             raise WindowsNotApplicable(
                 f"the windows are for {len(self.extents)} heads, and the model has {heads}"
             )
-        windows: tuple[Triple, ...] = tuple((t, h, w) for t, h, w in self.extents.tolist())
+        windows = extent_triples(self.extents)
         if any(not _fits(window, grid.tiles) for window in set(windows)):
             raise WindowsNotApplicable(f"a window is larger than the grid of {grid.tiles} tiles, or empty")
         return windows
@@ -76,6 +76,25 @@ def window_attention(
     return _choose(call, backend).run(call)
 
 
+def count_visited_keys(grid: TokenGrid, extents: Tensor) -> Tensor:
+    """(query, key) token pairs that each window keeps, out of grid.tokens²: (..., 3) -> (...) int64.
+
+    extents: in tiles of `grid`, each within 1...grid.tiles; partial tiles count as what they are.
+    """
+    counts = torch.ones(extents.shape[:-1], dtype=torch.int64)
+    for axis in range(3):
+        counts = counts * axis_pairs(grid, axis)[extents[..., axis].long() - 1]
+    return counts
+
+
+def attention_density(grid: TokenGrid, extents: Tensor) -> float:
+    """Mean share of the video's keys that a query sees under these windows, 0...1.
+
+    extents: (..., 3) integers in tiles of `grid`, each within 1...grid.tiles; the mean is over all windows.
+    """
+    return count_visited_keys(grid, extents).double().mean().item() / grid.tokens**2
+
+
 def _choose(call: AttentionCall, name: str) -> Backend:
     """The backend of that name, or what `auto` stands for; raises as `window_attention` says."""
     if name == "auto":
@@ -89,19 +108,6 @@ def _choose(call: AttentionCall, name: str) -> Backend:
     if refusal:
         raise BackendRefused(f"The attention backend '{name}' cannot be used: {refusal} Choose auto instead.")
     return BACKENDS[name]
-
-
-def count_visited_keys(grid: TokenGrid, extents: Tensor) -> Tensor:
-    """(query, key) token pairs that each window keeps, out of grid.tokens²: (..., 3) -> (...) int64."""
-    counts = torch.ones(extents.shape[:-1], dtype=torch.int64)
-    for axis in range(3):
-        counts = counts * axis_pairs(grid, axis)[extents[..., axis].long() - 1]
-    return counts
-
-
-def attention_density(grid: TokenGrid, extents: Tensor) -> float:
-    """Mean share of the video's keys that a query sees under these windows, 0...1."""
-    return count_visited_keys(grid, extents).double().mean().item() / grid.tokens**2
 
 
 def _fits(window: Triple, tiles: Triple) -> bool:

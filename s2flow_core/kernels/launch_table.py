@@ -9,6 +9,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+SHARED_MEMORY = {
+    "sm_80": 166_912,
+    "sm_86": 101_376,
+    "sm_89": 101_376,
+    "sm_90": 232_448,
+    "sm_100": 232_448,
+    "sm_120": 101_376,
+    "gfx942": 65_536,
+}
+"""Bytes that one program may use."""
+
+SAME_GENERATION = {
+    "sm_87": "sm_86",
+    "sm_103": "sm_100",
+    "sm_121": "sm_120",
+    "gfx90a": "gfx942",
+    "gfx950": "gfx942",
+}
+"""Chips that run another one's configurations."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -29,26 +49,6 @@ class Launch:
         """The same with key blocks that divide a tile."""
         return replace(self, block_n=min(self.block_n, tile_tokens & -tile_tokens))
 
-
-SHARED_MEMORY = {
-    "sm_80": 166_912,
-    "sm_86": 101_376,
-    "sm_89": 101_376,
-    "sm_90": 232_448,
-    "sm_100": 232_448,
-    "sm_120": 101_376,
-    "gfx942": 65_536,
-}
-"""Bytes that one program may use."""
-
-SAME_GENERATION = {
-    "sm_87": "sm_86",
-    "sm_103": "sm_100",
-    "sm_121": "sm_120",
-    "gfx90a": "gfx942",
-    "gfx950": "gfx942",
-}
-"""Chips that run another one's configurations."""
 
 WINDOW_LAUNCHES = {
     ("sm_80", 64): Launch(128, 64, 4, 3),

@@ -7,6 +7,8 @@ Keys are read where they lie in the raster, each once per BLOCK_M rows: no copy 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import triton
 import triton.language as tl
 
@@ -94,3 +96,11 @@ def tile_sums_kernel(
         means = sums / tl.maximum(state_sum, 1e-30)[:, None]
         stored = (row < rows)[:, None] & (column < CHANNELS)
         tl.store(means_out + out_row[:, None] * CHANNELS + column, means, mask=stored)
+
+
+def tile_sums_programs(programs: tuple[int, int]) -> Callable[..., None]:
+    """`tile_sums_kernel`, to be called with its arguments; typed, as Triton's kernels are not.
+
+    programs: how many pairs of a key tile and a block of rows, and how many heads are computed.
+    """
+    return tile_sums_kernel[programs]

@@ -11,14 +11,18 @@ scale. Offsets of heads and rows are 64-bit, because two videos of 460,800 token
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import triton
 import triton.language as tl
 
-GUARDS = tl.constexpr((1 << 9) | (1 << 19) | (1 << 29))
+GUARD_BITS = (1 << 9) | (1 << 19) | (1 << 29)
 """The bit above each of the three numbers of a packed place; it is set. Subtracting clears it where the
 number is too small, so two subtractions tell whether a tile lies in a box. It must not cost more: on
 Blackwell every thread looks at all keys of a block.
 """
+
+GUARDS = tl.constexpr(GUARD_BITS)
 
 
 @triton.jit
@@ -232,3 +236,11 @@ def window_attention_kernel(
     out += item * out_batch_stride + head * out_head_stride
     out_row = token.to(tl.int64)[:, None] * out_token_stride
     tl.store(out + out_row + channel, acc.to(out.dtype.element_ty), token[:, None] >= 0)
+
+
+def window_attention_programs(programs: tuple[int, int, int]) -> Callable[..., None]:
+    """`window_attention_kernel`, to be called with its arguments; typed, as Triton's kernels are not.
+
+    programs: how many blocks of queries, videos of the batch, and heads are computed.
+    """
+    return window_attention_kernel[programs]

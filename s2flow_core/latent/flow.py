@@ -15,9 +15,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SNR_MODES = ("literal", "snr_matched")
+"""What happens to σ where the size changes: it stays, or hides as much of the picture as before."""
+
+SAME_SIGMA = 1e-5
+"""σ this close are one: schedules are float32, and the closest steps of a real one lie 100 times further."""
+
 
 def velocity(x: Tensor, denoised: Tensor, sigma: Tensor | float) -> Tensor:
-    """Velocity `u = (x - D)/σ`, bit for bit what ComfyUI's Euler sampler computes (`to_d`); σ > 0."""
+    """Velocity `u = (x - D)/σ`, bit for bit what ComfyUI's Euler sampler computes (`to_d`); σ > 0.
+
+    x, denoised: one shape, (B, C, T, H, W) or any other. sigma: a number, () or (B,).
+    """
     if isinstance(sigma, Tensor):
         # A σ with x's number of dimensions promotes half precision to float32 as core's append_dims does.
         sigma = sigma.reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim))
@@ -25,7 +34,10 @@ def velocity(x: Tensor, denoised: Tensor, sigma: Tensor | float) -> Tensor:
 
 
 def denoised_from_velocity(x: Tensor, u: Tensor, sigma: Tensor | float) -> Tensor:
-    """Clean estimate `D = x - σu` that belongs to velocity u at state x."""
+    """Clean estimate `D = x - σu` that belongs to velocity u at state x; the inverse of `velocity`.
+
+    x, u: one shape, (B, C, T, H, W) or any other. sigma: a number or (), in 0...1.
+    """
     return x - sigma * u
 
 
@@ -45,8 +57,8 @@ def renoise(clean: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
 def snr_matched_sigma(sigma: Tensor, scale: float) -> Tensor:
     """σ at `scale` times the size whose s×s block means have the signal-to-noise ratio of σ at LR.
 
-    `σ̃ = sσ/(1+(s-1)σ)`, from λ(σ̃) = λ(σ) - ln s; 0 and 1 stay where they are. The block mean of a state
-    at σ̃ is κ = s/(1+(s-1)σ) times smaller than the LR state; the clean parts agree after re-noising.
+    `σ̃ = sσ/(1+(s-1)σ)`, from λ(σ̃) = λ(σ) - ln s; 0 and 1 stay where they are. sigma: any shape, 0...1.
+    The block mean of a state at σ̃ is 1+(s-1)σ times smaller than the LR state, signal and noise alike.
     """
     return scale * sigma / (1 + (scale - 1) * sigma)
 
@@ -57,14 +69,15 @@ def low_res_sigma(sigma: Tensor, scale: float) -> Tensor:
 
 
 def shifted_sigmas(steps: int, shift: float, dtype: torch.dtype = torch.float32) -> Tensor:
-    """σ schedule of a flow model with this shift: `steps`+1 values from 1 to 0, evenly spaced before it."""
+    """σ schedule of a flow model: (steps+1,) from 1 to 0, evenly spaced and then shifted; shift > 0."""
     return snr_matched_sigma(torch.linspace(1, 0, steps + 1, dtype=dtype), shift)
 
 
 def check_sigmas(sigmas: Tensor, name: str = "sigmas", to_zero: bool = True) -> None:
     """Raise a ValueError that names the input unless σ falls strictly from at most 1 to exactly 0.
 
-    to_zero=False lets it end earlier, for a run that another one continues.
+    sigmas: should be (N+1,) with N >= 1. to_zero=False lets it end earlier, for a run that another one
+    continues.
     """
     if sigmas.ndim != 1 or sigmas.numel() < 2:
         raise ValueError(
@@ -96,7 +109,11 @@ def check_sigmas(sigmas: Tensor, name: str = "sigmas", to_zero: bool = True) -> 
         )
 
 
-SNR_MODES = ("literal", "snr_matched")
+def boundary_sigma(sigma: float) -> float:
+    """What steps are compared with (σ >= it is before the boundary) for a σ that an artist typed.
 
-SAME_SIGMA = 1e-5
-"""σ this close are one: schedules are float32, and the closest steps of a real one lie 100 times further."""
+    A schedule that holds the boundary comes out of float32 a little beside it (.9 as .89999998, .875 as
+    .87499994), so it lies below what was typed by as much as one σ may differ from itself; and it is a
+    float32, so that who compares tensors and who compares numbers find the same steps.
+    """
+    return float(torch.tensor(sigma - SAME_SIGMA, dtype=torch.float32))

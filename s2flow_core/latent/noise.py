@@ -7,16 +7,19 @@ models are shown the same start and the HR run refines the LR picture instead of
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from .area import area_overlap
+
 _ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / golden ratio: an odd factor, so different seeds stay different
-_LARGEST = 2**64
+_LARGEST = 2**64  # torch's generators take seeds below it
 
 
 def white_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Unit white noise on the CPU, float32, from a stream of its own.
+    """Unit white noise of `shape` on the CPU, float32, from a stream of its own; seed: any whole number.
 
     The seed is scrambled on purpose: artists set the same number in the LR run's RandomNoise and here,
     and the same number in the same generator would make this noise a copy of parts of the LR noise.
@@ -58,6 +61,8 @@ def lr_consistent_noise(
     `ε + Pᵀ(n_LR - Pε)`. The rows of P are orthonormal, so this only replaces coordinates of a white
     vector by other white coordinates. For a whole-number ratio s it reads
     `ε - R(B(ε)) + R(n_LR)/s` with block mean B and nearest repeat R: block means are n_LR/s.
+
+    Raises ValueError for noise of other axes, an agreement outside 0...1, or a target below the LR size.
     """
     if lr_noise.ndim != 5:
         raise ValueError(f"The LR noise must have 5 axes (B, C, T, H, W), not {lr_noise.ndim}.")
@@ -93,10 +98,8 @@ def _orthonormal_area_rows(small: int, large: int) -> Tensor:
     correlated. The symmetric (Löwdin) orthonormalisation (AAᵀ)^(-1/2)·A removes that with the least
     change; for a whole ratio it is exactly √ratio times the block mean.
     """
-    edges = torch.arange(small + 1, dtype=torch.float64) * large / small
-    cell = torch.arange(large, dtype=torch.float64)
-    right = torch.minimum(edges[1:, None], cell + 1)
-    left = torch.maximum(edges[:-1, None], cell)
-    area = (right - left).clamp_min(0)  # (small, large), overlap of interval and cell
-    values, vectors = torch.linalg.eigh(area @ area.T)
+    area = area_overlap(large, small)  # (small, large)
+    values: Tensor  # (small,)
+    vectors: Tensor  # (small, small)
+    values, vectors = cast(Any, torch.linalg).eigh(area @ area.T)  # torch.linalg has no types
     return vectors @ (vectors / values.sqrt()).T @ area

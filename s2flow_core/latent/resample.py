@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .area import area_means
+
 METHODS = ("bicubic", "bilinear", "area", "nearest")
 
 
@@ -17,8 +19,10 @@ def resize_latent(latent: Tensor, size: tuple[int, int], method: str = "bicubic"
     """Resize the last two axes of (..., T, H, W) to `size` (H, W); dtype and device are kept.
 
     Shrinking is antialiased, except with "nearest". "bicubic" is Catmull-Rom (a = -1/2), third-order
-    accurate and therefore the choice for LR estimates. For whole ratios "area" makes block means when
-    shrinking and repeats cells when growing.
+    accurate and therefore the choice for LR estimates. "area" takes the mean over each new cell's area: block
+    means when shrinking by a whole ratio, repeated cells when growing by one.
+
+    Raises ValueError for another method or a side below 1.
     """
     if method not in METHODS:
         raise ValueError(f"Unknown resize method '{method}'; choose one of {', '.join(METHODS)}.")
@@ -31,7 +35,7 @@ def resize_latent(latent: Tensor, size: tuple[int, int], method: str = "bicubic"
     if method == "nearest":
         resized = F.interpolate(frames, size=size, mode="nearest-exact")
     elif method == "area":
-        resized = F.interpolate(frames, size=size, mode="area")
+        resized = area_means(frames, size)
     else:
         # Antialiasing also switches torch from the a = -3/4 cubic to Catmull-Rom, hence also when growing.
         resized = F.interpolate(frames, size=size, mode=method, align_corners=False, antialias=True)
@@ -45,7 +49,10 @@ def resize_video(pixels: Tensor, size: tuple[int, int], method: str = "bicubic")
 
 
 def check_finite(latent: Tensor, name: str) -> None:
-    """Raise a ValueError that names the input if the latent holds NaN or infinity."""
+    """Raise a ValueError that names the input if the latent, of any shape, holds NaN or infinity.
+
+    name: begins the message, such as "The denoised latent".
+    """
     broken = int((~torch.isfinite(latent)).sum())
     if broken:
         raise ValueError(

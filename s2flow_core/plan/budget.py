@@ -13,9 +13,16 @@ import torch
 from torch import Tensor
 
 _LEVELS = 96
+"""Costs that a head chooses from: a large grid has thousands, and every round of the search looks at all."""
+
 _BISECTIONS = 40
+"""Halvings that narrow the price to 1e-12 of its range."""
+
 _MOST_GREEDY_STEPS = 32
+"""Bounds the last part; what is left to spend then is less than one head's next step at the best price."""
+
 _ROUNDING = 1e-9
+"""Costs are sums of float64 shares; a budget that is met exactly must not fail by their rounding."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,15 @@ def allocate(value: Tensor, cost: Tensor, baseline: Tensor) -> Tensor:
 
 
 def head_curves(value: Tensor, cost: Tensor) -> HeadCurves:
-    """Reduce the windows to at most 96 levels of cost, each with a head's best window that is no dearer."""
+    """Reduce the windows to at most 96 levels of cost, each with a head's best window that is no dearer.
+
+    value: (heads, windows); cost: (windows,), above 0. Fewer than 96 levels where windows share a cost.
+    """
     order = cost.argsort(stable=True)
     worth = value.T[order]  # (windows, heads), cheapest first
     bounds = _level_ends(cost[order].double())
-    values, choices = [], []
+    values: list[Tensor] = []
+    choices: list[Tensor] = []
     for start, end in zip([0, *bounds[:-1]], bounds, strict=True):
         best = worth[start:end].max(dim=0)
         values.append(best.values)
@@ -74,7 +85,7 @@ def _level_ends(ascending: Tensor) -> list[int]:
     )
     ends = torch.searchsorted(ascending, wanted + _ROUNDING, right=True)
     ends[-1] = len(ascending)
-    return ends[ends > 0].unique().tolist()
+    return sorted({int(end) for end in ends if end > 0})
 
 
 def _level_at_best_price(curves: HeadCurves, limit: Tensor) -> Tensor:
@@ -84,8 +95,10 @@ def _level_at_best_price(curves: HeadCurves, limit: Tensor) -> Tensor:
         return (curves.value - price * curves.cost).argmax(dim=1)
 
     gain = (curves.value[:, -1:] - curves.value).amax()
-    step = (curves.cost[:, -1:] - curves.cost)[curves.cost < curves.cost[:, -1:]]
-    low, high = 0.0, float(gain / step.min()) + 1.0 if len(step) else 1.0
+    steps = curves.cost.diff(dim=1)
+    steps = steps[steps > 0]
+    # No step is worth more per cost than the whole gain for the smallest of them: here nobody buys.
+    low, high = 0.0, float(gain / steps.min()) + 1.0 if len(steps) else 1.0
     if curves.at(levels(low))[1].sum() <= limit:
         return levels(low)
     for _ in range(_BISECTIONS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -106,7 +107,7 @@ def _shared_budget(
     """Every step's heads share what `paper` spends; worth(step, shares) values all windows for all heads."""
     shares = axis_shares(grid)
     cost = extent_densities(grid).flatten()
-    planned = []
+    planned: list[Tensor] = []
     for step, paper in enumerate(paper_windows(reach, grid, density)):
         value = worth(step, shares).flatten(2).flatten(0, 1)  # (layers*heads, windows)
         baseline = _window_index(grid, paper).flatten()
@@ -129,9 +130,11 @@ def _window_extents(grid: TokenGrid, index: Tensor) -> Tensor:
 
 def _coverage_of(reach: AttentionReach, grid: TokenGrid, extents: Tensor) -> Tensor:
     """(steps, layers, heads) float32: coverage of the chosen windows, by the record that chose them."""
-    coverage = []
+    coverage: list[Tensor] = []
+    windows: Tensor  # (distinct windows,)
+    which: Tensor  # (layers, heads)
     for step, index in enumerate(_window_index(grid, extents)):
-        windows, which = index.unique(return_inverse=True)
+        windows, which = cast(Any, index).unique(return_inverse=True)  # torch gives it no types
         of_all = reach.coverage(extent_shares(grid, _window_extents(grid, windows)), step)
         coverage.append(of_all.gather(-1, which[..., None])[..., 0])
     return torch.stack(coverage)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..windows.extents import extent_densities
+from ..windows.extents import extent_densities, extent_triples
 from ..windows.grid import TokenGrid
 
-_SHAPES_IN_REPORT = 3
+_SHAPES_IN_REPORT = 3  # what an artist reads at a glance
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class WindowPlan:
 
         The last recorded step is the one that ends at sigma 0.
         """
-        sigmas = self.sigmas.tolist()
+        sigmas = [float(recorded) for recorded in self.sigmas]
         highest, lowest = sigmas[0], sigmas[-1]
         first_step = highest - (sigmas[1] if len(sigmas) > 1 else 0.0)
         if not lowest / 2 <= sigma <= highest + first_step / 2:
@@ -63,7 +63,7 @@ class WindowPlan:
         steps, layers, heads, _ = self.extents.shape
         worst = int(self.coverage.argmin())
         step, layer, head = worst // (layers * heads), worst // heads % layers, worst % heads
-        shapes = Counter("×".join(map(str, extent)) for extent in self.extents.flatten(0, 2).tolist())
+        shapes = Counter("×".join(map(str, extent)) for extent in extent_triples(self.extents))
         most_used = ", ".join(
             f"{shape} ({count / shapes.total():.0%})"
             for shape, count in shapes.most_common(_SHAPES_IN_REPORT)

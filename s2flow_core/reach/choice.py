@@ -13,10 +13,12 @@ from ..windows.grid import TokenGrid
 from .tile_sums import QueryRows, TileSums, torch_tile_sums
 
 log = logging.getLogger(__name__)
-_fallbacks: set[str] = set()
-"""Reasons why the kernel was not taken, each logged once."""
 
 SumTiles = Callable[[QueryRows, TokenGrid], TileSums]
+"""A way to compute what the rows take from every tile of the grid."""
+
+_fallbacks: set[str] = set()
+"""Reasons why the kernel was not taken, each logged once."""
 
 
 def choose_tile_sums(queries: Tensor, grid: TokenGrid) -> tuple[SumTiles, int]:

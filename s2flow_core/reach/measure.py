@@ -56,7 +56,7 @@ def sum_in_boxes(per_tile: Tensor, grid: TokenGrid, rows: Tensor) -> Tensor:
     Boxes are products of nested runs, so three small matrix products do it: (heads, rows, nT, nH, nW, dim).
     """
     t, h, w = _runs_of_rows(grid, rows)  # each (rows, extents, tiles of the axis)
-    x = per_tile.unflatten(2, grid.tiles)  # (heads, rows, nT, nH, nW, dim)
+    x = torch.unflatten(per_tile, 2, grid.tiles)  # (heads, rows, nT, nH, nW, dim)
     x = torch.einsum("mrthwd,rcw->mrthcd", x, w)
     x = torch.einsum("mrthcd,rbh->mrtbcd", x, h)
     return torch.einsum("mrtbcd,rat->mrabcd", x, t)

@@ -17,11 +17,17 @@ from .measure import pieces, sum_in_boxes
 from .tile_sums import QueryRows, TileSums
 
 _PROJECTED = 8
+"""Random projections of the values: enough to estimate norms, few enough to keep them for every box."""
+
 _PROJECTION_SEED = 0
-# Numbers held per row and tile: the projected values and the mass, and their sums over boxes.
 _HELD = 2 * (_PROJECTED + 1)
+"""Numbers held per row and tile: the projected values and the mass, and their sums over boxes."""
+
 _TINY = 1e-30
+"""Keeps a division by no mass or no output finite."""
+
 _LEAST = -1e30
+"""For -inf, the logarithm of no text: -inf minus -inf is no number."""
 
 
 def measure_reach_and_error(
@@ -30,11 +36,11 @@ def measure_reach_and_error(
     """`measure_reach` and, from the same logits, the squared output error of every window.
 
     Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). Returns two tensors
-    (heads, nT, nH, nW) float32. The error is in units of the layer's output, and the text takes part in it, as it does in
-    the windowed attention. The error of a head is mean ‖windowed output - full output‖² over batch and rows,
-    divided by the mean ‖full output‖² of the layer's heads: so heads of one layer add up, and layers can be
-    compared. The norms are estimated from 8 random Gaussian projections of the values, equal in every call
-    (Johnson-Lindenstrauss).
+    (heads, nT, nH, nW) float32. The error is in units of the layer's output, and the text takes part in it,
+    as it does in the windowed attention. The error of a head is mean ‖windowed output - full output‖² over
+    batch and rows, divided by the mean ‖full output‖² of the layer's heads: so heads of one layer add up, and
+    layers can be compared. The norms are estimated from 8 random Gaussian projections of the values, equal in
+    every call (Johnson-Lindenstrauss).
     """
     sequence.check(q, k, k)
     batch, heads = q.shape[:2]

@@ -37,10 +37,12 @@ class AttentionReach:
 
     @property
     def grid(self) -> TokenGrid:
+        """The tokens of the recorded video and the tiles that its windows are counted in."""
         return TokenGrid(self.shape, self.tile)
 
     @property
     def steps(self) -> int:
+        """How many steps of the run were recorded."""
         return self.mass.shape[0]
 
     def coverage(self, fractions: Tensor, step: int | None = None) -> Tensor:
@@ -57,11 +59,18 @@ class AttentionReach:
         return (mass.float().flatten(-3) @ weights.T).clamp_(0.0, 1.0)
 
     def coverage_table(self, step: int, shares: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """`coverage` of all combinations of three lists of shares: (layers, heads, len T, len H, len W)."""
+        """`coverage` of all combinations of three lists of shares: (layers, heads, len T, len H, len W).
+
+        shares: per axis a list in 0...1.
+        """
         return self._table(self.mass[step], shares, below_first=0.0).clamp_(0.0, 1.0)
 
     def error_table(self, step: int, shares: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Output error of the same windows; raises ValueError if none was recorded."""
+        """Output error of the windows of `coverage_table`: (layers, heads, len T, len H, len W) float32.
+
+        shares: per axis a list in 0...1. Unit: `measure_reach_and_error`; below the smallest recorded window
+        the error stays that window's. Raises ValueError if none was recorded.
+        """
         if self.error is None:
             raise ValueError(
                 "This trajectory holds no record of output errors, which the policy 'error' weighs heads by. "

@@ -14,6 +14,7 @@ def sample_query_rows(grid: TokenGrid, rows: int, seed: int) -> Tensor:
 
     The tokens are put into Z-order, whose stretches are compact blocks of the grid, and one is drawn from
     each of `rows` equal stretches. No token is drawn twice; more rows than tokens give every token once.
+    Raises ValueError for rows below 1.
     """
     if rows < 1:
         raise ValueError(f"At least one query row must be sampled to measure attention; got {rows}.")

@@ -54,12 +54,15 @@ class TileSums:
 
 
 def torch_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
-    """`TileSums` by their definition; holds heads x rows x tokens logits."""
+    """`TileSums` by their definition, for `rows` that look at the tokens of `grid` alone.
+
+    Holds heads x rows x tokens float32 logits.
+    """
     logits = (rows.q.float() * rows.scale) @ rows.k.float().transpose(1, 2)  # (heads, rows, tokens)
     if rows.bias is not None:
         logits += rows.bias
     size = (grid.tile_count, grid.tile_tokens)
-    logits = grid.to_tiles(logits[..., None])[..., 0].unflatten(2, size)  # (heads, rows, tiles, slots)
+    logits = torch.unflatten(grid.to_tiles(logits[..., None])[..., 0], 2, size)  # (heads, rows, tiles, slots)
     if not grid.divides:
         logits.masked_fill_(~grid.slot_valid(logits.device), float("-inf"))
     largest = logits.amax(dim=-1, keepdim=True)
@@ -68,6 +71,6 @@ def torch_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
     weights = logits.sub_(largest).exp_()
     total = weights.sum(dim=-1)  # (heads, rows, tiles)
     lse = total.log() + largest[..., 0]
-    values = grid.to_tiles(rows.values[None])[0].unflatten(1, size)  # (heads, tiles, slots, channels)
+    values = torch.unflatten(grid.to_tiles(rows.values[None])[0], 1, size)  # (heads, tiles, slots, channels)
     sums = torch.einsum("mrns,mnsd->mrnd", weights, values)
     return TileSums(lse, sums / total.clamp_min(torch.finfo(total.dtype).tiny)[..., None])

@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -17,7 +18,7 @@ def cosine_basis(size: int) -> Tensor:
     """Orthonormal DCT-II matrix (frequency, position), float64; row k has k half waves."""
     frequency = torch.arange(size, dtype=torch.float64)
     basis = torch.cos(math.pi / size * frequency[:, None] * (frequency[None] + 0.5))
-    return basis / basis.norm(dim=1, keepdim=True)
+    return F.normalize(basis, dim=1)
 
 
 def low_pass(latent: Tensor, cutoff: float, order: int = 4) -> Tensor:
@@ -38,7 +39,8 @@ def align_low_frequencies(
 ) -> Tensor:
     """`D + α·LP(reference - D)`: the clean estimate with its coarse part drawn toward the LR estimate.
 
-    denoised, reference: (B, C, T, H, W) in one space, the reference upsampled. strength α: 0 (off) to 1.
+    denoised, reference: (B, C, T, H, W) in one space, the reference upsampled. strength α: 0 (off) to 1;
+    cutoff as in `low_pass`. Raises ValueError for a strength outside that range.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"The alignment strength is {strength}; choose 0 (off) to 1.")

@@ -13,14 +13,19 @@ from .low_res_field import LowResField
 from .stencils import combine, derivative_weights
 
 SOURCES = ("none", "low_res", "history", "blend")
+
 _FEW_STEPS = 20
+"""Below this many HR steps, three neighbouring points look too short a way ahead."""
+
 # How far ahead what was learned over the last step is trusted: u' over this many of those steps, u'' over
 # fewer, and both in any case over this much of σ. Chosen on six kinds of exact_flow data, 6 to 15 steps at
 # shift 3 to 12, for the least mean error among those that nowhere lose to Euler by more than a tenth.
 _TRUSTED_STEPS = 2.0
 _TRUSTED_STEPS_SECOND = 1.6
 _TRUSTED_LENGTH = 0.15
+
 Derivatives = tuple[Tensor | None, Tensor | None]
+"""u' and u'', each (B, C, T, H, W) or unknown."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,11 @@ def _backward(view: StepView, order: int) -> tuple[Tensor, Tensor]:
     return combine(first, values), combine(second, values)
 
 
-def _make_source(name: str, field: LowResField | None) -> DerivativeSource:
+def make_source(name: str, field: LowResField | None) -> DerivativeSource:
+    """The source of that name, one of SOURCES; field: the LR record, if there is one.
+
+    Raises ValueError for another name, and for "low_res" without a record.
+    """
     if name == "none":
         return NoDerivative()
     if name == "low_res":

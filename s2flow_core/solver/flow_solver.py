@@ -2,9 +2,9 @@
 
 S²Flow (Eq. 10-12) adds `h²/2·u'` to the Euler step and takes u' from the LR trajectory, at no extra model
 call. That term is as good as the LR field resembles the HR one, and this likeness does not grow with the
-number of steps: at half resolution the order stays 1 (benchmarks/solver.py). HR's own last velocities
-have no such bias, but say nothing about what comes next. `blend` takes both: history as the base, and
-from the LR record only what history cannot know, in the amount that the last three steps have proved.
+number of steps: at half resolution the order stays 1 (`python -m benchmarks.solver`). HR's own last
+velocities have no such bias, but say nothing about what comes next. `blend` takes both: history as the base,
+and from the LR record only what history cannot know, in the amount that the last three steps have proved.
 """
 
 from __future__ import annotations
@@ -12,29 +12,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..latent.flow import velocity
-from .derivatives import Node, NoDerivative, StepView, _make_source
+from .derivatives import Node, NoDerivative, StepView, make_source
 from .low_res_field import LowResField
 
 ORDERS = (1, 2, 3)
-# What won the comparison of benchmarks/solver.py; the paper's setting is order 2, "low_res".
+# What won the comparison of `python -m benchmarks.solver`; the paper's setting is order 2, "low_res".
 DEFAULT_SOURCE = "blend"
 DEFAULT_ORDER = 3
-
-
-def taylor_step(
-    x: Tensor,
-    velocity: Tensor,
-    h: Tensor | float,
-    derivative: Tensor | None = None,
-    second: Tensor | None = None,
-) -> Tensor:
-    """`x + hu [+ h²/2·u' [+ h³/6·u'']]` (S²Flow Eq. 10, 13); h = σ_next - σ < 0. Bare: Euler."""
-    x = x + velocity * h
-    if derivative is not None:
-        x = x + derivative * (h * h / 2)
-    if second is not None:
-        x = x + second * (h * h * h / 6)
-    return x
 
 
 class FlowSolver:
@@ -42,8 +26,9 @@ class FlowSolver:
 
     order: 1 (Euler), 2 or 3. source: one of SOURCES. field: the LR record, required by "low_res" and used
     by "blend" when given. switch_sigma: σ at which the model changes experts (Wan 2.2: the boundary;
-    σ >= switch_sigma is the first expert); no difference reaches across it.
-    With order 1 or source "none" the result is bit-identical to ComfyUI's Euler sampler.
+    σ >= switch_sigma is the first expert); no difference reaches across it. With order 1 or source "none" the
+    result is bit-identical to ComfyUI's Euler sampler. Raises ValueError for another order or source, and for
+    "low_res" without a field.
     """
 
     def __init__(
@@ -52,12 +37,15 @@ class FlowSolver:
         if order not in ORDERS:
             raise ValueError(f"The solver's order is {order}; choose 1 (Euler), 2 or 3.")
         self._order = order
-        self._source = NoDerivative() if order == 1 else _make_source(source, field)
+        self._source = NoDerivative() if order == 1 else make_source(source, field)
         self._switch = switch_sigma
         self._past: list[Node] = []
 
     def step(self, x: Tensor, denoised: Tensor, sigmas: Tensor, i: int) -> Tensor:
-        """State at sigmas[i+1] from state x and clean estimate at sigmas[i]; steps must come in order."""
+        """State at sigmas[i+1] from state x and clean estimate at sigmas[i]; steps must come in order.
+
+        x, denoised: (B, C, T, H, W) in model space, the result too. sigmas: (N+1,), the whole HR schedule.
+        """
         sigma, next_sigma = float(sigmas[i]), float(sigmas[i + 1])
         self._past = [node for node in self._past if self._same_expert(node.sigma, sigma)]
         u = velocity(x, denoised, sigmas[i])
@@ -80,3 +68,19 @@ class FlowSolver:
 
     def _same_expert(self, a: float, b: float) -> bool:
         return self._switch is None or (a >= self._switch) == (b >= self._switch)
+
+
+def taylor_step(
+    x: Tensor,
+    velocity: Tensor,
+    h: Tensor | float,
+    derivative: Tensor | None = None,
+    second: Tensor | None = None,
+) -> Tensor:
+    """`x + hu [+ h²/2·u' [+ h³/6·u'']]` (S²Flow Eq. 10, 13); h = σ_next - σ < 0. Bare: Euler."""
+    x = x + velocity * h
+    if derivative is not None:
+        x = x + derivative * (h * h / 2)
+    if second is not None:
+        x = x + second * (h * h * h / 6)
+    return x

@@ -18,6 +18,16 @@ from .stencils import combine, derivative_weights, value_weights
 _KEPT = 6  # a solver looks one step ahead and two behind, an interpolation one more on either side
 
 
+def matched_switches(switch_sigmas: Sequence[float], snr_scale: float) -> list[float]:
+    """HR σ at which the LR run changed, for sigmas matched by `snr_scale` (1: as they are); falling as given.
+
+    A step's σ comes back from float32 and the match a little off, so each switch lies below it by as much as
+    one σ may differ from itself.
+    """
+    matched = snr_matched_sigma(torch.tensor(tuple(switch_sigmas), dtype=torch.float64), snr_scale)
+    return [float(switch) - SAME_SIGMA for switch in matched]
+
+
 class LowResField:
     """Changes of the HR velocity as the LR record predicts them.
 
@@ -27,7 +37,7 @@ class LowResField:
     estimates; it must be linear, a constant may be added.
     snr_scale: s when the HR σ are `snr_matched` to the record, else 1. All σ below are HR σ.
     switch_sigmas: HR σ at which the LR run changed its model or guidance; at each, σ >= switch_sigma came
-    before the change.
+    before the change. Raises ValueError if the record's numbers of σ and of estimates differ.
     """
 
     def __init__(
@@ -44,7 +54,7 @@ class LowResField:
                 f"The LR record holds {steps} estimates but {len(sigmas)} sigmas; "
                 "run the Low-Res Sampler again."
             )
-        self._sigmas: list[float] = snr_matched_sigma(sigmas[:steps].double(), snr_scale).tolist()
+        self._sigmas = [float(s) for s in snr_matched_sigma(sigmas[:steps].double(), snr_scale)]
         self._denoised = denoised
         self._upsample = upsample
         self._switches = tuple(switch_sigmas)
@@ -62,7 +72,10 @@ class LowResField:
         return earlier[-1] if earlier else None
 
     def velocity_at(self, sigma: float) -> Tensor:
-        """Upsampled LR velocity at a usable σ, up to one constant tensor: only differences have a meaning."""
+        """Upsampled LR velocity at a usable σ, up to one constant tensor: only differences have a meaning.
+
+        (B, C, T, H, W) in HR size and model space, as `upsample` gives it.
+        """
         if sigma not in self._velocities:
             while len(self._velocities) >= _KEPT:
                 self._velocities.pop(max(self._velocities))  # the run moves down in σ
@@ -70,7 +83,10 @@ class LowResField:
         return self._velocities[sigma]
 
     def derivatives(self, nodes: Sequence[float], sigma: float) -> tuple[Tensor, Tensor]:
-        """u' and u'' at `sigma` of the polynomial through the LR velocities at 2 or 3 nodes."""
+        """u' and u'' at `sigma` of the polynomial through the LR velocities at 2 or 3 nodes.
+
+        nodes: distinct usable σ. Both are (B, C, T, H, W), as `velocity_at`; with 2 nodes u'' is zeros.
+        """
         first, second = derivative_weights(nodes, sigma)
         values = [self.velocity_at(node) for node in nodes]
         return combine(first, values), combine(second, values)

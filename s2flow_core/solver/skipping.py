@@ -18,6 +18,7 @@ from .low_res_field import LowResField
 
 FORECASTS = ("blend", "low_res")
 _MOST_SKIPPED = 0.5
+"""No two neighbours are skipped, so more than half of the steps never can be."""
 
 
 def step_changes(sigmas: Tensor, denoised: Tensor, switch_sigmas: Sequence[float] = ()) -> Tensor:
@@ -27,7 +28,7 @@ def step_changes(sigmas: Tensor, denoised: Tensor, switch_sigmas: Sequence[float
     the length of the step. Infinite where two earlier steps on the same side of every change of model or
     guidance (σ >= switch_sigma, or below it) do not exist.
     """
-    grid = sigmas.double().tolist()
+    grid = [float(sigma) for sigma in sigmas]
     steps = denoised.shape[0]
     changes = torch.full((steps,), math.inf)
     for i in range(2, steps):
@@ -46,11 +47,12 @@ def choose_skips(changes: Tensor, share: float) -> Tensor:
 
     share: of all steps, 0 to 0.5. The set with the least total change such that no two neighbours are
     skipped and the first two and the last step never are; fewer are chosen where that many do not exist.
+    changes: (N,), infinite where a step must be computed. Raises ValueError for another share.
     """
     if not 0 <= share <= _MOST_SKIPPED:
         raise ValueError(f"The share of steps to skip is {share}; choose 0 (off) to {_MOST_SKIPPED}.")
     steps = len(changes)
-    costs = changes.double().tolist()
+    costs = [float(change) for change in changes]
     allowed = [2 <= i < steps - 1 and math.isfinite(costs[i]) for i in range(steps)]
     wanted = round(share * steps)
     # Entry k: least cost and choice of k skips among the steps seen one and two steps ago.
@@ -76,7 +78,8 @@ def forecast_velocity(
 
     method "low_res": `u_prev + U(Δu_LR)`. "blend": only the part γ of the change that the LR record explained
     over the previous step is taken from it (least squares per video, 0..1); the rest is extrapolated.
-    Where there is no record, both are plain extrapolation.
+    Where there is no record, both are plain extrapolation. Returns the velocities' shape, (B, C, T, H, W).
+    Raises ValueError for another method.
     """
     if method not in FORECASTS:
         raise ValueError(f"Unknown forecast '{method}'; choose one of {', '.join(FORECASTS)}.")

@@ -20,7 +20,8 @@ def derivative_weights(nodes: Sequence[float], at: float) -> tuple[list[float], 
     if len(nodes) == 2:
         a, b = nodes
         return [1 / (a - b), 1 / (b - a)], [0.0, 0.0]
-    first, second = [], []
+    first: list[float] = []
+    second: list[float] = []
     for j, node in enumerate(nodes):
         other, another = (nodes[k] for k in range(3) if k != j)
         product = (node - other) * (node - another)
@@ -31,7 +32,7 @@ def derivative_weights(nodes: Sequence[float], at: float) -> tuple[list[float], 
 
 def value_weights(nodes: Sequence[float], at: float) -> list[float]:
     """Weights of the value at `at` of the polynomial through the nodes; they sum to 1."""
-    weights = []
+    weights: list[float] = []
     for j, node in enumerate(nodes):
         weight = 1.0
         for k, other in enumerate(nodes):
@@ -42,7 +43,7 @@ def value_weights(nodes: Sequence[float], at: float) -> list[float]:
 
 
 def combine(weights: Sequence[float], values: Sequence[Tensor]) -> Tensor:
-    """Weighted sum of tensors of one shape."""
+    """Weighted sum of tensors of one shape, which it has again; one weight per value, at least one."""
     total = values[0] * weights[0]
     for weight, value in zip(weights[1:], values[1:]):
         total = total + value * weight

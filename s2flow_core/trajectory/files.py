@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
+import safetensors.torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..latent.held_latent import HeldLatent
@@ -21,10 +23,25 @@ FORMAT = "s2flow.trajectory"
 VERSION = 1
 _REACH_PREFIX = "reach."
 _HELD_PREFIX = "held."
+_BESIDE_PREFIX = "beside."
 _TENSORS = ("sigmas", "denoised", "noise", "final")
 _HELD = ("latent", "mask")
 # With what stands for a value that files of earlier versions lack; None: every file has it.
 _VALUES: dict[str, Any] = {"token_shape": None, "patch": None, "seconds": None, "boundaries": []}
+
+
+# The library's own type leaves open what a path is.
+save_file: Callable[[dict[str, Tensor], str, dict[str, str]], None] = cast(Any, safetensors.torch).save_file
+
+
+class _OpenFile(Protocol):
+    """What safetensors opens, which it gives no types."""
+
+    def metadata(self) -> dict[str, str] | None: ...
+
+    def keys(self) -> Iterable[str]: ...
+
+    def get_tensor(self, name: str) -> Tensor: ...
 
 
 def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
@@ -33,6 +50,7 @@ def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
     tensors = {name: getattr(trajectory, name) for name in _TENSORS}
     if trajectory.held is not None:
         tensors |= {f"{_HELD_PREFIX}{name}": getattr(trajectory.held, name) for name in _HELD}
+    tensors |= {f"{_BESIDE_PREFIX}{number}": stream for number, stream in enumerate(trajectory.beside)}
     reach_values = None
     if trajectory.reach is not None:
         fields = {f.name: getattr(trajectory.reach, f.name) for f in dataclasses.fields(trajectory.reach)}
@@ -47,7 +65,8 @@ def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished, metadata)
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, unfinished, metadata)
         os.replace(unfinished, path)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)
@@ -70,6 +89,7 @@ def load_trajectory(path: str | Path) -> Trajectory:
             reach=_reach_of(values["reach"], tensors),
             model=ModelIdentity(**values["model"]),
             held=HeldLatent(**held) if held else None,
+            beside=_beside_of(tensors),
         )
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         raise ValueError(
@@ -79,7 +99,8 @@ def load_trajectory(path: str | Path) -> Trajectory:
 
 def _contents(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A trajectory file's values and tensors; raises ValueError for another kind of file or version."""
-    with safe_open(path, "pt") as file:
+    opened = cast(AbstractContextManager[_OpenFile], safe_open(path, "pt"))
+    with opened as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path.name} is not an S²Flow trajectory but another safetensors file.")
@@ -104,6 +125,14 @@ def _reach_of(values: dict[str, Any] | None, tensors: dict[str, Tensor]) -> Atte
     return AttentionReach(**recorded, **{name: _tuples(value) for name, value in values.items()})
 
 
+def _beside_of(tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    """The streams beside the video; files of earlier versions have none."""
+    count = sum(name.startswith(_BESIDE_PREFIX) for name in tensors)
+    return tuple(tensors[f"{_BESIDE_PREFIX}{number}"] for number in range(count))
+
+
 def _tuples(value: Any) -> Any:
     """JSON knows lists only; the dataclasses hold tuples."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return tuple(_tuples(item) for item in cast(list[Any], value))

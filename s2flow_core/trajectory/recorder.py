@@ -42,7 +42,12 @@ class TrajectoryRecorder:
         end_sigma: float = 0.0,
         held: HeldLatent | None = None,
     ) -> Trajectory:
-        """The finished record; `final` is the run's LATENT-space result at `end_sigma`."""
+        """The finished record of the N steps that were kept; tensors are copied to the CPU.
+
+        final: (B, C, T, H, W), the run's LATENT-space result at `end_sigma`. token_shape, patch: (T, H, W) in
+        tokens and in latent cells per token. seconds: of the whole run. Raises ValueError if the σ do not
+        fall or a tensor holds NaN or infinity, which a value too large for the record's dtype becomes.
+        """
         sigmas = torch.tensor([*self._sigmas, end_sigma], dtype=torch.float32)
         check_sigmas(sigmas, "the recorded run", to_zero=False)
         denoised, noise = torch.stack(self._denoised), torch.stack(self._noise)  # (N, B, C, T, H, W)

@@ -54,6 +54,9 @@ class Trajectory:
     seconds: float
     boundaries: tuple[int, ...] = ()  # ascending, each in 1...N-1
     held: HeldLatent | None = None  # start image or keyframes that the run was given under a mask
+    beside: tuple[
+        Tensor, ...
+    ] = ()  # streams without a size, (B, ...) each at the last σ, LATENT space: sound
 
     @property
     def switch_sigmas(self) -> tuple[float, ...]:
@@ -107,7 +110,10 @@ class Trajectory:
             )
 
     def check_continues(self, sigmas: Tensor, latent_shape: tuple[int, ...]) -> None:
-        """Raise a ValueError unless a run over these sigmas on this latent can be appended."""
+        """Raise a ValueError unless a run over these sigmas on this latent can be appended.
+
+        sigmas: (M+1,) of the run that follows; latent_shape: (B, C, T, H, W) of its latent.
+        """
         if self.finished:
             raise ValueError(
                 "The earlier trajectory already ran to sigma 0, so there is nothing to continue. Give its "
@@ -154,10 +160,14 @@ class Trajectory:
             noise=self.noise[:, one],
             final=self.final[one],
             held=None if self.held is None else self.held.of_video(index),
+            beside=tuple(stream[one] for stream in self.beside),
         )
 
     def followed_by(self, later: Trajectory) -> Trajectory:
-        """One record of this run and the run that continued it; without attention unless both have it."""
+        """One record of this run and the run that continued it; without attention unless both have it.
+
+        Raises ValueError if `later` does not continue this run, as `check_continues` says.
+        """
         self.check_continues(later.sigmas, later.latent_shape)
         return Trajectory(
             sigmas=torch.cat([self.sigmas[:-1], later.sigmas]),
@@ -171,6 +181,7 @@ class Trajectory:
             seconds=self.seconds + later.seconds,
             boundaries=(*self.boundaries, self.steps, *(self.steps + step for step in later.boundaries)),
             held=later.held,
+            beside=later.beside,
         )
 
 

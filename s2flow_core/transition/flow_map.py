@@ -64,13 +64,19 @@ def degraded(latent: Tensor, noise: Tensor, signal: Tensor | float) -> Tensor:
 
 
 def flow_map_sigmas(steps: int, shift: float) -> Tensor:
-    """σ from 1 to 0 for a flow map, (steps+1,). FlashVideo's six published values are 5 steps, shift 2.5."""
+    """σ from 1 to 0 for a flow map, (steps+1,). FlashVideo's six published values are 5 steps, shift 2.5.
+
+    Raises ValueError for fewer than 1 step or a shift not above 0.
+    """
     _check_grid(steps, shift)
     return shifted_sigmas(steps, shift)
 
 
 def renoise_sigmas(steps: int, shift: float, strength: float) -> Tensor:
-    """σ from `strength` to 0 on a schedule of this shift, (steps+1,); for models that know no flow map."""
+    """σ from `strength` to 0 on a schedule of this shift, (steps+1,); for models that know no flow map.
+
+    Raises ValueError for fewer than 1 step, a shift not above 0, or a strength outside (0, 1].
+    """
     _check_grid(steps, shift)
     if not 0 < strength <= 1:
         raise ValueError(
@@ -82,15 +88,18 @@ def renoise_sigmas(steps: int, shift: float, strength: float) -> Tensor:
     return sigmas
 
 
+def refiner_sigmas(mode: str, steps: int, shift: float, strength: float) -> Tensor:
+    """The mode's σ, (steps+1,) falling to 0; 0 steps or shift stand for the published ones.
+
+    mode: one of MODES; strength counts in "renoise" alone. Raises ValueError as the mode's own function does.
+    """
+    grid = DEFAULT_GRIDS[mode]
+    steps, shift = steps or grid.steps, shift or grid.shift
+    return renoise_sigmas(steps, shift, strength) if mode == "renoise" else flow_map_sigmas(steps, shift)
+
+
 def _check_grid(steps: int, shift: float) -> None:
     if steps < 1 or shift <= 0:
         raise ValueError(
             f"The Refiner needs at least 1 step and a shift above 0; got {steps} steps, shift {shift:g}."
         )
-
-
-def refiner_sigmas(mode: str, steps: int, shift: float, strength: float) -> Tensor:
-    """The mode's σ; 0 steps or shift stand for the published ones."""
-    grid = DEFAULT_GRIDS[mode]
-    steps, shift = steps or grid.steps, shift or grid.shift
-    return renoise_sigmas(steps, shift, strength) if mode == "renoise" else flow_map_sigmas(steps, shift)

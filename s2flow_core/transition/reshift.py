@@ -34,7 +34,8 @@ def remaining_sigmas(sigmas: Tensor, k: int, snr: str = "literal", factor: float
 
     snr "literal": the same σ (the paper). "snr_matched": σ_L = σ/(s-(s-1)σ). The same σ hides more of a
     smaller picture; this one hides as much as before. For a schedule of shift a it is the schedule of shift
-    a/s, so it is also the shift that suits the smaller size.
+    a/s, so it is also the shift that suits the smaller size. Raises ValueError unless 1 <= k < N, and for
+    another mode.
     """
     steps = len(sigmas) - 1
     if not 1 <= k < steps:

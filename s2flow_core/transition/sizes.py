@@ -8,17 +8,21 @@ from typing import Protocol
 
 # State, noise, clean estimate, model output for both prompts, and the solver's last two velocities.
 _LATENTS_ALIVE = 8
-_BYTES_PER_VALUE = 4
+_BYTES_PER_VALUE = 4  # float32, in which samplers keep their state
 
 
 class SizedVideo(Protocol):
     """Whatever has a latent shape and patches: a Trajectory, or a LatentVideo."""
 
     @property
-    def latent_shape(self) -> tuple[int, ...]: ...
+    def latent_shape(self) -> tuple[int, ...]:
+        """(B, C, T, H, W) of the latent, in cells."""
+        ...
 
     @property
-    def patch(self) -> tuple[int, int, int]: ...
+    def patch(self) -> tuple[int, int, int]:
+        """(T, H, W) cells that the model takes as one token."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def target_size(
 
     spatial_ratio: pixels per latent cell of the VAE. A scale is taken to the nearest size that the
     model's patches divide; a size in pixels must be valid as it is, or a ValueError names the nearest one.
+    Raises ValueError too for a scale below 1, and where neither is given.
     """
     low_h, low_w = video.latent_shape[-2:]
     if scale is not None:
@@ -67,6 +72,50 @@ def target_size(
         raise ValueError("Give either a scale or both a width and a height for the high-resolution video.")
     ratio = math.sqrt(latent_h / low_h * latent_w / low_w)
     return TargetSize(latent_h, latent_w, latent_h * spatial_ratio, latent_w * spatial_ratio, ratio)
+
+
+def shrunk_size(
+    size: tuple[int, int],
+    patch: tuple[int, int],
+    pixels: int,
+    scale: float | None = None,
+    wanted: tuple[int, int] | None = None,
+) -> tuple[int, int]:
+    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
+
+    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
+    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one. Raises
+    ValueError too for a scale that is not above 0 and at most 1.
+    """
+    if wanted is not None:
+        return _exact_size(size, patch, pixels, wanted)
+    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
+        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
+    if scale == 1:
+        return size
+    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
+
+
+def memory_needed(video: SizedVideo, size: TargetSize, pixel_frames: int = 0) -> int:
+    """Bytes that latents alone (and `pixel_frames` decoded frames, before and after resizing) will take.
+
+    The model and its activations come on top, so this is a floor: what exceeds it cannot work.
+    """
+    batch, channels, frames = video.latent_shape[:3]
+    latents = batch * channels * frames * size.latent_height * size.latent_width * _LATENTS_ALIVE
+    pixels = 2 * batch * pixel_frames * 3 * size.height * size.width
+    return (latents + pixels) * _BYTES_PER_VALUE
+
+
+def check_memory(video: SizedVideo, size: TargetSize, available_bytes: int, pixel_frames: int = 0) -> None:
+    """Raise a ValueError if the target cannot fit into `available_bytes` even without the model."""
+    needed = memory_needed(video, size, pixel_frames)
+    if needed > available_bytes:
+        raise ValueError(
+            f"A {size.width}×{size.height} video (scale {size.scale:.3g}) needs at least "
+            f"{_gigabytes(needed)} for its latents, and {_gigabytes(available_bytes)} are free. "
+            "Choose a smaller scale or fewer frames."
+        )
 
 
 def _scaled_up(video: SizedVideo, scale: float) -> tuple[int, int]:
@@ -99,27 +148,6 @@ def _require_target(video: SizedVideo, spatial_ratio: int, width: int, height: i
     )
 
 
-def shrunk_size(
-    size: tuple[int, int],
-    patch: tuple[int, int],
-    pixels: int,
-    scale: float | None = None,
-    wanted: tuple[int, int] | None = None,
-) -> tuple[int, int]:
-    """The smaller latent size (h, w) in cells, for a scale or for `wanted` (height, width) in pixels.
-
-    size, patch: (H, W) in latent cells; pixels: per cell. A scale is taken to the nearest size of whole
-    patches; a size in pixels must be valid as it is, or a ValueError names the nearest one.
-    """
-    if wanted is not None:
-        return _exact_size(size, patch, pixels, wanted)
-    if scale is None or not (math.isfinite(scale) and 0 < scale <= 1):
-        raise ValueError(f"The scale is {scale}; it must be above 0 and at most 1 (0.5 halves each side).")
-    if scale == 1:
-        return size
-    return _whole_patches((size[0] * scale, size[1] * scale), patch, size)
-
-
 def _whole_patches(
     cells: tuple[float, float], patch: tuple[int, int], largest: tuple[int, int]
 ) -> tuple[int, int]:
@@ -145,28 +173,6 @@ def _exact_size(
         f"nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width and height, or set "
         "both to 0 to use scale."
     )
-
-
-def memory_needed(video: SizedVideo, size: TargetSize, pixel_frames: int = 0) -> int:
-    """Bytes that latents alone (and `pixel_frames` decoded frames, before and after resizing) will take.
-
-    The model and its activations come on top, so this is a floor: what exceeds it cannot work.
-    """
-    batch, channels, frames = video.latent_shape[:3]
-    latents = batch * channels * frames * size.latent_height * size.latent_width * _LATENTS_ALIVE
-    pixels = 2 * batch * pixel_frames * 3 * size.height * size.width
-    return (latents + pixels) * _BYTES_PER_VALUE
-
-
-def check_memory(video: SizedVideo, size: TargetSize, available_bytes: int, pixel_frames: int = 0) -> None:
-    """Raise a ValueError if the target cannot fit into `available_bytes` even without the model."""
-    needed = memory_needed(video, size, pixel_frames)
-    if needed > available_bytes:
-        raise ValueError(
-            f"A {size.width}×{size.height} video (scale {size.scale:.3g}) needs at least "
-            f"{_gigabytes(needed)} for its latents, and {_gigabytes(available_bytes)} are free. "
-            "Choose a smaller scale or fewer frames."
-        )
 
 
 def _gigabytes(count: int) -> str:

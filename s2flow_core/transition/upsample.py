@@ -30,6 +30,7 @@ def tail_sigmas(sigmas: Tensor, steps_left: int, snr: str = "literal", scale: fl
 
     snr "literal": the same σ as at LR (the paper). "snr_matched": σ̃ = sσ/(1+(s-1)σ), so that the coarse
     part of the HR state is exactly as noisy as the LR state was; `scale` is the linear size ratio s.
+    sigmas: (N+1,) of the LR run. Raises ValueError unless 1 <= steps_left <= N, and for another mode.
     """
     check_steps_left(len(sigmas) - 1, steps_left)
     tail = sigmas[len(sigmas) - 1 - steps_left :]
@@ -79,6 +80,7 @@ def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step"
 
     source "step": D of the LR step whose σ the HR run starts at (the paper's point of the path).
     "final": the finished LR video, sharper, and what the artist has seen in the preview.
+    Raises ValueError for a step that was not recorded, another source, or an estimate that is not finite.
     """
     check_steps_left(trajectory.steps, steps_left)
     if source == "final":
@@ -94,7 +96,10 @@ def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step"
 
 
 def step_noise(trajectory: Trajectory, steps_left: int) -> Tensor:
-    """Noise (B, C, T, H, W), float32 in model space, that the LR state held at the step HR starts from."""
+    """Noise (B, C, T, H, W), float32 in model space, that the LR state held at the step HR starts from.
+
+    Raises ValueError for a step that was not recorded, or noise that is not finite.
+    """
     check_steps_left(trajectory.steps, steps_left)
     index = trajectory.steps - steps_left
     noise = trajectory.noise[index]

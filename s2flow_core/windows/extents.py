@@ -12,6 +12,7 @@ i-2 ... i+1. Along each axis the runs of growing extents are nested: extent e+1 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch import Tensor
 from .grid import TokenGrid, Triple
 
 _ROUNDING = 1e-9
+"""Volumes are products of float64 shares; a window of exactly the density must not be lost to rounding."""
 
 
 def axis_starts(tiles: int, extent: int) -> list[int]:
@@ -72,6 +74,12 @@ def extent_shares(grid: TokenGrid, extents: Tensor) -> Tensor:
     """(..., 3) extents in tiles -> (..., 3) float64 shares of the grid per axis, in 0...1."""
     per_axis = [share[extents[..., axis].long() - 1] for axis, share in enumerate(axis_shares(grid))]
     return torch.stack(per_axis, dim=-1)
+
+
+def extent_triples(extents: Tensor) -> tuple[Triple, ...]:
+    """(..., 3) integer extents as numbers, one (a, b, c) per window in the tensor's order."""
+    rows = cast(Any, extents.reshape(-1, 3)).tolist()  # torch does not say what its lists hold
+    return tuple((t, h, w) for t, h, w in rows)
 
 
 def candidate_extents(

@@ -20,8 +20,13 @@ Triple = tuple[int, int, int]
 """One integer per axis, always in the order (T, H, W)."""
 
 _ATTENTION_LADDER: tuple[Triple, ...] = ((2, 8, 8), (1, 8, 8), (1, 4, 4), (1, 2, 2), (1, 1, 1))
+"""Tiles for attention, the largest first."""
+
 _ENOUGH_TILES: Triple = (3, 4, 4)
+"""Tiles per axis from which there are windows to choose from."""
+
 _MOST_REACH_TILES = 1024
+"""Numbers that a record of reach keeps per step, layer and head: one for every extent."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class TokenGrid:
 
     @property
     def tokens(self) -> int:
+        """Tokens of the whole video, without padding."""
         return math.prod(self.shape)
 
     @property
@@ -53,6 +59,7 @@ class TokenGrid:
 
     @property
     def tile_count(self) -> int:
+        """Tiles of the whole grid, partial ones included."""
         return math.prod(self.tiles)
 
     @property
@@ -105,7 +112,7 @@ class TokenGrid:
 
     def sum_tiles(self, x: Tensor) -> Tensor:
         """Sum over the tokens of each tile: (B, heads, tokens, dim) -> (B, heads, tile_count, dim)."""
-        return self.to_tiles(x).unflatten(2, (self.tile_count, self.tile_tokens)).sum(dim=3)
+        return torch.unflatten(self.to_tiles(x), 2, (self.tile_count, self.tile_tokens)).sum(dim=3)
 
     def slot_valid(self, device: torch.device | str | None = None) -> Tensor:
         """(tile_count, tile_tokens) bool: which slots of the tile order hold a token."""

@@ -8,10 +8,8 @@ from live_memory import LiveMemory
 
 from benchmarks.pipeline import timed_layers
 from benchmarks.pipeline.cost import (
-    MODELS,
     SKIPPING,
     Plan,
-    VideoSize,
     Windows,
     density_for,
     memory_parts,
@@ -19,6 +17,7 @@ from benchmarks.pipeline.cost import (
     step_cost,
     windows_for,
 )
+from benchmarks.pipeline.models import MODELS, VideoSize
 from benchmarks.pipeline.tables import problems_of
 from benchmarks.pipeline.timed_layers import measure
 from s2flow_core.attention.sequence import VideoSequence
@@ -45,6 +44,24 @@ def test_tokens_and_attention_of_the_papers_sizes():
         # With the 256 text tokens a little more.
         assert step_cost(model, size).self_attention / 60 == pytest.approx(operations, rel=0.005)
     assert MODELS["wan22_5b"].grid(HIGH) == (30, 48, 80)
+
+
+def test_minimax_h3_at_its_own_size_and_twice_it():
+    """124 frames of 1344×768 are 37 latent ones of 24×42 tokens, beside 512 of text and 414 of sound."""
+    model = MODELS["minimax_h3"]
+    small, large = VideoSize(1344, 768, 124), VideoSize(2688, 1536, 124)
+    assert model.grid(small) == (37, 24, 42)
+    assert model.tokens(large) == 4 * 37_296
+    assert model.beside(large) == model.beside(small) == 512 + 414
+    tokens = 37_296 + 926
+    # q·k and its product with v, 56 heads of 128, in 50 layers and two passes.
+    assert step_cost(model, small).self_attention == pytest.approx(100 * 4 * 56 * 128 * tokens**2)
+    assert step_cost(model, small).linear == pytest.approx(100 * 2 * tokens * 385_351_680)
+
+
+@pytest.mark.parametrize(("frames", "latent"), [(5, 2), (22, 7), (124, 37), (362, 107)])
+def test_latent_frames_of_minimax_h3(frames, latent):
+    assert MODELS["minimax_h3"].latent(VideoSize(1344, 768, frames))[0] == latent
 
 
 def test_the_density_for_a_speed_gives_that_speed():

@@ -10,6 +10,19 @@ from hypothesis import strategies as st
 
 from comfyui_runner.workflow_api import to_api
 
+FASTSTART = ["BOOLEAN", {"default": True}]
+CODEC = [
+    "COMFY_DYNAMICCOMBO_V3",
+    {
+        "options": [
+            {"key": "auto", "inputs": {}},
+            {
+                "key": "h264",
+                "inputs": {"required": {"crf": ["FLOAT", {"default": 23.0}], "range": [["tv", "pc"]]}},
+            },
+        ]
+    },
+]
 OBJECT_INFO: dict[str, Any] = {
     "Load": {
         "input": {"required": {"name": [["a.safetensors", "b.safetensors"]]}},
@@ -31,6 +44,26 @@ OBJECT_INFO: dict[str, Any] = {
             "optional": ["strength", "extra"],
         },
         "display_name": "Sampler",
+    },
+    "Save": {
+        "input": {
+            "required": {
+                "video": ["VIDEO"],
+                "prefix": ["STRING", {"default": "out"}],
+                "format": [
+                    "COMFY_DYNAMICCOMBO_V3",
+                    {
+                        "options": [
+                            {"key": "auto", "inputs": {}},
+                            {"key": "mp4", "inputs": {"required": {"codec": CODEC, "faststart": FASTSTART}}},
+                        ]
+                    },
+                ],
+            },
+            "optional": {"comment": ["STRING", {"default": ""}]},
+        },
+        "input_order": {"required": ["video", "prefix", "format"], "optional": ["comment"]},
+        "display_name": "Save Video",
     },
     "Change": {"input": {"required": {"image": ["IMAGE"], "model": ["MODEL"]}}, "display_name": "Change"},
 }
@@ -132,6 +165,59 @@ def test_notes_are_left_out_and_lists_are_not_taken_for_links():
 def test_values_saved_by_name():
     by_name = {"seed": 3, "kind": "heun", "preview": "x"}
     assert inputs_of_sampler([sample(None) | {"widgets_values": by_name}], []) == {"seed": 3, "kind": "heun"}
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [
+        ([], {"prefix": "out", "format": "auto", "comment": ""}),
+        (["a", "auto", "why"], {"prefix": "a", "format": "auto", "comment": "why"}),
+        (
+            ["a", "mp4"],
+            {"prefix": "a", "format": "mp4", "format.codec": "auto", "format.faststart": True, "comment": ""},
+        ),
+        (
+            ["a", "mp4", "h264", 30.0, "pc", False, "why"],
+            {
+                "prefix": "a",
+                "format": "mp4",
+                "format.codec": "h264",
+                "format.codec.crf": 30.0,
+                "format.codec.range": "pc",
+                "format.faststart": False,
+                "comment": "why",
+            },
+        ),
+        # What this ComfyUI does not offer is left to it to refuse.
+        (["a", "flv", "why"], {"prefix": "a", "format": "flv", "comment": "why"}),
+    ],
+)
+def test_a_combo_brings_the_inputs_of_its_chosen_option(saved, expected):
+    workflow = graph([node(1, "Save", [("video", "VIDEO", None)], saved)], [])
+    assert to_api(workflow, OBJECT_INFO)["1"]["inputs"] == expected
+
+
+@pytest.mark.parametrize("format", ["auto", "mp4"])
+def test_the_inputs_of_an_option_saved_by_name(format):
+    saved = {
+        "prefix": "a",
+        "format": format,
+        "format.codec": "h264",
+        "format.codec.crf": 4.0,
+        "format.size": 1,
+    }
+    expected = {"prefix": "a", "format": format}
+    if format == "mp4":
+        expected |= {"format.codec": "h264", "format.codec.crf": 4.0}
+    assert to_api(graph([node(1, "Save", values=saved)], []), OBJECT_INFO)["1"]["inputs"] == expected
+
+
+def test_a_link_may_take_the_place_of_an_option_s_widget():
+    save = node(2, "Save", [("video", "VIDEO", None), ("format.codec.crf", "FLOAT", 5)], ["a", "mp4", "h264"])
+    prompt = to_api(
+        graph([node(1, "Load", values=["a.safetensors"]), save], [[5, 1, 3, 2, 1, "FLOAT"]]), OBJECT_INFO
+    )
+    assert prompt["2"]["inputs"]["format.codec.crf"] == ["1", 3]
 
 
 @pytest.mark.parametrize(

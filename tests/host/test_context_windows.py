@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ def sliced(graph: Any, node_id: str = "WanContextWindowsManual", **changes: Any)
         "fuse_method": "pyramid",
     }
     node = graph.modules.node(node_id)
+    if "freenoise" in inspect.signature(node.execute).parameters:
+        given["freenoise"] = False
     model = node.execute(graph.guider.model_patcher, **given | changes).args[0]
     return wan_graph(graph.modules, model=model)
 
@@ -104,6 +107,78 @@ def test_windows_answer_every_slice(graph, record, monkeypatch, caplog):
     assert torch.allclose(graph.high_res(triple, windows=whole, backend="torch_boxes"), dense, atol=1e-4)
 
 
+@pytest.mark.parametrize("s", [0.3, 0.5, 0.8])
+def test_the_density_is_as_asked(graph, record, caplog, s):
+    """Frames that core lends to a slice are no part of it."""
+    trajectory, triple, _ = record
+    windows = graph.windows(trajectory, triple[0], s=s)
+    with caplog.at_level("INFO"):
+        graph.high_res(triple, windows=windows, backend="torch_boxes")
+    (density,) = [r.args[0] for r in caplog.records if "density" in r.getMessage() and "achieved" in r.msg]
+    assert density == pytest.approx(windows.density, abs=0.01)
+    assert density <= s + 0.01
+
+
+@pytest.fixture(scope="module")
+def shuffled(plain):
+    """The model under FreeNoise, which puts noise of earlier frames into later ones."""
+    node = plain.modules.node("WanContextWindowsManual")
+    if "freenoise" not in inspect.signature(node.execute).parameters:
+        pytest.skip("the context windows of this ComfyUI have no FreeNoise yet")
+    return sliced(plain, freenoise=True)
+
+
+def noise_that_is_sampled(graph: Any, triple: Any, patch: pytest.MonkeyPatch, **inputs: Any) -> torch.Tensor:
+    """The noise of an HR run as the sampler gets it, behind everything that core does to it."""
+    import comfy.samplers
+
+    given = []
+    sample = comfy.samplers.KSAMPLER.sample
+
+    def noting(
+        self: Any, model: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *more: Any, **named: Any
+    ):
+        given.append(noise.clone())
+        return sample(self, model, sigmas, extra, callback, noise, *more, **named)
+
+    patch.setattr(comfy.samplers.KSAMPLER, "sample", noting)
+    graph.high_res(triple, **inputs)
+    return given[0]
+
+
+def agreement(noise: torch.Tensor, low: torch.Tensor) -> list[float]:
+    """Per frame, the correlation of the noise's block means with the noise of the small run."""
+    coarse = torch.nn.functional.avg_pool3d(noise, (1, 2, 2))
+    return [
+        float(torch.corrcoef(torch.stack([coarse[:, :, t].flatten(), low[:, :, t].flatten()]))[0, 1])
+        for t in range(low.shape[2])
+    ]
+
+
+def test_freenoise_shuffles_once_and_the_large_run_keeps_it(shuffled, monkeypatch):
+    _, trajectory = low_res(shuffled)
+    triple = shuffled.upsample(trajectory)
+    ready = triple[2].noise.clone()
+    sampled = noise_that_is_sampled(shuffled, triple, monkeypatch)
+    assert torch.equal(sampled, ready)
+    assert torch.equal(triple[2].noise, ready)
+    assert min(agreement(sampled, trajectory.noise[3].float())) > 0.95
+    # The small run was shuffled: its later frames repeat noise of earlier ones.
+    _, plain_trajectory = low_res(sliced(shuffled))
+    later = [agreement(sampled, plain_trajectory.noise[3].float())[t] for t in (3, 4)]
+    assert max(later) < 0.5
+
+
+def test_fresh_noise_is_shuffled_and_stays_as_it_was(shuffled, monkeypatch):
+    _, trajectory = low_res(shuffled)
+    triple = shuffled.upsample(trajectory, noise_mode="fresh")
+    ready = triple[2].noise.clone()
+    sampled = noise_that_is_sampled(shuffled, triple, monkeypatch)
+    assert torch.equal(sampled[:, :, :CONTEXT], ready[:, :, :CONTEXT])
+    assert not torch.equal(sampled, ready)
+    assert torch.equal(triple[2].noise, ready)
+
+
 def test_a_video_within_one_slice_is_like_any_other(plain, graph):
     _, trajectory = low_res(graph, frames=CONTEXT)
     _, expected = low_res(plain, frames=CONTEXT)
@@ -133,7 +208,7 @@ def test_slices_in_space_are_refused(plain, monkeypatch):
 
 def test_slices_that_only_another_pack_knows_of_end_the_run_after_one_step(plain, graph, monkeypatch):
     """Without core's handler in the options, the first step shows them."""
-    module = graph.modules.pack("nodes.host.attention.capture")
+    module = graph.modules.pack("nodes.host.attention.video_grid")
     patched = graph.modules.pack("nodes.host.families.family").patched_grid
     monkeypatch.setattr(module, "grid_per_pass", lambda options, samples, patch: patched(samples, patch))
     says = r"called with \(3, 4, 4\) tokens of a video of \(5, 4, 4\).*Set capture_rows to 0"

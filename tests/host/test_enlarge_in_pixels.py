@@ -22,14 +22,17 @@ def vae(comfy_modules):
 
 
 @pytest.fixture(scope="module")
-def upscale_model():
-    """A real 4x architecture with small random weights, loaded as core loads a file."""
-    from spandrel import ModelLoader
+def upscale_model(comfy_modules, tmp_path_factory):
+    """A real 4x architecture with small random weights, through core's loader."""
+    from safetensors.torch import save_file
     from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
 
     torch.manual_seed(0)
-    network = SRVGGNetCompact(num_feat=8, num_conv=2, upscale=4)
-    return ModelLoader().load_from_state_dict(network.state_dict()).eval()
+    file = tmp_path_factory.mktemp("upscale") / "compact.safetensors"
+    save_file(SRVGGNetCompact(num_feat=8, num_conv=2, upscale=4).state_dict(), file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("folder_paths.get_full_path_or_raise", lambda kind, name: str(file))
+        return comfy_modules.node("UpscaleModelLoader").execute(file.name).args[0]
 
 
 def test_an_upscale_model_works_between_decoding_and_resizing(graph, trajectory, vae, upscale_model):

@@ -10,10 +10,11 @@ import pytest
 import torch
 from tiny_hunyuan import HUNYUAN_VARIANTS
 from tiny_ltx import LTX_VARIANTS
+from tiny_newer_models import NEWER_VARIANTS
 from tiny_variant import Variant, VariantGraph, variant_graph
 from tiny_wan_variants import WAN_VARIANTS
 
-VARIANTS = [*WAN_VARIANTS, *HUNYUAN_VARIANTS, *LTX_VARIANTS]
+VARIANTS = [*WAN_VARIANTS, *HUNYUAN_VARIANTS, *LTX_VARIANTS, *NEWER_VARIANTS]
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Case:
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def case(request, comfy_modules, tmp_path_factory):
     variant = request.param
+    variant.require_host()
     model = variant.load(tmp_path_factory.mktemp("checkpoint"))
     graph = variant_graph(comfy_modules, variant, model)
     with pytest.MonkeyPatch.context() as patch:

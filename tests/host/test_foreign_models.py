@@ -127,7 +127,7 @@ def hunyuan_image() -> Any:
         (hunyuan_image, "HunyuanImage21 makes single images"),
         (qwen_image, "QwenImage makes single images"),
         (cosmos_image, "CosmosPredict2 makes single images"),
-        (cosmos_video, "CosmosPredict2 is not a flow model"),
+        (cosmos_video, "Cosmos-Predict2 counts its noise up to sigma 80"),
     ],
 )
 def test_a_model_that_makes_no_video_by_flow(graph, record, make, says):

@@ -170,7 +170,11 @@ def test_an_image_of_less_strength_draws_as_strongly_at_the_large_size(ltx):
 
 
 def test_keyframes_are_made_again_at_the_large_size(ltx):
-    """LTXVAddGuide appends frames to the latent and puts their positions into the conditions."""
+    """LTXVAddGuide appends frames to the latent and puts their positions into the conditions.
+
+    To crop, later versions count the keyframes' tokens in frames of the latent's size, so conditions of the
+    small size will not do.
+    """
     import comfy.samplers
 
     add, crop = (ltx.modules.node(name) for name in ("LTXVAddGuide", "LTXVCropGuides"))
@@ -185,11 +189,13 @@ def test_keyframes_are_made_again_at_the_large_size(ltx):
         guider.set_cfg(3.0)
         return guider, latent, texts
 
-    guider, latent, conditioned = guided({"samples": torch.zeros(1, 128, *size)}, size, texts)
+    guider, latent, _ = guided({"samples": torch.zeros(1, 128, *size)}, size, texts)
     assert latent["samples"].shape[2] == size[0] + 1
     _, trajectory = ltx.low_res(guider=guider, latent_image=latent)
     enlarged, sigmas, noise = ltx.upsample(trajectory)
-    *texts, cropped = crop.execute(*conditioned, enlarged).args
+    _, _, at_large = guided({"samples": torch.zeros(1, 128, *large_size)}, large_size, texts)
+    *texts, cropped = crop.execute(*at_large, enlarged).args
+    assert cropped["samples"].shape[2] == size[0]
     large_guider, large, _ = guided(cropped, large_size, texts)
     assert (large["noise_mask"][:, :, -1] == 0).all()
     with pytest.raises(ValueError, match=r"the keyframes \(LTXVAddGuide\) is for 128×128 pixels"):

@@ -240,3 +240,17 @@ def test_prompts_in_one_process_do_not_see_each_other(graph, other_expert, hunyu
     assert torch.equal(outer, alone[0])
     assert torch.equal(inner[0], alone[1])
     assert torch.equal(inner[1], expected)
+
+
+def test_a_clone_of_a_model_with_windows_holds_no_second_network(graph, record):
+    import comfy.patcher_extension as extension
+
+    patched = graph.run("S2FlowApplyWindows", model=graph.guider.model_patcher, windows=record[2])[0]
+    hooks = set()
+    for model in (patched, patched.clone(), copy.deepcopy(patched.model_options)):
+        options = model if isinstance(model, dict) else model.model_options
+        kind = extension.WrappersMP.DIFFUSION_MODEL
+        for wrapper in extension.get_all_wrappers(kind, options, is_model_options=True):
+            hooks.add((id(wrapper.__self__), id(wrapper.__self__.model)))
+    assert {network for _, network in hooks} == {id(patched.model.diffusion_model)}
+    assert len(hooks) == 1

@@ -27,7 +27,7 @@ def run(graph: Any, triple: Any, windows: Any) -> torch.Tensor:
 
 @pytest.fixture
 def publishing(monkeypatch):
-    """Makes a Wan model of 0.3.75 write what later versions write, or something else in its place."""
+    """Makes a Wan model write what later versions write, or something else in its place."""
     import comfy.ldm.wan.model
 
     kind = comfy.ldm.wan.model.WanModel
@@ -37,8 +37,6 @@ def publishing(monkeypatch):
         def forward_orig(self: Any, *args: Any, **kwargs: Any) -> Any:
             options = kwargs["transformer_options"]
             options |= {"block_type": "double", "total_blocks": len(network.blocks)}
-            if grid is not None:
-                options["grid_sizes"] = torch.Size(grid)
             if not patches:  # another pack's loop over the blocks, which asks for no wrappers
                 options.pop("patches_replace", None)
             return original(self, *args, **kwargs)
@@ -47,7 +45,10 @@ def publishing(monkeypatch):
         for i, block in enumerate(network.blocks):
 
             def numbered(_: Any, args: tuple, kwargs: dict, i: int = i) -> None:
-                kwargs["transformer_options"]["block_index"] = number(i)
+                options = kwargs["transformer_options"]
+                options["block_index"] = number(i)
+                if grid is not None:  # here, because later versions write theirs before the first block
+                    options["grid_sizes"] = torch.Size(grid)
 
             handles.append(block.register_forward_pre_hook(numbered, with_kwargs=True))
 

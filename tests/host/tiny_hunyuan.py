@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "guidance_embed": True,
     "byt5": False,
     "meanflow": False,
+    "meanflow_sum": False,
     "use_cond_type_embedding": False,
     "vision_in_dim": None,
 }
@@ -58,12 +60,12 @@ PUBLISHED = [
 
 
 def hunyuan_weights(**changes: Any) -> State:
-    import comfy.ldm.hunyuan_video.model
     import comfy.ops
+    from comfy.ldm.hunyuan_video.model import HunyuanVideo, HunyuanVideoParams
 
-    model = comfy.ldm.hunyuan_video.model.HunyuanVideo(
-        **SETTINGS | changes, operations=comfy.ops.disable_weight_init, dtype=torch.float32
-    )
+    known = {field.name for field in fields(HunyuanVideoParams)}  # they differ between versions
+    settings = {name: value for name, value in (SETTINGS | changes).items() if name in known}
+    model = HunyuanVideo(**settings, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
     return random_weights(model, sharpened="query_norm.scale")
 
 
@@ -144,6 +146,13 @@ def glyphs_and_image(size: Size) -> dict[str, Any]:
     }
 
 
+def small_video(size: Size) -> dict[str, Any]:
+    """What HunyuanVideo15SuperResolution adds: a start image and the small video, each with its mask."""
+    frames, height, width = size
+    given = {key: value for key, value in glyphs_and_image(size).items() if key != "concat_mask"}
+    return given | {"concat_latent_image": noise(1, 66, frames, height, width), "noise_augmentation": 0.7}
+
+
 def reference_tokens(size: Size) -> int:
     return size[1] // PATCH[1] * (size[2] // PATCH[2])
 
@@ -192,6 +201,25 @@ HUNYUAN_VARIANTS = [
         size=(3, 4, 4),
         patch=(1, 1, 1),
         conditions=glyphs_and_image,
+        suffix=lambda size: TEXT_TOKENS + BYT5_TOKENS + VISION_TOKENS,
+    ),
+    variant(
+        "hunyuan15_sr",
+        weights=lambda: hunyuan_weights(
+            in_channels=98,
+            out_channels=32,
+            vec_in_dim=None,
+            patch_size=[1, 1, 1],
+            guidance_embed=False,
+            byt5=True,
+            use_cond_type_embedding=True,
+            vision_in_dim=VISION_WIDTH,
+        ),
+        latent_format="HunyuanVideo15",
+        channels=32,
+        size=(3, 4, 4),
+        patch=(1, 1, 1),
+        conditions=small_video,
         suffix=lambda size: TEXT_TOKENS + BYT5_TOKENS + VISION_TOKENS,
     ),
 ]

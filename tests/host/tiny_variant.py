@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from tiny_wan import STEPS, Graph, SeededNoise
@@ -50,9 +52,20 @@ class Variant:
     suffix: Callable[[Size], int] = lambda size: 0
     guidance: float = 3.0
     model_class: str = field(default="", kw_only=True)
+    module: str = field(default="", kw_only=True)  # of ComfyUI, with that class; empty: all versions have it
+    version: str = field(default="", kw_only=True)  # of ComfyUI from which on hooks reach the model
 
     def __str__(self) -> str:
         return self.name
+
+    def require_host(self) -> None:
+        """Skips the test where this version of ComfyUI does not know the model."""
+        if self.module and not knows(self.module, self.model_class):
+            pytest.skip(f"needs a newer ComfyUI: this one has no {self.model_class}")
+        from comfyui_version import __version__ as present
+
+        if self.version and numbers(present) < numbers(self.version):
+            pytest.skip(f"needs ComfyUI {self.version}, and this is {present}")
 
     @property
     def large(self) -> Size:
@@ -103,13 +116,26 @@ class VariantGraph(Graph):
         return super().high_res(triple, **{"guider": self.large_guider} | inputs)
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """ "0.3.75" -> (0, 3, 75)"""
+    return tuple(map(int, version.split(".")))
+
+
+def knows(module: str, name: str) -> bool:
+    """Whether this ComfyUI has a module with such a class."""
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ModuleNotFoundError:
+        return False
+
+
 def variant_graph(modules: Any, variant: Variant, model: Any, guidance: float | None = None) -> VariantGraph:
     schedule = modules.pack("demo.generate").schedule(model, STEPS)
     small, large = (variant.guider(model, size, guidance) for size in (variant.size, variant.large))
     return VariantGraph(modules, small, schedule, variant, large)
 
 
-def random_weights(model: nn.Module, sharpened: str) -> State:
+def random_weights(model: nn.Module, sharpened: str | tuple[str, ...]) -> State:
     """Small random weights under which every part of a network matters.
 
     sharpened: end of the names of the query norms; large queries make sharp attention, so that a window's

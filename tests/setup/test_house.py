@@ -14,6 +14,7 @@ FOLDERS = ("nodes", "s2flow_core", "demo", "training", "benchmarks", "comfyui_ru
 MOST_LINES = 300
 MOST_PARAMETERS = 8
 # Kernels take pointers and strides one by one, and a node's execute takes the node's inputs.
+SHARED_NAMES = ("conftest.py", "__init__.py")
 FREE_PARAMETERS = ("s2flow_core/kernels/*.py", "nodes/*.py")
 
 
@@ -47,6 +48,12 @@ def test_no_function_takes_many_parameters():
         found = functions(ast.parse(path.read_text(encoding="utf-8")))
         many += [f"{path.relative_to(ROOT)}: {name}" for name, count in found if count > MOST_PARAMETERS]
     assert many == []
+
+
+def test_no_two_test_files_share_a_name():
+    """pytest would take one for the other."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in SHARED_NAMES]
+    assert sorted(names) == sorted(set(names))
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,19 @@ class LoraLinear(nn.Module):
         self.lora_A = nn.Parameter(torch.randn(rank, layer.in_features) / layer.in_features**0.5)
         self.lora_B = nn.Parameter(torch.zeros(layer.out_features, rank))
 
+    @property
+    def weight(self) -> Tensor:
+        """The frozen layer's, unpacked: ComfyUI looks at it to choose how to compute.
+
+        With an 8-bit one it would compute on its own and leave the factors out.
+        """
+        weight: Any = self.layer.weight
+        return weight.dequantize() if hasattr(weight, "_qdata") else weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.layer.bias
+
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x) + (x.to(self.lora_A.dtype) @ self.lora_A.T @ self.lora_B.T).to(x.dtype)
 

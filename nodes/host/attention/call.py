@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from einops import rearrange
 from torch import Tensor
 
@@ -70,10 +72,27 @@ class HostCall:
         mask = more[0] if more else named.pop("mask", None)
         return cls(original, below, *qkv, heads, mask, more[1:], named)
 
+    def beyond_us(self) -> str | None:
+        """What of this call windows and measurements do not know how to follow; None if there is nothing."""
+        if self.mask is not None and not isinstance(self.mask, Tensor):
+            # Later versions describe the mask of LTX-Video's guide frames by an object.
+            return f"passes a {type(self.mask).__name__} as mask"
+        if self.named.get("enable_gqa", False):
+            return "lets several heads share their keys (enable_gqa)"
+        scale = self.named.get("scale")
+        dim = self.q.shape[-1] if self.named.get("skip_reshape", False) else self.q.shape[-1] // self.heads
+        if scale is not None and not math.isclose(scale, dim**-0.5, rel_tol=1e-4):
+            return f"scales its logits by {scale:g} instead of {dim**-0.5:g}"
+        return None
+
     def self_attention(self, forward: ForwardPass, layer: int, layout: TokenLayout) -> SelfAttentionCall:
-        """The call as the hooks see it."""
+        """The call as the hooks see it; tokens whose queries another call asks get queries of zeros."""
+        q, k, v = (self.by_head(x) for x in (self.q, self.k, self.v))
+        missing = k.shape[2] - q.shape[2]
         return SelfAttentionCall(
-            *(self.by_head(x) for x in (self.q, self.k, self.v)),
+            q=torch.nn.functional.pad(q, (0, 0, 0, missing)) if missing else q,
+            k=k,
+            v=v,
             mask=self.mask,
             layer=layer,
             layout=layout,
@@ -90,7 +109,8 @@ class HostCall:
         return rearrange(x, "b n (h d) -> b h n d", h=self.heads)
 
     def as_returned(self, out: Tensor) -> Tensor:
-        """(B, heads, tokens, dim) -> as the model expects it"""
+        """(B, heads, tokens, dim) -> as the model expects it, for the queries that it gave"""
+        out = out[:, :, : self.q.shape[-2]]
         return out if self.named.get("skip_output_reshape", False) else rearrange(out, "b h n d -> b n (h d)")
 
     def installed(self) -> InstalledAttention:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import torch
@@ -16,12 +17,13 @@ from ....s2flow_core.reach.rows import sample_query_rows
 from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
 from ..families.family import ModelFamily
 from ..model.checks import diffusion_model, require_family
-from ..model.context_windows import grid_per_pass
 from .call import SelfAttentionCall
 from .hook import SelfAttentionHook
+from .video_grid import video_grid
 
 # The same rows in every step and layer, so that heads and steps can be compared.
 ROW_SEED = 0
+LARGEST_HALF = torch.finfo(torch.float16).max
 
 
 class AttentionCapture(SelfAttentionHook):
@@ -36,6 +38,8 @@ class AttentionCapture(SelfAttentionHook):
         self.steps: list[dict[int, Tensor]] = []
         self.errors: list[dict[int, Tensor]] = []
         self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
+        # Prompts for parts of the picture are all positive, and may run on several devices at once.
+        self.recording = Lock()
 
     def begin_step(self, step: int) -> None:
         if step == 1 and not self.steps[0]:
@@ -51,20 +55,25 @@ class AttentionCapture(SelfAttentionHook):
             self.slices = {}
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
-        rows = call.positive
-        # The first pass of a step is the one that matters: others probe the model for further guidance.
-        if rows is not None and self.steps and call.frames not in self.slices.get(call.layer, ()):
-            if call.layout.grid != self.grid.shape:
-                self.fall_back(
-                    f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
-                    "if another pack cut it into pieces"
-                )
-                return None
-            try:
-                self.record(call, rows)
-            except WindowsNotApplicable as reason:
-                self.fall_back(str(reason))
+        if call.positive is not None and self.steps:
+            with self.recording:
+                self.record_first_pass(call, call.positive)
         return None
+
+    def record_first_pass(self, call: SelfAttentionCall, rows: slice) -> None:
+        """The first pass of a step is the one that matters: others probe the model for further guidance."""
+        if call.frames in self.slices.get(call.layer, ()):
+            return
+        if call.layout.grid != self.grid.shape:
+            self.fall_back(
+                f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
+                "if another pack cut it into pieces"
+            )
+            return
+        try:
+            self.record(call, rows)
+        except WindowsNotApplicable as reason:
+            self.fall_back(str(reason))
 
     def record(self, call: SelfAttentionCall, rows: slice) -> None:
         mask = call.mask
@@ -97,12 +106,16 @@ class AttentionCapture(SelfAttentionHook):
 
 
 def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: int) -> None:
-    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision."""
+    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision.
+
+    Where a layer's whole output is nearly nothing, an error in its units is huge; what half precision cannot
+    hold becomes its largest number, because an infinity would make NaN of every window in between.
+    """
     values = values.to("cpu", torch.float32)
     if earlier:
         mean = record[layer].float()
         values = mean + (values - mean) / (earlier + 1)
-    record[layer] = values.half()
+    record[layer] = values.clamp(max=LARGEST_HALF).half()
 
 
 def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:
@@ -127,5 +140,4 @@ def capture_for(
     if not rows or not family.layers(model):
         return None
     require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
-    seen = grid_per_pass(guider.model_options, samples, family.patch(model))
-    return AttentionCapture(family, model, seen, rows, with_error)
+    return AttentionCapture(family, model, video_grid(guider, samples, family), rows, with_error)

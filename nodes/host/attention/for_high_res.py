@@ -31,7 +31,7 @@ def hook_for(
         hook = SelfAttentionHook(family, diffusion_model(patcher))
     else:
         hook = hook_for_windows(patcher, windows, backend)
-        hook.require_grid_of(samples, guider.model_options)
+        hook.require_grid_of(samples, guider)
     if change is not None:
         change.require_rotary(hook.family)
         hook.size_change = change

@@ -48,11 +48,11 @@ class ForwardPass:
         block, as negative guidance makes them, belong to its layer too.
         """
         calls, self.calls = self.calls, self.calls + 1
-        if q.shape != k.shape:
+        if not self.family.is_self_attention(self.model, q, k, self.layout, first=calls == 0):
             return None
         # Text as long as the video: shapes do not tell cross-attention then, but every block begins with
         # its self-attention.
-        told_apart = q.shape[-2] not in self.crossed
+        told_apart = k.shape[-2] not in self.crossed
         if self.block is not None:
             return self.block if told_apart or calls == 0 else None
         if self.last_block is not None:
@@ -95,8 +95,9 @@ def named_arguments(function: Callable, args: tuple, kwargs: dict) -> dict[str, 
 
 def crossed_lengths(inputs: dict[str, Any]) -> frozenset[int]:
     """How many keys the model's arguments bring for cross-attention: text, and tokens of a picture."""
-    given = (inputs.get(name) for name in ("context", "clip_fea"))
-    return frozenset(tokens.shape[1] for tokens in given if isinstance(tokens, Tensor) and tokens.ndim > 1)
+    given = (inputs.get(name) for name in ("context", "clip_fea", "clip_fea_ref"))
+    text, *pictures = (x.shape[1] if isinstance(x, Tensor) and x.ndim > 1 else 0 for x in given)
+    return frozenset({text, *pictures, sum(pictures)} - {0})
 
 
 def positive_chunk(options: dict, positive: Collection) -> int | None:

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
 from ..families.family import ModelFamily
-from ..model.context_windows import frames_of_slice
+from ..model.context_windows import frames_of_slice, without_lent_frames
+from ..model.preferred_attention import preferred_attention
 from .call import HostCall, SelfAttentionCall
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
 from .positions import SizeChange
@@ -50,7 +51,7 @@ class SelfAttentionHook:
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         """Answers a call with (B, heads, tokens, dim), or None to leave it to the attention below."""
-        self.run.served.add(call.layer)  # q has its temperature
+        self.run.serve(call.layer, VisitedKeys())  # q has its temperature
         return None
 
     def serves(self, forward: ForwardPass) -> bool:
@@ -62,8 +63,16 @@ class SelfAttentionHook:
         return self.run.visited
 
     @property
+    def layers(self) -> int:
+        return self.family.layers(self.model)
+
+    @property
     def logit_factor(self) -> float:
         return 1.0 if self.size_change is None else self.size_change.logit_factor
+
+    def __deepcopy__(self, memo: dict) -> SelfAttentionHook:
+        """Cloning a MODEL copies its options deeply in earlier versions, and would copy the network too."""
+        return self
 
     def attach(self, model_options: dict) -> dict:
         """A copy of the model options that runs through this hook."""
@@ -86,7 +95,7 @@ class SelfAttentionHook:
         return result
 
     def finish_run(self) -> None:
-        self.judge_first_step()
+        self.run.judge_first_step(self.work, self.layers)
 
     def fall_back(self, reason: str) -> None:
         """Logs once per run why attention stays what it was."""
@@ -94,40 +103,39 @@ class SelfAttentionHook:
 
     def begin_pass(self, forward: ForwardPass) -> None:
         if self.serves(forward):
-            if self.run.first_sigma is None:
-                self.run.first_sigma = forward.sigma
-            elif self.run.first_sigma != forward.sigma:
-                self.judge_first_step()
-
-    def judge_first_step(self) -> None:
-        self.run.judge_first_step(self.work, self.family.layers(self.model))
+            self.run.begin_step(forward.sigma, self.work, self.layers)
 
     def wrap_forward(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         return untraced(self.run_forward, calls_too=False)(executor, args, kwargs)
 
     def run_forward(self, executor: Any, args: tuple, kwargs: dict) -> Any:
-        options, ours = untraced(self.prepare)(executor.original, args, kwargs)
-        with replaced(options, ours), adapted_positions(self.size_change, self.family, self.model):
+        # Core's MultiGPU CFG Split runs a clone of the model on each device, in a thread of its own.
+        model = self.model if executor.class_obj is None else executor.class_obj
+        options, ours = untraced(self.prepare)(model, executor.original, args, kwargs)
+        with replaced(options, ours), adapted_positions(self.size_change, self.family, model):
             return executor(*args, **kwargs)
 
-    def prepare(self, function: Callable, args: tuple, kwargs: dict) -> tuple[dict, dict]:
+    def prepare(self, model: Any, function: Callable, args: tuple, kwargs: dict) -> tuple[dict, dict]:
         """The transformer options of a forward pass, and what of them is to be replaced during it."""
         inputs = named_arguments(function, args, kwargs)
         options = inputs.get(OPTIONS) or {}
-        forward = self.describe_forward(args[0], inputs, options)
+        # Models of picture and sound are given a list of streams, the video first.
+        latent = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
+        forward = self.describe_forward(model, latent, inputs, options)
         if forward is None:
             return options, {}
         self.begin_pass(forward)
         return options, self.hooks_for(forward, options)
 
-    def describe_forward(self, latent: Tensor, inputs: dict, options: dict) -> ForwardPass | None:
+    def describe_forward(self, model: Any, latent: Tensor, inputs: dict, options: dict) -> ForwardPass | None:
         if "sigmas" not in options or "cond_or_uncond" not in options:
             self.fall_back("the sampler does not tell which sigma it is at")
             return None
+        layout = self.family.layout(model, latent, inputs)
         return ForwardPass(
             family=self.family,
-            model=self.model,
-            layout=self.family.layout(self.model, latent, inputs),
+            model=model,
+            layout=without_lent_frames(layout, self.family.patch(model), options),
             sigma=float(options["sigmas"].flatten()[0]),
             batch=latent.shape[0],
             conditions=len(options["cond_or_uncond"]),
@@ -140,7 +148,8 @@ class SelfAttentionHook:
         """Our parts of the transformer options for one pass, above those of other packs."""
         patches = options.get("patches_replace", {})
         blocks = dict(patches.get("dit", {}))
-        for number, key in enumerate(self.family.blocks(self.model)):
+        keys = self.family.blocks(forward.model) if self.family.wraps_blocks else []
+        for number, key in enumerate(keys):
             blocks[key] = announcing(forward, number, blocks.get(key))
         return {
             "patches_replace": patches | {"dit": blocks},
@@ -148,6 +157,9 @@ class SelfAttentionHook:
         }
 
     def override_above(self, below: Callable | None, forward: ForwardPass) -> Callable:
+        # Where an override is set, ComfyUI asks it alone.
+        preferred = preferred_attention(forward.model) if below is None else None
+
         @untraced
         def answer(*given: Any) -> tuple[Tensor, Tensor | None]:
             return self.answer(forward, HostCall.of(*given))
@@ -155,6 +167,7 @@ class SelfAttentionHook:
         def override(
             original: Callable, q: Tensor, k: Tensor, v: Tensor, heads: int, *more: Any, **named: Any
         ) -> Tensor:
+            original = preferred or original
             q, out = answer(original, below, (q, k, v), heads, more, named)
             if out is not None:
                 return out
@@ -169,8 +182,10 @@ class SelfAttentionHook:
         options = given.named.get(OPTIONS) or {}
         layer = forward.layer_of_next_call(given.q, given.k, options)
         if layer is None:
+            if given.named.get("enable_gqa", False) and given.q.shape[-2] == given.k.shape[-2]:
+                self.fall_back(f"{self.family.name} {given.beyond_us()}")
             return given.q, None
-        tokens = given.q.shape[-2]
+        tokens = given.k.shape[-2]
         reason = forward.contradiction(tokens, options)
         if reason is not None:
             self.leave_dense(given, tokens, reason)
@@ -178,10 +193,9 @@ class SelfAttentionHook:
         if self.logit_factor != 1:
             given = replace(given, q=given.q * self.logit_factor)
         layout = forward.layout.with_total(tokens) or forward.layout
-        if given.mask is not None and not isinstance(given.mask, Tensor):
-            # Later versions describe the mask of LTX-Video's guide frames by an object.
-            kind = type(given.mask).__name__
-            self.leave_dense(given, layout.video, f"{self.family.name} passes a {kind} as mask")
+        reason = given.beyond_us()
+        if reason is not None:
+            self.leave_dense(given, layout.video, f"{self.family.name} {reason}")
             return given.q, None
         out = self.attend(given.self_attention(forward, layer, layout))  # (B, heads, tokens, dim)
         if out is None:
@@ -193,7 +207,7 @@ class SelfAttentionHook:
         """Counts a call that the attention below computes; logs the reason where there is one."""
         if reason is not None:
             self.fall_back(reason)
-        self.visited.add_dense(given.q.shape[0], given.heads, tokens)
+        self.run.leave_dense(given.q.shape[0], given.heads, tokens)
 
 
 @contextmanager

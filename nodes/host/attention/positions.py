@@ -31,8 +31,12 @@ class ScaledRotary(torch.nn.Module):
             self.axes.append(axis)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """ids: (..., tokens, axes) -> (..., tokens, channels/2, 2, 2) as EmbedND gives it."""
-        ids = ids * torch.tensor(self.positions, device=ids.device, dtype=ids.dtype)
+        """ids: (..., tokens, axes) -> (..., tokens, channels/2, 2, 2) as EmbedND gives it.
+
+        Some models put pictures beside the video by a shift of their positions, which stays.
+        """
+        least = ids.amin(dim=-2, keepdim=True)
+        ids = least + (ids - least) * torch.tensor(self.positions, device=ids.device, dtype=ids.dtype)
         parts, first = [], 0
         for axis, channels in zip(self.axes, self.axes_dim, strict=True):
             parts.append(axis(ids)[..., first : first + channels // 2, :, :])
@@ -83,18 +87,26 @@ class SizeChange:
             yield
             return
         embedder = getattr(model, family.rotary)
-        setattr(model, family.rotary, self.scaled(embedder))
+        setattr(model, family.rotary, self.scaled(embedder, self.own_growth(family, model)))
         try:
             yield
         finally:
             setattr(model, family.rotary, embedder)
 
-    def scaled(self, embedder: Any) -> ScaledRotary:
+    def own_growth(self, family: ModelFamily, model: Any) -> tuple[float, float]:
+        """By how much larger steps the model itself counts the larger video, down and across."""
+        (_, *large), (_, *small) = (family.position_scale(model, grid) for grid in (self.high, self.low))
+        return large[0] / small[0], large[1] / small[1]
+
+    def scaled(self, embedder: Any, own_growth: tuple[float, float] = (1.0, 1.0)) -> ScaledRotary:
         """The frame axis stays: both runs have the same frames."""
         sides = list(zip(self.low, self.high, strict=True))[1:]
         positions, thetas = [1.0] * 3, [1.0] * 3
         if self.rope == "position":
-            positions[1:] = [position_factor(low, high) for low, high in sides]
+            positions[1:] = [
+                position_factor(low, high) * growth
+                for (low, high), growth in zip(sides, own_growth, strict=True)
+            ]
         else:
             channels = embedder.axes_dim[1:]
             thetas[1:] = [theta_factor(low, high, d) for (low, high), d in zip(sides, channels, strict=True)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ....s2flow_core.attention.call import VisitedKeys
 from ....s2flow_core.attention.errors import WindowsNotApplicable
 from ....s2flow_core.attention.temporal_windows import shifted_window_attention, window_of_layer
 from ....s2flow_core.windows.grid import TokenGrid
@@ -30,6 +31,7 @@ class ShiftedWindows(SelfAttentionHook):
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         if self.frames >= call.layout.grid[0]:
             return None  # one window holds everything: the attention below is the same and perhaps faster
+        visited = VisitedKeys()
         try:
             out = shifted_window_attention(
                 call.q,
@@ -37,10 +39,10 @@ class ShiftedWindows(SelfAttentionHook):
                 call.v,
                 call.sequence(TokenGrid(call.layout.grid, (1, 1, 1))),
                 window_of_layer(call.layer, self.frames),
-                stats=self.visited,
+                stats=visited,
             )
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
             return None
-        self.run.served.add(call.layer)
+        self.run.serve(call.layer, visited)
         return out

@@ -7,15 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
+from ....s2flow_core.attention.call import VisitedKeys
 from ....s2flow_core.attention.errors import WindowsCannotWin, WindowsNotApplicable
 from ....s2flow_core.attention.window_attention import HeadWindows, window_attention
 from ....s2flow_core.plan.window_plan import WindowPlan
 from ..families.family import ModelFamily
 from ..model.checks import diffusion_model, require_family
-from ..model.context_windows import grid_per_pass
 from .call import SelfAttentionCall
 from .forward_pass import ForwardPass
 from .hook import SelfAttentionHook
+from .video_grid import video_grid
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +31,9 @@ class WindowedAttention(SelfAttentionHook):
         self.plan = plan
         self.backend = backend
 
-    def require_grid_of(self, samples: Tensor, model_options: dict[str, Any]) -> None:
+    def require_grid_of(self, samples: Tensor, guider: Any) -> None:
         """Raises unless the model sees a latent (B, C, T, H, W) in the tokens that the windows are for."""
-        grid = grid_per_pass(model_options, samples, self.family.patch(self.model))
+        grid = video_grid(guider, samples, self.family)
         if grid[0] != self.plan.grid.shape[0]:
             raise ValueError(
                 f"The windows were made for {self.plan.grid.shape[0]} frames of tokens, but this model sees "
@@ -62,6 +63,7 @@ class WindowedAttention(SelfAttentionHook):
         if step is None:
             self.fall_back(f"sigma {call.sigma:.3f} lies outside the recorded steps")
             return None
+        visited = VisitedKeys()
         try:
             out = window_attention(
                 call.q,
@@ -70,7 +72,7 @@ class WindowedAttention(SelfAttentionHook):
                 call.sequence(self.plan.grid),
                 HeadWindows(self.plan.extents_at(step, call.layer), self.plan.tail),
                 backend=self.backend,
-                stats=self.visited,
+                stats=visited,
                 installed=call.installed,
             )
         except WindowsCannotWin:
@@ -78,7 +80,7 @@ class WindowedAttention(SelfAttentionHook):
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
             return None
-        self.run.served.add(call.layer)
+        self.run.serve(call.layer, visited)
         return out
 
 

@@ -52,6 +52,8 @@ class ModelFamily(ABC):
     name: str
     model_class: ClassVar[str]  # of ComfyUI's diffusion model; subclasses count
     rotary: ClassVar[str | None] = None  # the attribute that turns positions into rotations, an EmbedND
+    streams: ClassVar[tuple[int, ...]] = (1,)  # how many a latent may hold: 1 is the video, 2 adds sound
+    wraps_blocks: ClassVar[bool] = True  # False: ComfyUI's `patches_replace` of this model cannot be called
 
     def matches(self, model: Any) -> bool:
         return is_a(model, self.model_class)
@@ -74,7 +76,33 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
-        """The tokens of a pass. latent: (B, C, T, H, W); inputs: the model's arguments by name."""
+        """The tokens of a pass. latent: the video (B, C, T, H, W); inputs: the model's arguments by name."""
+
+    def channels(self, model: Any) -> int | None:
+        """Channels of the video's latent where ComfyUI's latent format names those of another stream."""
+        return None
+
+    def objection(self, model: Any, video: Tensor) -> str | None:
+        """Why this model cannot sample a video latent (B, C, T, H, W) of this shape; None if it can."""
+        return None
+
+    def position_scale(self, model: Any, grid: Triple) -> tuple[float, float, float]:
+        """By what the model itself divides the numbers of a grid's tokens, per axis."""
+        return (1.0, 1.0, 1.0)
+
+    def frames_behind(self, conditions: dict[str, Any], latent: Tensor) -> int:
+        """Latent frames at the end of (B, C, T, H, W) that are no video: guides.
+
+        conditions: one of the guider's, or the model's arguments by name.
+        """
+        return 0
+
+    def is_self_attention(self, model: Any, q: Tensor, k: Tensor, layout: TokenLayout, first: bool) -> bool:
+        """Whether a call may be a self-attention over the video.
+
+        q, k: (..., tokens, channels); first: since the block began.
+        """
+        return q.shape == k.shape
 
     def layers(self, model: Any) -> int:
         return len(self.blocks(model))

@@ -11,7 +11,7 @@ from .family import BlockKey, ModelFamily, TokenLayout, is_a, patched_grid
 
 
 class LtxVideo(ModelFamily):
-    """Keyframes are appended to the latent as frames, so they are part of the grid.
+    """Guides (LTXVAddGuide) are latent frames behind the video's: they are seen by all and see everything.
 
     Its positions are real coordinates (seconds, pixels) instead of token numbers; `rotary` stays None.
     """
@@ -35,5 +35,29 @@ class LtxVideo(ModelFamily):
     def attention_paths(self, model: Any) -> list[str]:
         return [f"transformer_blocks.{i}.attn1" for i in range(len(model.transformer_blocks))]
 
+    def frames_behind(self, conditions: dict[str, Any], latent: Tensor) -> int:
+        positions = conditions.get("keyframe_idxs")  # (B, 3, tokens of the guides, ...)
+        if positions is None:
+            return 0
+        return positions.shape[2] // (latent.shape[-2] * latent.shape[-1])
+
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
-        return TokenLayout(0, patched_grid(latent, self.patch(model)))
+        frames, height, width = patched_grid(latent, self.patch(model))
+        behind = self.frames_behind(inputs, latent)
+        return TokenLayout(0, (frames - behind, height, width), guide_tokens(latent, inputs, behind))
+
+    def is_self_attention(self, model: Any, q: Tensor, k: Tensor, layout: TokenLayout, first: bool) -> bool:
+        # Guides of a strength other than 1 are weighed by a mask. Then the block asks twice or thrice: for
+        # the video, which sees all keys, and after it for the guides.
+        of_video_alone = first and layout.suffix > 0 and q.shape[-2] == layout.video
+        return q.shape == k.shape or (of_video_alone and k.shape[-2] == layout.total)
+
+
+def guide_tokens(latent: Tensor, inputs: dict[str, Any], frames: int) -> int:
+    """Tokens of the guides; the model drops those of a smaller guide's gaps, whose mask is negative."""
+    mask = inputs.get("denoise_mask")
+    count = frames * latent.shape[-2] * latent.shape[-1]
+    if mask is None or frames == 0:
+        return count
+    dropped = (mask[0] < 0).any(dim=0).expand(latent.shape[-3:])[-frames:]  # (frames, h, w)
+    return count - int(dropped.sum())

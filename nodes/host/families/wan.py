@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2 and what was built on them: T2V, I2V, first-last-frame, VACE, camera, fun-control, HuMo."""
+"""Wan 2.1 and 2.2 and what was built on them: image to video, VACE, camera, fun-control, HuMo, SCAIL, S2V."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from torch import Tensor
 from ....s2flow_core.windows.grid import Triple
 from .family import BlockKey, ModelFamily, TokenLayout, is_a, patched_grid, patched_tokens
 
+# WanDancer deals every frame's tokens out to so many pieces of music.
+MUSIC_PARTS = 8
+
 
 class Wan(ModelFamily):
-    """Text, CLIP image tokens and audio come in by cross-attention; only reference pictures add tokens.
+    """Text, CLIP image tokens and audio come in by cross-attention; only pictures and poses add tokens.
 
     The two experts of Wan 2.2 are two such models, and its 5B model differs only in its latent (48 channels).
     """
@@ -20,12 +23,24 @@ class Wan(ModelFamily):
     model_class = "WanModel"
     rotary = "rope_embedder"
 
+    def matches(self, model: Any) -> bool:
+        return super().matches(model) and not is_a(model, "WanAnimate2Model")  # attends frame by frame
+
     def patch(self, model: Any) -> Triple:
         frames, height, width = model.patch_size
         return (frames, height, width)
 
     def heads(self, model: Any) -> int:
         return model.num_heads
+
+    def objection(self, model: Any, video: Tensor) -> str | None:
+        _, height, width = patched_grid(video, self.patch(model))
+        if is_a(model, "WanDancerModel") and height * width % MUSIC_PARTS:
+            return (
+                f"has frames of {height * width} tokens, and WanDancer's music needs a number that "
+                f"{MUSIC_PARTS} divides. Choose a width or height in multiples of {16 * MUSIC_PARTS} pixels."
+            )
+        return None
 
     def blocks(self, model: Any) -> list[BlockKey]:
         return [("double_block", i) for i in range(len(model.blocks))]
@@ -35,17 +50,30 @@ class Wan(ModelFamily):
 
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         patch = self.patch(model)
-        prefix = suffix = 0
+        prefix = 0
+        suffix = motion_tokens(inputs.get("reference_motion"))
         if (added_frames := inputs.get("time_dim_concat")) is not None:
             suffix += patched_tokens(added_frames, patch)
         if (reference := inputs.get("reference_latent")) is not None:
-            if getattr(model, "ref_conv", None) is not None:
-                prefix += patched_tokens(reference, patch)  # fun-control
+            if getattr(model, "ref_conv", None) is not None or is_a(model, "SCAILWanModel"):
+                prefix += patched_tokens(reference, patch)  # fun-control has it too
             elif is_a(model, "HumoWanModel") or is_a(model, "WanModel_S2V"):
                 suffix += patched_tokens(reference, patch)
+        if is_a(model, "SCAILWanModel") and (pose := inputs.get("pose_latents")) is not None:
+            suffix += patched_tokens(pose, patch)
         for reference in inputs.get("context_latents") or ():
             suffix += patched_tokens(reference, patch)
         return TokenLayout(prefix, patched_grid(latent, patch), suffix)
+
+
+def motion_tokens(motion: Tensor | None) -> int:
+    """Tokens of the video before, (B, C, T, H, W), which S2V packs ever coarser the longer ago a frame is:
+    the last one in patches of 2, the two before it in one of 4, the sixteen before those in four of 8."""
+    if motion is None:
+        return 0
+    height, width = motion.shape[-2:]
+    frames_by_patch = ((1, 2), (1, 4), (4, 8))
+    return sum(frames * (height // side) * (width // side) for frames, side in frames_by_patch)
 
 
 class WanVace(Wan):

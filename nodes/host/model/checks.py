@@ -12,13 +12,32 @@ from torch import Tensor
 
 from ....s2flow_core.trajectory.trajectory import ModelIdentity
 from ....s2flow_core.windows.grid import Triple
-from ..families import FAMILIES, family_of
+from ..families import FAMILIES, any_family, family_of
 from ..families.family import ModelFamily
-from ..families.unknown import UnknownVideoModel
+from ..families.unknown import UnknownVideoModel, why_dense
 from .open_attention import closed_attention
 
 log = logging.getLogger(__name__)
 
+# Video models that no formula here holds for: what they do instead, and what the artist can do.
+OTHER_FLOWS = {
+    "WAN21_FlowRVS": (
+        "FlowRVS turns a video into the mask of an object, and has no noise to start from. Sample it with "
+        "core's nodes"
+    ),
+    "WAN21_CausalAR": (
+        "This Wan model makes one frame after the other with a sampler of its own (SamplerARVideo), so there "
+        "is no step at which a whole video could be enlarged. Sample it with core's nodes, and enlarge the "
+        "result with the S²Flow Refiner Sampler and another Wan model"
+    ),
+    "CosmosPredict2": (
+        "Cosmos-Predict2 counts its noise up to sigma 80 instead of 1. Sample it with core's nodes"
+    ),
+    "CosmosVideo": "Cosmos counts its noise up to sigma 80 instead of 1. Sample it with core's nodes",
+    "CogVideoX": (
+        "CogVideoX removes noise by a diffusion schedule instead of a flow. Sample it with core's nodes"
+    ),
+}
 # Image models on the VAE of a video model, whose names do not say so.
 IMAGE_MODELS = ("Anima", "Krea2")
 
@@ -36,6 +55,11 @@ def require_flow_model(patcher: Any) -> None:
             f"{model} makes single images, and S²Flow works on videos: load a video model such as Wan 2.1, "
             "Wan 2.2 or HunyuanVideo."
         )
+    for base in type(patcher.model).__mro__:
+        if base.__name__ in OTHER_FLOWS:
+            raise ValueError(
+                f"{OTHER_FLOWS[base.__name__]}, or load a flow model such as Wan 2.2 or HunyuanVideo 1.5."
+            )
     if not isinstance(sampling, comfy.model_sampling.CONST):
         raise ValueError(
             f"{model} is not a flow model. S²Flow works with video models that predict a flow, "
@@ -65,10 +89,7 @@ def family_or_unknown(patcher: Any) -> ModelFamily:
     family = family_of(model)
     if family is None:
         log.warning(
-            "S²Flow does not know where %s keeps its video tokens (known: %s). It runs with the attention "
-            "it has, and no windows can be made for it.",
-            type(model).__name__,
-            known_families(),
+            "%s. It runs with the attention it has, and no windows can be made for it.", unreachable(model)
         )
     return family or UnknownVideoModel(model)
 
@@ -76,7 +97,7 @@ def family_or_unknown(patcher: Any) -> ModelFamily:
 def patch_of(patcher: Any) -> Triple:
     """Latent cells per token, (T, H, W), of any video model: sizes need no access to the attention."""
     model = diffusion_model(patcher)
-    return (family_of(model) or UnknownVideoModel(model)).patch(model)
+    return any_family(model).patch(model)
 
 
 def require_family(patcher: Any, otherwise: str) -> ModelFamily:
@@ -87,16 +108,17 @@ def require_family(patcher: Any, otherwise: str) -> ModelFamily:
     model = diffusion_model(patcher)
     family = family_of(model)
     if family is None:
-        raise ValueError(
-            f"S²Flow does not know where {type(model).__name__} keeps its video tokens (known: "
-            f"{known_families()}). Use a model of a known family, or {otherwise}."
-        )
+        raise ValueError(f"{unreachable(model)}. Use a model of a known family, or {otherwise}.")
     require_open_attention(patcher, family, model, otherwise)
     return family
 
 
-def known_families() -> str:
-    return ", ".join(family.name for family in FAMILIES)
+def unreachable(model: Any) -> str:
+    """Why the attention of a model of no family is out of reach, without a full stop."""
+    known = ", ".join(family.name for family in FAMILIES)
+    return why_dense(model) or (
+        f"S²Flow does not know where {type(model).__name__} keeps its video tokens (known: {known})"
+    )
 
 
 def require_open_attention(patcher: Any, family: ModelFamily, model: Any, otherwise: str) -> None:
@@ -116,15 +138,21 @@ def require_open_attention(patcher: Any, family: ModelFamily, model: Any, otherw
 def identity_of(patcher: Any) -> ModelIdentity:
     """What a trajectory remembers of its model, to refuse a run with another one."""
     model = diffusion_model(patcher)
-    family = family_of(model) or UnknownVideoModel(model)
+    family = any_family(model)
     latent_format = patcher.model.latent_format
     return ModelIdentity(
         family=family.name,
         layers=family.layers(model),
         heads=family.heads(model),
-        channels=latent_format.latent_channels,
+        channels=video_channels(patcher),
         latent_format=type(latent_format).__name__,
     )
+
+
+def video_channels(patcher: Any) -> int:
+    """Channels of the video's latent."""
+    model = diffusion_model(patcher)
+    return any_family(model).channels(model) or patcher.model.latent_format.latent_channels
 
 
 def require_video_axes(samples: Tensor, name: str) -> None:
@@ -139,7 +167,7 @@ def require_video_axes(samples: Tensor, name: str) -> None:
 
 def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
     """Raises unless samples are a finite video latent (B, C, T, H, W) with the model's channels."""
-    channels = patcher.model.latent_format.latent_channels
+    channels = video_channels(patcher)
     require_video_axes(samples, name)
     if samples.shape[1] != channels:
         raise ValueError(

@@ -6,13 +6,16 @@ share the windows of their layer.
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ....s2flow_core.windows.grid import Triple
-from ..families.family import patched_grid
+from ..families.family import TokenLayout, patched_grid
 
+HANDLER = "context_handler"
 TIME = 2  # the axis of frames in (B, C, T, H, W)
 
 
@@ -21,7 +24,7 @@ def grid_per_pass(model_options: dict[str, Any], samples: Tensor, patch: Triple)
 
     Raises if the slices are cut along another axis than time.
     """
-    handler = model_options.get("context_handler")
+    handler = model_options.get(HANDLER)
     axis, length = getattr(handler, "dim", None), getattr(handler, "context_length", None)
     if axis is not None and length is not None and samples.shape[axis] > length:
         if axis != TIME:
@@ -38,3 +41,38 @@ def frames_of_slice(options: dict[str, Any]) -> tuple[int, ...] | None:
     """The frames of the slice that a call sees, from its transformer options; None for the whole video."""
     frames = getattr(options.get("context_window"), "index_list", None)
     return None if frames is None else tuple(frames)
+
+
+def without_lent_frames(layout: TokenLayout, patch: Triple, options: dict[str, Any]) -> TokenLayout:
+    """The layout of a slice without frames that core only lends to it and takes off its result again.
+
+    Those of `causal_window_fix` stand before the slice, guide frames of LTX-Video after it. patch: latent
+    cells per token.
+    """
+    window = options.get("context_window")
+    anchor = getattr(window, "causal_anchor_index", None)
+    before = int(anchor is not None and anchor >= 0)
+    after = len(getattr(window, "guide_frames_indices", ()))
+    if patch[0] != 1 or not before + after:
+        return layout
+    frames, height, width = layout.grid
+    return replace(
+        layout,
+        prefix=layout.prefix + before * height * width,
+        grid=(frames - before - after, height, width),
+        suffix=layout.suffix + after * height * width,
+    )
+
+
+def without_freenoise(model_options: dict[str, Any]) -> dict[str, Any]:
+    """Model options under which core's FreeNoise leaves the noise as it is given.
+
+    It puts noise of earlier frames into later ones. Where the noise belongs to a video, as after S²Flow
+    Upsample, that tears the two apart.
+    """
+    handler: Any = model_options.get(HANDLER)
+    if not getattr(handler, "freenoise", False):
+        return model_options
+    quiet: Any = copy.copy(handler)
+    quiet.freenoise = False
+    return model_options | {HANDLER: quiet}

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ....s2flow_core.latent.flow import boundary_sigma
 from ..model.checks import require_flow_model, require_video_latent
 from ..size.conditioning_size import check_conditioning_size
+from .streams import VideoLatent, require_streams
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,20 @@ class Experts:
     @classmethod
     def of(cls, guider: Any, low_noise: Any | None, boundary: float) -> Experts:
         """From a sampler's inputs; boundary counts only with a second guider."""
-        return cls((guider,), None) if low_noise is None else cls((guider, low_noise), boundary)
+        if low_noise is None:
+            return cls((guider,), None)
+        return cls((guider, low_noise), boundary_sigma(boundary))
 
-    def check(self, samples: Tensor, sampler: str) -> None:
-        """Raises unless every guider's model and conditions can sample a latent (B, C, T, H, W).
+    def check(self, latent: VideoLatent, sampler: str) -> None:
+        """Raises unless every guider's model and conditions can sample a latent.
 
         sampler: the name of the node, for the artist.
         """
         for guider in self.guiders:
             require_flow_model(guider.model_patcher)
-            require_video_latent(guider.model_patcher, samples, "latent_image")
-            check_conditioning_size(guider, (samples.shape[-2], samples.shape[-1]), sampler)
+            require_video_latent(guider.model_patcher, latent.video, "latent_image")
+            require_streams(guider.model_patcher, latent, "latent_image")
+            check_conditioning_size(guider, (latent.video.shape[-2], latent.video.shape[-1]), sampler)
 
     def shares(self, sigmas: Tensor) -> list[tuple[Any, slice]]:
         """The guiders, each with the steps that it takes, in order; a share may be empty."""

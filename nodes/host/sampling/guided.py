@@ -19,6 +19,7 @@ import latent_preview
 from torch import Tensor
 
 from ..attention.hook import SelfAttentionHook
+from ..model.context_windows import without_freenoise
 from .latents import latent_samples
 from .sampled_run import SamplerFunction
 
@@ -28,17 +29,23 @@ class NoiseSource(Protocol):
 
     seed: int
 
-    def generate_noise(self, input_latent: dict[str, Any]) -> Tensor: ...
+    def generate_noise(self, input_latent: dict[str, Any]) -> Any: ...
 
 
-def guider_for_run(guider: Any, hook: SelfAttentionHook | None) -> Any:
-    """A guider of the same kind whose model options run through the hook."""
-    if hook is None:
+def guider_for_run(guider: Any, hook: SelfAttentionHook | None, noise_of_video: bool = False) -> Any:
+    """A guider of the same kind whose model options run through the hook.
+
+    noise_of_video: the noise belongs to the video frame by frame, and must stay as it is.
+    """
+    options = without_freenoise(guider.model_options) if noise_of_video else guider.model_options
+    if hook is not None:
+        hook.positive = positive_conditions(guider)
+        options = hook.attach(options)
+    if options is guider.model_options:
         return guider
-    hook.positive = positive_conditions(guider)
-    hooked = copy.copy(guider)
-    hooked.model_options = hook.attach(guider.model_options)
-    return hooked
+    prepared = copy.copy(guider)
+    prepared.model_options = options
+    return prepared
 
 
 def positive_conditions(guider: Any) -> frozenset:
@@ -64,24 +71,23 @@ def sample_guided(
     latent: dict[str, Any],
     sampler: SamplerFunction,
     hook: SelfAttentionHook | None = None,
-) -> Tensor:
+) -> Any:
     """Runs the sampler from (1-σ)·latent + σ·noise to the end of sigmas -> LATENT samples."""
     return sample_in_parts([Part(guider, slice(0, len(sigmas) - 1), sampler, hook)], noise, sigmas, latent)
 
 
-def sample_in_parts(
-    parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, latent: dict[str, Any]
-) -> Tensor:
+def sample_in_parts(parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, latent: dict[str, Any]) -> Any:
     """One run under several guiders in turn, with one progress bar -> LATENT samples."""
     samples = latent_samples(parts[0].guider, latent)
     latent = latent | {"samples": samples}
     steps = len(sigmas) - 1
     report = latent_preview.prepare_callback(parts[0].guider.model_patcher, steps)
-    drawn = noise.generate_noise(latent)
     result = samples
     for part in parts:
-        result = guider_for_run(part.guider, part.hook).sample(
-            drawn,
+        result = guider_for_run(
+            part.guider, part.hook, getattr(noise, "of_video", False)
+        ).sample(
+            noise.generate_noise(latent),  # anew, because FreeNoise writes into it
             samples,
             comfy.samplers.KSAMPLER(part.sampler),
             sigmas[part.steps.start : part.steps.stop + 1],

@@ -9,16 +9,15 @@ from typing import Any
 import comfy.samplers
 from torch import Tensor
 
-from ....s2flow_core.latent.flow import velocity
 from ....s2flow_core.solver.alignment import align_low_frequencies, decaying_strength
-from ....s2flow_core.solver.derivatives import Node
 from ....s2flow_core.solver.flow_solver import FlowSolver
-from ....s2flow_core.solver.skipping import choose_skips, forecast_velocity, step_changes
+from ....s2flow_core.solver.skipping import choose_skips, step_changes
 from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..model.checks import identity_of, require_flow_model
 from .experts import steps_above
 from .record_at_high_res import RecordAtHighRes
 from .sampled_run import GuidedModel, SampledRun, SamplerFunction, whole_runs
+from .stream_solver import StreamSolver
 
 log = logging.getLogger(__name__)
 # The sources that look into the LR record.
@@ -96,46 +95,66 @@ class FlowRun(SampledRun):
         self.settings = settings
         self.trajectory = trajectory
         self.record: RecordAtHighRes | None = None
-        self.solver = FlowSolver(order=1, source="none")
+        self.solvers: list[StreamSolver] = []  # of the streams that the state splits into
         self.skipped: set[int] = set()
-        self.past: list[Node] = []  # the last computed velocities, newest first
 
     def begin(self, model: Any, x: Tensor) -> None:
         settings = self.settings
+        video, *rest = self.streams.split(x)
         if self.trajectory is not None:
-            # KSampler hands down the inpainting wrapper around the guider around the model.
             to_model_space = model.inner_model.inner_model.process_latent_in
             self.record = RecordAtHighRes(
-                self.trajectory, to_model_space, x, self.sigmas, settings.switch_sigma
+                self.trajectory, to_model_space, video, self.sigmas, settings.switch_sigma
             )
             if settings.follows_record:
                 self.record.require_its_steps()
-        needs_field = settings.order > 1 and settings.source in RECORD_SOURCES
-        field = self.record.field if self.record is not None and needs_field else None
-        self.solver = FlowSolver(settings.order, settings.source, field, settings.switch_sigma)
+        self.solvers = [self.solver_of_video(), *(self.solver_of_rest() for _ in rest)]
         self.skipped = steps_to_skip(settings, self.record)
         if settings.switch_sigma is not None:
             # A forecast needs two velocities of the expert that has just begun.
             begun = steps_above(self.sigmas, settings.switch_sigma)
             self.skipped -= {begun, begun + 1}
 
+    def solver_of_video(self) -> StreamSolver:
+        settings, record = self.settings, self.record
+        needs_field = settings.order > 1 and settings.source in RECORD_SOURCES
+        field = record.field if record is not None and needs_field else None
+        solver = FlowSolver(settings.order, settings.source, field, settings.switch_sigma)
+        return StreamSolver(solver, None if record is None else record.field)
+
+    def solver_of_rest(self) -> StreamSolver:
+        """The small run's sound was finished and says nothing about what is sampled again here."""
+        source = "none" if self.settings.source == "none" else "history"
+        return StreamSolver(FlowSolver(self.settings.order, source, None, self.settings.switch_sigma))
+
     def denoised(self, guided: GuidedModel, x: Tensor, i: int) -> Tensor:
-        sigma, record = self.sigmas[i], self.record
+        sigma = self.sigmas[i]
+        states = self.streams.split(x)
         if i in self.skipped:
-            field = None if record is None else record.field
-            denoised = x - sigma * forecast_velocity(self.past, float(sigma), field)
+            cleans = [
+                solver.forecast(state, sigma) for solver, state in zip(self.solvers, states, strict=True)
+            ]
         else:
-            denoised = guided.denoised(x, sigma)
-            self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
-        if record is None or self.settings.alignment == 0:
-            return denoised
+            cleans = list(self.streams.split(guided.denoised(x, sigma)))
+            for solver, state, clean in zip(self.solvers, states, cleans, strict=True):
+                solver.remember(state, clean, sigma)
+        cleans[0] = self.aligned(cleans[0], guided, i)
+        return self.streams.joined(cleans)
+
+    def aligned(self, clean: Tensor, guided: GuidedModel, i: int) -> Tensor:
+        """The video's clean estimate with its coarse part drawn to the small run's."""
+        if self.record is None or self.settings.alignment == 0:
+            return clean
         strength = decaying_strength(self.settings.alignment, i, self.steps)
-        aligned = align_low_frequencies(denoised, record.denoised(i), strength)
+        aligned = align_low_frequencies(clean, self.record.denoised(i), strength)
         # A start image may have been replaced by a sharper one, which the small run does not know.
-        return aligned if guided.mask is None else denoised.lerp(aligned, guided.mask)
+        return aligned if guided.mask is None else clean.lerp(aligned, self.streams.split(guided.mask)[0])
 
     def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
-        return self.solver.step(x, denoised, self.sigmas, i)
+        parts = zip(self.solvers, self.streams.split(x), self.streams.split(denoised), strict=True)
+        return self.streams.joined(
+            [solver.step(state, clean, self.sigmas, i) for solver, state, clean in parts]
+        )
 
     def end(self) -> None:
         if self.skipped:

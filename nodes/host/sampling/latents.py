@@ -12,19 +12,42 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.latent.held_latent import HeldLatent
+from .streams import VideoLatent
+
+# What later versions write into an empty latent: pixels and frames per cell of the VAE that it is meant for.
+RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
-def latent_samples(guider: Any, latent: dict[str, Any]) -> Tensor:
-    """The samples of a LATENT; an empty one takes the channels that the model wants."""
-    return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
+def latent_samples(guider: Any, latent: dict[str, Any]) -> Any:
+    """The samples of a LATENT, as `VideoLatent.of` takes them; an empty one takes what the model wants."""
+    ratios = {name: latent[name] for name in RATIOS if latent.get(name) is not None}
+    return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"], **ratios)
+
+
+def finished(latent: dict[str, Any], samples: Any) -> dict[str, Any]:
+    """The LATENT that a sampler gives back: it is no empty one any more."""
+    return {name: value for name, value in latent.items() if name not in RATIOS} | {"samples": samples}
 
 
 def held_latent(latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
-    """What a LATENT's noise_mask keeps of its samples (B, C, T, H, W); None if it has no mask."""
+    """What a LATENT's noise_mask keeps of its video (B, C, T, H, W); None if it has no mask."""
     given = latent.get("noise_mask")
     if given is None:
         return None
+    given = VideoLatent.of(given).video
     mask = comfy.utils.reshape_mask(given.float(), samples.shape)  # (B, C, T, H, W), as core reads it
     if (mask == mask[:, :1]).all():
         mask = mask[:, :1]
     return HeldLatent(samples.detach().to("cpu", torch.float32, copy=True), mask.cpu().contiguous())
+
+
+def mask_beside(latent: dict[str, Any]) -> tuple[Tensor, ...]:
+    """A LATENT's noise_mask for the streams beside its video, in their shape; 1 where it says nothing."""
+    streams = VideoLatent.of(latent["samples"]).beside
+    given = VideoLatent.of(latent["noise_mask"]).beside
+    return tuple(
+        comfy.utils.reshape_mask(given[number].float(), stream.shape)
+        if number < len(given)
+        else torch.ones_like(stream)
+        for number, stream in enumerate(streams)
+    )

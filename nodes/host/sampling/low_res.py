@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ....s2flow_core.latent.flow import noise_estimate
@@ -18,6 +19,7 @@ from ....s2flow_core.windows.grid import Triple
 from ..attention.capture import AttentionCapture
 from .guided import Part
 from .sampled_run import GuidedModel, SampledRun
+from .streams import VideoLatent
 
 
 @dataclass
@@ -68,24 +70,25 @@ class LowResRun(SampledRun):
         part.begin_step(i)
         sigma = self.sigmas[i]
         denoised = guided.denoised(x, sigma)
-        part.recorder.record(sigma, part.to_latent_space(denoised), noise_estimate(x, denoised, sigma))
+        (video, *_), (clean, *_) = self.streams.split(x), self.streams.split(denoised)
+        part.recorder.record(sigma, part.to_latent_space(clean), noise_estimate(video, clean, sigma))
         return denoised
 
     def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
         return self.solver.step(x, denoised, self.sigmas, i)
 
     def trajectory(
-        self, final: Tensor, video: RecordedVideo, seconds: float, earlier: Trajectory | None
+        self, final: VideoLatent, video: RecordedVideo, seconds: float, earlier: Trajectory | None
     ) -> Trajectory:
         """The record of the finished run, after that of the run that it continued.
 
-        final: (B, C, T, H, W) in LATENT space; seconds: that sampling took.
+        final: in LATENT space, with the sound beside it; seconds: that sampling took.
         """
         records = [] if earlier is None else [earlier]
         for part in self.recorded:
             records.append(
                 part.recorder.finish(
-                    final=final,
+                    final=final.video,
                     token_shape=video.token_shape,
                     patch=video.patch,
                     model=video.model,
@@ -95,7 +98,8 @@ class LowResRun(SampledRun):
                     held=video.held,
                 )
             )
-        return reduce(Trajectory.followed_by, records)
+        beside = tuple(stream.detach().to("cpu", torch.float32, copy=True) for stream in final.beside)
+        return replace(reduce(Trajectory.followed_by, records), beside=beside)
 
 
 def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:
@@ -112,9 +116,9 @@ def described(model: ModelIdentity) -> str:
     return f"{model.family} ({model.layers} layers, {model.heads} heads, {model.channels} channels)"
 
 
-def require_nothing_held(held: HeldLatent | None) -> None:
+def require_nothing_held(latent: dict[str, Any]) -> None:
     """Raises if a mask would hold the noisy latent of a run that stopped early, as ComfyUI does."""
-    if held is not None:
+    if latent.get("noise_mask") is not None:
         raise ValueError(
             "latent_image has a mask (a start image or keyframes of image to video), and this run continues "
             "another one, so the mask would hold what is still noise. Run all sigmas in one Low-Res Sampler."

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ....s2flow_core.latent.flow import snr_matched_sigma
 from ....s2flow_core.latent.resample import resize_latent
-from ....s2flow_core.solver.low_res_field import LowResField
+from ....s2flow_core.solver.low_res_field import LowResField, matched_switches
 from ....s2flow_core.trajectory.trajectory import Trajectory
 from ....s2flow_core.transition.upsample import recorded_scale, require_recorded_steps
 
@@ -38,11 +37,10 @@ class RecordAtHighRes:
         small = trajectory.latent_shape
         self.scale = math.sqrt(x.shape[-2] / small[-2] * x.shape[-1] / small[-1])
         snr_scale = recorded_scale(sigmas, trajectory.sigmas, self.scale)
-        # The LR run changed at σ of its own, which matched sigmas put elsewhere.
         self.switches = trajectory.switch_sigmas + (() if switch_sigma is None else (switch_sigma,))
-        matched = snr_matched_sigma(torch.tensor(self.switches, dtype=torch.float64), snr_scale)
+        matched = matched_switches(self.switches, snr_scale)
         self.field = LowResField(
-            trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale, matched.tolist()
+            trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale, matched
         )
 
     def enlarge(self, latent: Tensor) -> Tensor:

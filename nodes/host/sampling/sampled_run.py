@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from .streams import Streams
+
 
 class SamplerFunction(Protocol):
     """A sampler as k-diffusion writes it; model(x, sigma) returns the guided denoised latent."""
@@ -51,6 +53,7 @@ class SampledRun:
     def __init__(self, sigmas: Tensor):
         self.sigmas = sigmas  # (steps + 1,)
         self.x: Tensor | None = None
+        self.streams = Streams(())  # of the state, known when the run begins
 
     @property
     def steps(self) -> int:
@@ -75,7 +78,7 @@ class SampledRun:
 
         @torch.no_grad()
         def sample(
-            model: Callable,
+            model: Any,
             x: Tensor,
             sigmas: Tensor,
             extra_args: dict[str, Any],
@@ -84,6 +87,8 @@ class SampledRun:
         ) -> Tensor:
             if self.x is None:
                 self.sigmas = self.sigmas.to(x.device)
+                # KSampler hands down the inpainting wrapper around the guider around the model.
+                self.streams = Streams.of_run(model.inner_model.inner_model, x)
                 self.begin(model, x)
             else:
                 x = self.x.to(x)

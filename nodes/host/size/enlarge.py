@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.latent_formats
 import comfy.model_management
 import torch
 from torch import Tensor
@@ -13,13 +14,16 @@ from ....s2flow_core.transition.sizes import SizedVideo, TargetSize, check_memor
 from .enlarge_in_pixels import enlarge_in_pixels
 
 METHODS = ("bicubic", "bilinear", "nearest")
-# Pixels per latent cell where no VAE is connected to ask.
+# Pixels per latent cell where neither a VAE nor this ComfyUI's latent format tells them.
 SPATIAL_RATIOS = {"Wan22": 16, "HunyuanVideo15": 16, "LTXV": 32}
 
 
 def pixels_per_cell(vae: Any, latent_format: str) -> int:
     """Pixels per latent cell, from the VAE or, without one, from the class name of the latent format."""
-    return SPATIAL_RATIOS.get(latent_format, 8) if vae is None else vae.spacial_compression_encode()
+    if vae is not None:
+        return vae.spacial_compression_encode()
+    known = SPATIAL_RATIOS.get(latent_format, 8)
+    return getattr(getattr(comfy.latent_formats, latent_format, None), "spacial_downscale_ratio", known)
 
 
 def wanted_size(video: SizedVideo, cell: int, scale: float, width: int, height: int) -> TargetSize:

@@ -47,8 +47,12 @@ def upscaled(upscale_model: Any, frame: Tensor) -> Tensor:
     return ImageUpscaleWithModel.execute(upscale_model, frame).args[0].to(frame.device)
 
 
+@torch.inference_mode()
 def decode(vae: Any, latent: Tensor) -> Tensor:
-    """(1, C, T, h, w) -> (1, frames, height, width, 3), in tiles if the device cannot hold it whole."""
+    """(1, C, T, h, w) -> (1, frames, height, width, 3), in tiles if the device cannot hold it whole.
+
+    Core joins tiles in place, which it may only as it runs nodes: outside of autograd.
+    """
     if fits(vae, vae.memory_used_decode(latent.shape, vae.vae_dtype), "decoding"):
         return vae.decode(latent)
     ratio = vae.spacial_compression_decode()

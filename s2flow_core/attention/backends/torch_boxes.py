@@ -26,7 +26,12 @@ from ..call import AttentionCall, attend, attend_text, head_runs
 from ..extra_keys import ExtraKeys, extra_keys
 
 _MOST_KEY_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}
+"""Numbers in the copied keys of one call, by device type: 8 MiB of float32 on a CPU, 256 MiB of half
+precision on a GPU. A copy holds boxes that overlap, so without a bound it could be many times the keys.
+"""
+
 _MOST_KEY_ELEMENTS_ELSEWHERE = 2**24
+"""On devices of which nothing is known, between the two."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class Runs:
     length: int
 
     def halves(self) -> tuple[Runs, Runs]:
+        """The first count//2 runs and the rest, so that work too large for one call can be cut in two."""
         first = self.count // 2
         rest = replace(self, count=self.count - first, start=self.start + first * self.step)
         return replace(self, count=first), rest
@@ -53,9 +59,11 @@ class AxisGroups:
 
     @property
     def count(self) -> int:
+        """How many groups there are; `queries` and `keys` have one run for each."""
         return self.queries.count
 
     def halves(self) -> tuple[AxisGroups, AxisGroups]:
+        """The first count//2 groups and the rest; no group is cut."""
         queries, keys = self.queries.halves(), self.keys.halves()
         return AxisGroups(queries[0], keys[0]), AxisGroups(queries[1], keys[1])
 
@@ -197,7 +205,7 @@ def _with_extra(boxes: Tensor, extra: Tensor | None, heads: slice) -> Tensor:
         return boxes.reshape(folded)
     inside = math.prod(sides)
     joined = boxes.new_empty(batch, some_heads, *groups, inside + extra.shape[2], dim)
-    joined[..., :inside, :].unflatten(-2, sides).copy_(boxes)
+    torch.unflatten(joined[..., :inside, :], -2, sides).copy_(boxes)
     joined[..., inside:, :] = extra[:, heads, None, None, None]
     return joined.view(folded)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +12,18 @@ from torch import Tensor
 
 from ...kernels.architecture import architecture_of
 from ...kernels.launch_table import Launch, window_launch
-from ...kernels.window_kernel import GUARDS, window_attention_kernel
+from ...kernels.window_kernel import GUARD_BITS, window_attention_programs
 from ...windows.extents import axis_pairs
 from ...windows.grid import TokenGrid, Triple
 from ..call import AttentionCall, attend_text
 from ..extra_keys import ExtraKeys, extra_keys
 
 _LOG2_E = math.log2(math.e)
+"""The kernel's softmax is in powers of two."""
+
 _SMALLEST_BLOCK = 16
+"""Rows that a tensor core multiplies at once, at least."""
+
 _MOST_TILES = 511
 """Per axis: what the nine bits of a packed place can number, less the one that means 'no tile'."""
 
@@ -60,7 +63,11 @@ def refuses(call: AttentionCall) -> str | None:
 
 
 def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
-    """(B, heads, tokens, dim) of windowed attention; `launch` replaces the shipped configuration."""
+    """(B, heads, tokens, dim) of windowed attention in q's dtype, for a call that `refuses` lets pass.
+
+    launch: replaces the shipped configuration. Raises ValueError if there is none for q's device and head
+    size.
+    """
     batch, heads, tokens, dim = call.q.shape
     launch = launch or window_launch(architecture_of(call.q.device), dim)
     if launch is None:
@@ -103,19 +110,10 @@ def start(work: WindowLaunch, launch: Launch) -> None:
         for length, side in zip(grid.shape, grid.tile, strict=True)
     )
     programs = (grid.tile_count * grid.tile_tokens // blocks.block_m, batch, len(work.windows))
+    tensors = (work.q, work.k, work.v, work.out, bias, extra_k, extra_v, extra_bias, places, work.windows)
     with torch.cuda.device_of(work.q):
-        kernel: Any = window_attention_kernel[programs]
-        kernel(
-            work.q,
-            work.k,
-            work.v,
-            work.out,
-            bias,
-            extra_k,
-            extra_v,
-            extra_bias,
-            places,
-            work.windows,
+        window_attention_programs(programs)(
+            *tensors,
             *work.q.stride()[:3],
             *work.out.stride()[:3],
             bias.stride(0) if bias is not None else 0,
@@ -151,7 +149,7 @@ def packed_places(grid: TokenGrid, device: torch.device) -> Tensor:
     """(tile_count,) int32: T, H and W of every tile in nine bits each, under a guard bit that is set."""
     t, h, w = (torch.arange(count, dtype=torch.int32, device=device) for count in grid.tiles)
     places = (t << 20)[:, None, None] + (h << 10)[None, :, None] + w[None, None, :]
-    return places.flatten() + GUARDS.value
+    return places.flatten() + GUARD_BITS
 
 
 def _slot_bias(work: WindowLaunch) -> Tensor:
@@ -181,7 +179,7 @@ def _padded_extra(
     k, v = (F.pad(x, (0, 0, 0, missing)).contiguous() for x in (extra.k, extra.v))
     bias = torch.zeros(batch, count, device=k.device) if extra.bias is None else extra.bias / work.scale
     bias = F.pad(bias, (0, missing), value=float("-inf"))
-    nowhere = torch.full((count + missing,), (_MOST_TILES << 20) + GUARDS.value, dtype=torch.int32)
+    nowhere = torch.full((count + missing,), (_MOST_TILES << 20) + GUARD_BITS, dtype=torch.int32)
     places = nowhere.to(k.device)
     if extra.tail_tiles:
         places[count - extra.tail_tiles : count] = packed_places(work.grid, k.device)

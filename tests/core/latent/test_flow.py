@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2flow_core.latent.flow import (
+    boundary_sigma,
     check_sigmas,
     denoised_from_velocity,
     low_res_sigma,
@@ -103,3 +104,22 @@ def test_sigmas_that_cannot_be_run_are_named(values: list[float], words: str):
     with pytest.raises(ValueError, match="the HR sigmas") as problem:
         check_sigmas(torch.tensor(values), "the HR sigmas")
     assert words in str(problem.value)
+
+
+@pytest.mark.parametrize("boundary", [0.7, 0.875, 0.9, 0.95])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 9.0])
+def test_a_boundary_is_one_number_for_tensors_and_for_floats(boundary: float, shift: float):
+    """Schedules that hold the boundary, such as shift 9 with .9, once gave its step to both experts."""
+    switch = boundary_sigma(boundary)
+    for steps in range(2, 51):
+        sigmas = shifted_sigmas(steps, shift)
+        by_numbers = sum(float(sigma) >= switch for sigma in sigmas[:-1])
+        assert int((sigmas[:-1] >= switch).sum()) == by_numbers
+        exact = [step for step in range(steps) if abs(float(sigmas[step]) - boundary) < 1e-6]
+        assert all(float(sigmas[step]) >= switch for step in exact)
+
+
+def test_a_boundary_lies_as_little_below_the_typed_one_as_one_sigma_may_differ():
+    for typed in (0.5, 0.7, 0.875, 0.9, 1.0):
+        assert typed - 2e-5 < boundary_sigma(typed) < typed
+        assert boundary_sigma(typed) == float(torch.tensor(boundary_sigma(typed), dtype=torch.float32))

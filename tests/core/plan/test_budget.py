@@ -31,6 +31,27 @@ def test_allocation_is_between_the_baseline_and_the_optimum(seed, heads, windows
     assert value[rows, baseline].sum().item() - 1e-6 <= got <= best + 1e-6
 
 
+def test_the_baseline_is_rarely_kept_where_something_better_can_be_paid():
+    """Levels are finest where windows are cheap, and the search must reach prices as high as those steps."""
+    kept, gaps = 0, []
+    for seed in range(150):
+        generator = torch.Generator().manual_seed(seed)
+        cost = torch.rand(6, generator=generator).sort().values ** 3
+        value = torch.rand(3, 6, generator=generator).sort(dim=1).values
+        baseline = torch.randint(6, (3,), generator=generator)
+        rows, limit = torch.arange(3), cost.double()[baseline].sum() + 1e-9
+        best = max(
+            value[rows, list(choice)].sum().item()
+            for choice in itertools.product(range(6), repeat=3)
+            if cost.double()[list(choice)].sum() <= limit
+        )
+        chosen = allocate(value, cost, baseline)
+        kept += torch.equal(chosen, baseline) and value[rows, baseline].sum().item() < best - 1e-6
+        gaps.append(1 - value[rows, chosen].sum().item() / best)
+    assert kept <= 5
+    assert sum(gaps) / len(gaps) <= 0.02
+
+
 def test_allocation_is_optimal_on_concave_curves_up_to_the_last_step():
     generator = torch.Generator().manual_seed(0)
     cost = torch.linspace(0.05, 1.0, 20)

@@ -80,5 +80,5 @@ def test_pieces_are_at_most_an_eighth_of_the_queries(tokens):
 def test_a_call_of_another_length_is_refused():
     grid = TokenGrid((1, 4, 4))
     q = torch.zeros(1, 1, 20, 8)
-    with pytest.raises(ValueError, match=r"20 tokens are not 1 \+ 16 \+ 2"):
+    with pytest.raises(ValueError, match=r"attends to 20 tokens, .* are for 1 \+ 1x4x4 \+ 2"):
         measure_reach(q, q, VideoSequence(grid, prefix=1, suffix=2), torch.arange(4))

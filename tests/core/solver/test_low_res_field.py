@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from known_flows import field_of, gaussian_denoised, record_of, start_noise
 
 from s2flow_core.latent.flow import shifted_sigmas, snr_matched_sigma
-from s2flow_core.solver.low_res_field import LowResField
+from s2flow_core.solver.low_res_field import LowResField, matched_switches
 
 
 def test_record_gives_back_the_velocities_of_an_euler_run():
@@ -58,3 +58,16 @@ def test_field_covers_what_was_recorded_and_no_more():
 def test_field_refuses_a_record_of_another_length():
     with pytest.raises(ValueError, match="3 estimates but 6 sigmas"):
         LowResField(shifted_sigmas(5, 1.0), torch.zeros(3, 1, 2), lambda denoised: denoised)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 7.0, 9.0])
+@pytest.mark.parametrize("scale", [1.0, 1.5, 2.0])
+def test_every_boundary_of_a_record_is_read_right_at_matched_sigmas(shift: float, scale: float):
+    """A step lies before the change if it did in the LR run, though σ went through float32 and the match."""
+    for steps in (4, 8, 20, 50):
+        record = shifted_sigmas(steps, shift)
+        matched = snr_matched_sigma(record, scale)
+        for boundary in range(1, steps):
+            (switch,) = matched_switches([float(record[boundary - 1])], scale)
+            before = [float(sigma) >= switch for sigma in matched[:-1]]
+            assert before == [step < boundary for step in range(steps)]

@@ -32,11 +32,13 @@ def test_skips_are_the_cheapest_allowed_set(costs: list[float], share: float):
     def allowed(steps_skipped: tuple[int, ...]) -> bool:
         return all(b - a > 1 for a, b in itertools.pairwise(steps_skipped))
 
-    # Every allowed set, largest count first.
-    for count in range(round(share * steps), -1, -1):
-        sets = [c for c in itertools.combinations(range(2, steps - 1), count) if allowed(c)]
-        if sets:
-            break
+    # Every allowed set of the largest count; the empty set is always allowed.
+    most = round(share * steps)
+    by_count = (
+        (count, [c for c in itertools.combinations(range(2, steps - 1), count) if allowed(c)])
+        for count in range(most, -1, -1)
+    )
+    count, sets = next((count, sets) for count, sets in by_count if sets)
     least = min(sum(costs[i] for i in candidate) for candidate in sets)
     assert allowed(tuple(chosen)) and len(chosen) == count
     assert sum(costs[i] for i in chosen) == pytest.approx(least)

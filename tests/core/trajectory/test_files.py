@@ -29,6 +29,21 @@ def test_what_a_mask_held_is_saved(tmp_path: Path):
     assert torch.equal(held.latent, kept.latent) and torch.equal(held.mask, kept.mask)
 
 
+@pytest.mark.parametrize("count", [1, 2, 11])
+def test_sound_beside_the_video_is_saved_in_its_order(tmp_path: Path, count: int):
+    streams = tuple(torch.rand(1, 4, 2, 3 + number) for number in range(count))
+    save_trajectory(dataclasses.replace(recorded(), beside=streams), tmp_path / "run.safetensors")
+    loaded = load_trajectory(tmp_path / "run.safetensors").beside
+    assert all(torch.equal(one, other) for one, other in zip(loaded, streams, strict=True))
+
+
+def test_a_file_without_sound_is_one_of_an_earlier_version(tmp_path: Path):
+    save_trajectory(recorded(), tmp_path / "run.safetensors")
+    with safe_open(tmp_path / "run.safetensors", "pt") as file:
+        assert not [name for name in file.keys() if "beside" in name]  # noqa: SIM118
+    assert load_trajectory(tmp_path / "run.safetensors").beside == ()
+
+
 @pytest.mark.parametrize("attention", [None, reach(), reach(with_error=True)], ids=["none", "mass", "error"])
 def test_save_and_load_round_trip(tmp_path: Path, attention: AttentionReach | None):
     saved = recorded(attention)

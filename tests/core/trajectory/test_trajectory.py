@@ -37,6 +37,7 @@ def part(first: int, last: int, with_reach: bool = True) -> Trajectory:
     sigmas = shifted_sigmas(STEPS, 3.0)
     generator = torch.Generator().manual_seed(first)
     recorder = TrajectoryRecorder()
+    denoised = torch.empty(0)
     for sigma in sigmas[first:last]:
         x, denoised = torch.randn(2, 1, 4, 3, 4, 6, generator=generator)
         recorder.record(sigma, denoised, noise_estimate(x, denoised, sigma))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from tiny_refiner import TINY
 
+from training.gradients import core_with_gradients
 from training.refiner import video_training
 from training.refiner.__main__ import parse_arguments
-from training.refiner.light_model import add_lora, checkpoint_blocks, new_refiner
+from training.refiner.light_model import LoraLinear, add_lora, checkpoint_blocks, new_refiner
 from training.refiner.windowed_blocks import window_blocks
 
 
@@ -38,7 +39,8 @@ def test_windows_and_checkpointing_do_not_change_what_they_should_not(comfy_modu
         torch.nn.init.normal_(model.head.head.weight, std=0.1)
         prepare(model)
         state = torch.randn(1, 16, 4, 4, 4, generator=torch.Generator().manual_seed(2))
-        model(state, torch.tensor([500.0]), torch.zeros(1, 1, 4096)).square().sum().backward()
+        with core_with_gradients():
+            model(state, torch.tensor([500.0]), torch.zeros(1, 1, 4096)).square().sum().backward()
         return [value.grad for value in model.blocks.parameters()]
 
     def both(frames: int):
@@ -68,3 +70,20 @@ def test_lora_starts_as_the_model_it_is_added_to(comfy_modules):
     trainable = [name for name, value in model.named_parameters() if value.requires_grad]
     assert len(trainable) == 2 * len(layers)
     assert all("lora_" in name for name in trainable)
+
+
+def test_an_8_bit_layer_cannot_be_computed_without_its_factors():
+    """ComfyUI's 8-bit kernels look for a weight of their own kind, and know nothing of factors beside it."""
+
+    class Packed:
+        _qdata = torch.ones(3, 4, dtype=torch.int8)
+
+        def dequantize(self) -> torch.Tensor:
+            return 0.5 * self._qdata.float()
+
+    layer = torch.nn.Linear(4, 3)
+    added = LoraLinear(layer, rank=2)
+    assert added.weight is layer.weight and added.bias is layer.bias
+    del layer.weight
+    vars(layer)["weight"] = Packed()
+    assert torch.equal(added.weight, torch.full((3, 4), 0.5))

@@ -1,0 +1,138 @@
+"""The shapes of published models, as far as their cost depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from s2flow_core.windows.grid import Triple
+
+
+@dataclass(frozen=True)
+class VideoSize:
+    """Pixels and frames."""
+
+    width: int
+    height: int
+    frames: int
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames."""
+        return self.width * self.height * self.frames
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}x{self.frames}"
+
+
+def every_fourth(frames: int) -> int:
+    """Latent frames of the VAEs that keep the first frame and join four after it."""
+    return (frames - 1) // 4 + 1
+
+
+def minimax_frames(frames: int) -> int:
+    """17k+5 frames are 5k+2 latent ones: of every 17, the first alone and four times four."""
+    return (frames - 5) // 17 * 5 + 2
+
+
+def no_sound(frames: int) -> int:
+    return 0
+
+
+def minimax_sound(frames: int) -> int:
+    """Two channels at 40 tokens a second, beside 24 frames."""
+    return 2 * round(frames * 40 / 24)
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A published model. Weights are counted per layer, in numbers.
+
+    token_weights: that every video token is multiplied with; text_weights: that every text token is.
+    parameters: of all layers. joint_text: text tokens take part in self-attention; else they are the keys
+    of a cross-attention. passes: of the model per step (2 with a negative prompt). live_widths: tensors of
+    the layer's width that are alive at once where most are. side: pixels of a latent cell. vae: its name in
+    vae_flops.py, None where its operations are not counted. attention_width: of q, k and v, where it is not
+    the layer's. sound_tokens: beside the text, for so many frames.
+    """
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    token_weights: int
+    text_weights: int
+    parameters: int
+    live_widths: float
+    text_tokens: int
+    joint_text: bool
+    passes: int
+    patch: Triple
+    side: int
+    channels: int
+    vae: str | None
+    latent_frames: Callable[[int], int] = every_fourth
+    attention_width: int = 0
+    sound_tokens: Callable[[int], int] = no_sound
+
+    @property
+    def inner(self) -> int:
+        """Width of q, k and v."""
+        return self.attention_width or self.width
+
+    def beside(self, size: VideoSize) -> int:
+        """Tokens of text and sound."""
+        return self.text_tokens + self.sound_tokens(size.frames)
+
+    def latent(self, size: VideoSize) -> Triple:
+        """(T, H, W) cells."""
+        return (self.latent_frames(size.frames), size.height // self.side, size.width // self.side)
+
+    def grid(self, size: VideoSize) -> Triple:
+        """(T, H, W) tokens."""
+        t, h, w = (-(-cells // step) for cells, step in zip(self.latent(size), self.patch, strict=True))
+        return (t, h, w)
+
+    def tokens(self, size: VideoSize) -> int:
+        t, h, w = self.grid(size)
+        return t * h * w
+
+
+def hunyuan_video() -> ModelShape:
+    w, double, single = 3072, 20, 40
+    # qkv 3, projection 1, MLP 8 widths²; a double block has them twice, and modulations of 2·6 and 3 widths².
+    return ModelShape(
+        "HunyuanVideo 13B", double + single, w, 24, 12 * w * w, 12 * w * w,
+        (double * 36 + single * 15) * w * w, 15, 256, True, 1, (1, 2, 2), 8, 16, "hunyuan",
+    )  # fmt: skip
+
+
+def wan(name: str, layers: int, w: int, ffn: int, heads: int, side: int, channels: int) -> ModelShape:
+    # self-attention 4, cross-attention's q and o 2 widths², its k and v for the text; feed-forward 2.
+    return ModelShape(
+        name, layers, w, heads, 6 * w * w + 2 * w * ffn, 2 * w * w, layers * (8 * w * w + 2 * w * ffn),
+        2 + max(6, 2 * ffn / w), 512, False, 2, (1, 2, 2), side, channels,
+        "wan22" if side == 16 else "wan",
+    )  # fmt: skip
+
+
+def minimax_h3() -> ModelShape:
+    layers, w, heads, dim, ffn, time = 50, 5376, 56, 128, 14336, 2688
+    inner = heads * dim
+    # qkv 3 and projection 1 times w·inner, gated feed-forward 3 times w·ffn, for every token alike.
+    # Modulations, 6 for each of 3 kinds of token, are of the time alone; files in curve form hold less.
+    weights = 4 * w * inner + 3 * w * ffn
+    return ModelShape(
+        "MiniMax H3", layers, w, heads, weights, weights, layers * (weights + 18 * w * time),
+        2 + max(4 * inner / w, 3 * ffn / w), 512, True, 2, (1, 2, 2), 16, 24, None,
+        minimax_frames, inner, minimax_sound,
+    )  # fmt: skip
+
+
+MODELS = {
+    "hunyuan_video": hunyuan_video(),
+    "wan_14b": wan("Wan 14B", 40, 5120, 13824, 40, 8, 16),
+    "wan_1.3b": wan("Wan 2.1 1.3B", 30, 1536, 8960, 12, 8, 16),
+    "wan22_5b": wan("Wan 2.2 5B", 30, 3072, 14336, 24, 16, 48),
+    "minimax_h3": minimax_h3(),
+}
