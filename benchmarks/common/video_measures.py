@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from demo.clips.looks import Looks, looks_of
 from demo.clips.observe import observe
 from demo.clips.scenes import draw_scene, render
 from demo.settings import SCALE
@@ -54,6 +55,8 @@ def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> di
     video: (frames, H, W, 3). small: the decoded LR video. detail: true detail energy of the prompt.
     color, shape, direction, single: 1 where the video shows it. motion: travel of the object in frame
     heights. detail: energy of fine detail over the truth's. LR PSNR: dB between the shrunk video and LR.
+    waves: 1 where the ground has as many per frame height as every prompt's. ragged, ghost, blotches: as in
+    `Looks`; the first two are left out where no object is seen.
     """
     seen = observe(video)
     shown = seen.fidelity(prompt)
@@ -66,4 +69,13 @@ def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> di
         "motion": travel,
         "detail": detail_energy(video) / detail,
         "LR PSNR": psnr(smaller(video), small),
+        **look_columns(looks_of(video, seen)),
+    }
+
+
+def look_columns(looks: Looks) -> dict[str, float]:
+    """What the eye sees, as columns of a row."""
+    columns = {"waves": float(looks.right_waves), "ragged": looks.raggedness, "ghost": looks.ghost}
+    return {name: value for name, value in columns.items() if value is not None} | {
+        "blotches": looks.blotches
     }

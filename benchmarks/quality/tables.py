@@ -14,9 +14,10 @@ from benchmarks.quality.runs import ALL_DEFAULTS, CALLS, DEFAULT, DIRECT, EULER,
 Measured = dict[str, list[Rows]]  # table -> one Rows per seed
 ERRORS = ["whole", "low", "high"]
 SHOWN = ["prompt", "color", "shape", "direction", "single", "flicker", "motion", "detail", "LR PSNR"]
+LOOKS = ["waves", "ragged", "ghost", "blotches"]
 # title, table, columns, the row that others are compared to, the column that is compared
 LAYOUTS = {
-    "methods": ("Methods", [*ERRORS, "PSNR", *SHOWN, "calls", "CPU s"], "cascade, Euler", "whole"),
+    "methods": ("Methods", [*ERRORS, "PSNR", *SHOWN, *LOOKS, "calls", "CPU s"], "cascade, Euler", "whole"),
     "windows": (
         "Windows: error to dense attention at the same Euler steps; total: to the finer run",
         ["density", "coverage", *ERRORS, "total", "CPU s"],
@@ -25,7 +26,7 @@ LAYOUTS = {
     ),
     "orders": ("Solver at 10 calls", [*ERRORS, "calls", "CPU s"], EULER, "whole"),
     "calls": ("Solver by model calls", ERRORS, None, "whole"),
-    "left": ("t_i, of 50 steps", [*SHOWN, "calls", "CPU s"], None, "prompt"),
+    "left": ("t_i, of 50 steps", [*SHOWN, *LOOKS, "calls", "CPU s"], None, "prompt"),
 }
 PROMPT_BAR = ("prompt", "single")
 
