@@ -119,3 +119,31 @@ def test_first_frames_of_latent_groups_count_more():
     weights = frame_weights(17).flatten()
     assert weights.mean().item() == pytest.approx(1)
     assert (weights[[1, 5, 9, 13]] / weights[0]).tolist() == pytest.approx([FIRST_FRAME_WEIGHT] * 4)
+
+
+def test_the_dit_trains_reports_and_is_exported(comfy_modules, bucket, tmp_path, monkeypatch):
+    from functools import partial
+
+    from safetensors.torch import load_file
+
+    from training.demo_models import dit
+
+    monkeypatch.setattr(dit, "BUCKETS", (bucket, bucket))
+    monkeypatch.setattr(dit, "VALIDATION_SIZES", (32, 64))
+    monkeypatch.setattr(dit, "encode_bucket", partial(dit.encode_bucket, folder=tmp_path / "latents"))
+    monkeypatch.setattr(dit, "new_dit", partial(dit.new_dit, **SMALL))
+    monkeypatch.setattr(dit, "LAYERS", 1)
+    monkeypatch.setattr(dit, "TOKENS", 40)
+    monkeypatch.setattr(dit, "WORK", tmp_path)
+    monkeypatch.setattr(dit, "CHECKPOINT", tmp_path / "dit.pt")
+    average = dit.train_dit(steps=2)
+    held_out = {size: dit.held_out_clips(size, VAE_FILE) for size in (32, 64)}
+    assert dit.validation(average, held_out) == dit.validation(average, held_out)
+    assert "64: " in dit.validation(average, held_out)
+    trained = load_file(tmp_path / "s2flow_demo_wan_t2v.safetensors")
+    assert trained["head.head.weight"].abs().max() > 0, "the head starts at zero and learns"
+    dit.export_checkpoint(tmp_path / "exported.safetensors")
+    exported = load_file(tmp_path / "exported.safetensors")
+    assert all(torch.equal(exported[name], value) for name, value in trained.items())
+    with pytest.raises(SystemExit, match="--start"):
+        dit.train_dit(steps=2, start=tmp_path / "exported.safetensors")

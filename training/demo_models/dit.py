@@ -113,7 +113,7 @@ def train_dit(steps: int | None = None, start: Path | None = None, vae_file: Pat
     start: a DiT file to begin with. vae_file: the VAE whose latents the model learns.
     """
     clips = [clips_of(bucket, vae_file) for bucket in BUCKETS]
-    shares = torch.tensor([bucket.share for bucket in BUCKETS])
+    shares = torch.tensor([float(bucket.share) for bucket in BUCKETS])
     held_out = {size: held_out_clips(size, vae_file) for size in VALIDATION_SIZES}
     torch.manual_seed(0)
     model = new_dit(num_layers=LAYERS)

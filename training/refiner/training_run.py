@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from training.checkpoints import require_same_training
 from training.loop import Schedule, train
 from training.optimizers import Optimizer
+from training.precision import fast_precision
 from training.vae_clip import HostModule
 
 from .data.pair_cache import PairCache
@@ -61,7 +62,7 @@ class Run:
     """Where a training happens, and which one it is.
 
     work: folder of the checkpoints. settings: all that the result depends on, by name; checkpoints of other
-    settings are refused. half: run the model in bf16.
+    settings are refused. half: run the model in bf16 where that is faster.
     """
 
     work: Path
@@ -110,8 +111,8 @@ def run_stages(
             generator = torch.Generator().manual_seed(number * 10**9 + step)
             drawn = draw_batch(pairs.cache, groups, stage, lesson.batching, step, generator)
             high, low, context, empty = (tensor.to(run.device) for tensor in (*drawn, pairs.empty))
-            autocast = torch.autocast(run.device, torch.bfloat16) if run.half else nullcontext()
-            with autocast:
+            precision = fast_precision(torch.device(run.device).type) if run.half else nullcontext()
+            with precision:
                 losses = flow_mapping_loss(model, high, low, context, empty, lesson.mapping, generator)
             return {"loss": losses.mean()}
 

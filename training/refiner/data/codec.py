@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import torch
 from einops import rearrange
-from safetensors.torch import load_file
 from torch import Tensor
 
 from s2flow_core.latent.resample import resize_video
+from training.precision import fast_precision
 from training.vae_clip import decode_clip
-from training.wan import load_vae, wan_latent_format
+from training.wan import load_vae, read_vae, wan_latent_format
 
 
 class Codec(Protocol):
@@ -55,13 +55,8 @@ class WholeClipCodec:
     """The demo's Wan VAE on whole clips at once, several times faster on a CPU than in chunks."""
 
     def __init__(self, path: Path):
-        from comfy.ldm.wan.vae import WanVAE
-
         self.encoder, self.to_model_space = load_vae(path)
-        weights = {name: value.float() for name, value in load_file(path).items()}
-        width = weights["decoder.head.0.gamma"].shape[0]
-        self.vae = WanVAE(dim=width, z_dim=16, temperal_downsample=[False, True, True])
-        self.vae.load_state_dict(weights)
+        self.vae = read_vae(path)
         self.latent_format = wan_latent_format()
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -69,7 +64,7 @@ class WholeClipCodec:
             return self.to_model_space(self.encoder(frames))
 
     def decode(self, latent: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast(latent.device.type, torch.bfloat16):
+        with torch.no_grad(), fast_precision(latent.device.type):
             clip = decode_clip(self.vae, self.latent_format.process_out(latent)).float()
         return (rearrange(clip, "1 c t h w -> t h w c") / 2 + 0.5).clamp(0, 1)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from demo.files import REFINER_FILE, WORK
+from demo.clips.styles import SHIPPED
+from demo.files import REFINER_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt
+from training.fingerprint import file_fingerprint, fingerprint
 from training.loop import Schedule
 from training.optimizers import MuonWithAdamW, Optimizer
 
@@ -29,10 +31,12 @@ def train_demo(steps: int, window: int = 0, out: Path | None = None) -> None:
     window: latent frames that attention sees at a time, shifted in every other layer; 0 is all of them, as in
     the shipped file. out: another file than the shipped one; its checkpoints lie beside it.
     """
-    run = Run(out.with_suffix("") if out else WORK, {"--steps": str(steps), "--window": str(window)})
+    seen = fingerprint(SHIPPED, file_fingerprint(VAE_FILE))
+    settings = {"--steps": str(steps), "--window": str(window), "clips and VAE": seen}
+    run = Run(out.with_suffix("") if out else WORK, settings)
     stages = [Stage(latent_frames=5, steps=steps)]
     run.require_same(stages)
-    cache = PairCache(WORK / "refiner_pairs")
+    cache = PairCache(WORK / f"refiner_pairs_{seen}")
     pairs = TrainingPairs(cache, encode_demo_pairs(cache), embed_prompt(None)[0])
     torch.manual_seed(0)
     model = new_refiner()
