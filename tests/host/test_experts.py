@@ -111,7 +111,9 @@ def test_both_runs_under_both_experts(high_noise, low_noise, experts_record, mon
     monkeypatch.setattr(
         hook,
         "window_attention",
-        lambda q, k, v, grid, extents, **rest: used.append(extents) or attend(q, k, v, grid, extents, **rest),
+        lambda q, k, v, tokens, windows, **rest: (
+            used.append(windows.extents) or attend(q, k, v, tokens, windows, **rest)
+        ),
     )
     settings = {"trajectory": trajectory, "windows": windows, "order": 3, "derivative": "blend"}
     result = both(high_noise, low_noise, triple, backend="torch_boxes", **settings)

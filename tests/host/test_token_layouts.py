@@ -38,11 +38,7 @@ def test_reference_videos_behind_the_video_in_later_versions(layouts, tmp_path):
 
 
 def test_an_image_model_of_a_known_class_is_no_family(layouts, comfy_modules):
-    import comfy.ldm.hunyuan_video.model
-    import comfy.ops
-    from tiny_hunyuan import SETTINGS
+    from tiny_hunyuan import hunyuan_network
 
-    image = comfy.ldm.hunyuan_video.model.HunyuanVideo(
-        **SETTINGS | {"patch_size": [2, 2], "axes_dim": [64, 64]}, operations=comfy.ops.disable_weight_init
-    )
+    image = hunyuan_network(patch_size=[2, 2], axes_dim=[64, 64])
     assert layouts.family_of(image) is None

@@ -59,14 +59,18 @@ PUBLISHED = [
 ]
 
 
-def hunyuan_weights(**changes: Any) -> State:
+def hunyuan_network(**changes: Any) -> torch.nn.Module:
+    """ComfyUI's own class with the settings above."""
     import comfy.ops
     from comfy.ldm.hunyuan_video.model import HunyuanVideo, HunyuanVideoParams
 
     known = {field.name for field in fields(HunyuanVideoParams)}  # they differ between versions
     settings = {name: value for name, value in (SETTINGS | changes).items() if name in known}
-    model = HunyuanVideo(**settings, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
-    return random_weights(model, sharpened="query_norm.scale")
+    return HunyuanVideo(**settings, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
+
+
+def hunyuan_weights(**changes: Any) -> State:
+    return random_weights(hunyuan_network(**changes), sharpened="query_norm.scale")
 
 
 def published(state: State) -> State:
