@@ -20,6 +20,7 @@ from comfyui_runner.installation import import_comfy
 from .clips.ghosts import ghost, motion_of_scene
 from .clips.looks import Looks, looks_of
 from .clips.observe import Observation, observe
+from .clips.psnr import psnr
 from .clips.scenes import TRAIN_SIZE, Scene, draw_scene, render
 from .generate import DemoModels, decode, load_models, sample_latents
 from .measured_on import measured_on
@@ -72,7 +73,7 @@ class Reconstruction:
 
     @property
     def psnr(self) -> float:
-        return float(-10 * torch.log10((self.decoded - self.clip).square().mean()))
+        return psnr(self.decoded, self.clip)
 
 
 def reconstructions(models: DemoModels, size: int) -> list[Reconstruction]:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from demo.clips.looks import Looks, looks_of
 from demo.clips.observe import observe
+from demo.clips.psnr import psnr
 from demo.clips.scenes import draw_scene, render
 from demo.settings import SCALE
 from demo.vocabulary import Prompt
 
 # Scenes that only serve to say how much detail a true video of a prompt has.
 TRUTH_SEED = 2_000_000
-
-
-def psnr(video: Tensor, reference: Tensor) -> float:
-    """dB between videos (frames, H, W, 3) in 0..1."""
-    return float(-10 * torch.log10((video - reference).square().mean()))
 
 
 def smaller(video: Tensor) -> Tensor:

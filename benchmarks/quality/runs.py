@@ -17,8 +17,9 @@ from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.common.small_model import HighResResult, LowResRun, SmallModel, relative_errors
-from benchmarks.common.video_measures import enlarged, psnr, true_detail, video_row
+from benchmarks.common.video_measures import enlarged, true_detail, video_row
 from benchmarks.quality.references import diffusehigh, hiflow
+from demo.clips.psnr import psnr
 from demo.clips.scenes import TRAIN_SIZE
 from demo.generate import decode, empty_latent, schedule
 from demo.settings import SCALE, SHIFT, STEPS

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.common.small_model import SmallModel
-from benchmarks.common.video_measures import psnr
+from demo.clips.psnr import psnr
 from demo.clips.scenes import TRAIN_SIZE, draw_scene, render
 from demo.clips.textures import FADE_PIXELS
 from demo.files import REFINER_FILE

@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from demo.clips.psnr import psnr
 from demo.clips.scenes import FRAMES, TRAIN_SIZE, draw_scene, render
 from demo.clips.styles import RICH
 from demo.files import VAE_FILE, WORK
@@ -79,12 +80,6 @@ def frame_weights(frames: int) -> Tensor:
     return weights / weights.mean()
 
 
-def psnr(reconstruction: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of values in -1..1."""
-    error = (reconstruction.clamp(-1, 1) - truth).square().mean()
-    return float(10 * torch.log10(4 / error))
-
-
 @torch.no_grad()
 def validation(vae: nn.Module) -> str:
     """PSNR of held-out clips at two sizes, and how much worse the first frames of latent groups are.
@@ -100,7 +95,7 @@ def validation(vae: nn.Module) -> str:
         decoded = decode_clip(vae, encode_clip(vae, clip))
         errors = (decoded.clamp(-1, 1) - clip).square().mean(dim=(0, 1, 3, 4))[1:]  # (16,)
         first = errors[::4].mean() / errors.view(4, 4)[:, 1:].mean()
-        report.append(f"{size}: {psnr(decoded, clip):.2f} dB, first frames {first:.2f}x")
+        report.append(f"{size}: {psnr(decoded.clamp(-1, 1), clip, span=2):.2f} dB, first frames {first:.2f}x")
     return " | ".join(report)
 
 
