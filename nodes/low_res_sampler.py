@@ -11,6 +11,7 @@ from ..s2flow_core.latent.flow import check_sigmas
 from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.capture import capture_for
+from .host.counted import counted
 from .host.families.family import patched_grid
 from .host.inputs import CATEGORY, DEFAULT_BOUNDARY, TrajectoryType, advanced, boundary_input, low_noise_input
 from .host.model.checks import diffusion_model, family_or_unknown, identity_of
@@ -149,4 +150,4 @@ class S2FlowLowResSampler(io.ComfyNode):
         video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held)
         seconds = time.perf_counter() - started
         recorded = run.trajectory(VideoLatent.of(result), video, seconds, trajectory)
-        return io.NodeOutput(finished(latent_image, result), recorded)
+        return io.NodeOutput(finished(latent_image, result), counted(recorded))

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..s2flow_core.trajectory.files import load_trajectory, save_numbered_trajectory
 from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.counted import counted
 from .host.file_places import listed_files, numbered_files, path_of, shown_name, version_of
 from .host.inputs import CATEGORY, TrajectoryType
 from .host.sampling.streams import VideoLatent
@@ -70,7 +71,7 @@ class S2FlowLoadTrajectory(io.ComfyNode):
         latent = {"samples": final.samples()}
         if trajectory.held is not None:
             latent["noise_mask"] = final.mask(trajectory.held.mask)
-        return io.NodeOutput(latent, trajectory)
+        return io.NodeOutput(latent, counted(trajectory))
 
     @classmethod
     def validate_inputs(cls, file: str | None, input_types: dict[str, Any]) -> bool | str:
