@@ -9,6 +9,7 @@ from ..s2flow_core.latent.flow import check_sigmas
 from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.capture import capture_for
+from .host.counted import counted
 from .host.families.family import patched_grid
 from .host.inputs import (
     CATEGORY,
@@ -162,4 +163,4 @@ class S2FlowLowResSampler(io.ComfyNode):
         video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held)
         recorded = run.trajectory(VideoLatent.of(result), video, trajectory)
         kept.finished()
-        return io.NodeOutput(finished(latent_image, result), recorded)
+        return io.NodeOutput(finished(latent_image, result), counted(recorded))

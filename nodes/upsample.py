@@ -8,6 +8,7 @@ from ..s2flow_core.latent.flow import SNR_MODES
 from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_noise
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
+from .host.counted import counted
 from .host.inputs import CATEGORY, TrajectoryType, advanced, enlargement_input, exact_size_inputs, seed_input
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.streams import VideoLatent
@@ -145,4 +146,5 @@ class S2FlowUpsample(io.ComfyNode):
         if (mask := large.mask(held, of_beside=0)) is not None:
             latent["noise_mask"] = mask
         drawn = VideoLatent(noise, large.noise_beside(seed)).samples()
-        return io.NodeOutput(latent, sigmas, ReadyNoise(drawn, seed, of_video=noise_mode == "lr_consistent"))
+        noise = ReadyNoise(drawn, seed, of_video=noise_mode == "lr_consistent")
+        return io.NodeOutput(latent, sigmas, counted(noise))

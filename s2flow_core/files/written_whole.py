@@ -78,26 +78,34 @@ def _unfinished(
     # Short, because the file's own name may already be as long as names can be.
     unfinished = folder / f".s2flow-{secrets.token_hex(8)}.part"
     header, in_order = laid_out(tensors, metadata)
+    size = len(header) + sum(tensor.numel() * tensor.element_size() for tensor in in_order)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        with open(unfinished, "xb") as file:
-            file.write(header)
-            for tensor in in_order:
-                for piece in pieces(tensor):
-                    file.write(piece)
-            file.flush()
-            _to_disk(file.fileno())
-        yield unfinished
-        _folder_to_disk(folder)
-    except NameTaken:
-        raise
-    except OSError as problem:
-        size = len(header) + sum(tensor.numel() * tensor.element_size() for tensor in in_order)
-        raise NotWritten(_sentence(problem, path, size)) from problem
+        with told(path, size):
+            folder.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(folder)
+            with open(unfinished, "xb") as file:
+                file.write(header)
+                for tensor in in_order:
+                    for piece in pieces(tensor):
+                        file.write(piece)
+                file.flush()
+                _to_disk(file.fileno())
+            yield unfinished
+            _folder_to_disk(folder)
     finally:
         with suppress(OSError):
             unfinished.unlink()
+
+
+@contextmanager
+def told(path: Path, size: int = 0) -> Generator[None, None, None]:
+    """Work on a file of `size` bytes; what the system refuses becomes a NotWritten with a sentence."""
+    try:
+        yield
+    except (NameTaken, NotWritten):
+        raise
+    except OSError as problem:
+        raise NotWritten(_sentence(problem, path, size)) from problem
 
 
 def _name_exclusively(unfinished: Path, path: Path) -> None:

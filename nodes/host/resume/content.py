@@ -37,13 +37,13 @@ def pieces(value: Any, depth: int) -> Iterator[bytes | memoryview]:
             if name not in UNSTABLE:
                 yield f"{name}=".encode()
                 yield from pieces(value[name], depth)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from pieces(getattr(value, field.name), depth)
     elif isinstance(value, (list, tuple)):
         yield f"{len(value)}[".encode()
         for item in value:
             yield from pieces(item, depth)
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from pieces(getattr(value, field.name), depth)
     elif getattr(value, "is_nested", False):
         yield from pieces(list(value.unbind()), depth)
     else:
