@@ -14,6 +14,7 @@ from .host.attention.capture import capture_for
 from .host.families.family import patched_grid
 from .host.inputs import CATEGORY, DEFAULT_BOUNDARY, TrajectoryType, advanced, boundary_input, low_noise_input
 from .host.model.checks import diffusion_model, family_or_unknown, identity_of
+from .host.model.extra_frames import extra_frames
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
 from .host.sampling.latents import finished, held_latent, latent_samples
@@ -146,7 +147,8 @@ class S2FlowLowResSampler(io.ComfyNode):
         run = LowResRun(sigmas, parts)
         started = time.perf_counter()
         result = sample_in_parts(run.parts(), noise, sigmas, latent_image)
-        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held)
+        extra = extra_frames(guider, given.video)
+        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held, extra)
         seconds = time.perf_counter() - started
         recorded = run.trajectory(VideoLatent.of(result), video, seconds, trajectory)
         return io.NodeOutput(finished(latent_image, result), recorded)

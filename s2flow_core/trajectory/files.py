@@ -15,6 +15,7 @@ import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..latent.extra_frames import ExtraFrames
 from ..latent.held_latent import HeldLatent
 from ..reach.record import AttentionReach
 from .trajectory import ModelIdentity, Trajectory
@@ -60,6 +61,7 @@ def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
         reach_values = {name: value for name, value in fields.items() if not isinstance(value, Tensor)}
     values = {name: getattr(trajectory, name) for name in _VALUES}
     values |= {"model": dataclasses.asdict(trajectory.model), "reach": reach_values}
+    values["extra"] = dataclasses.asdict(trajectory.extra)
     metadata = {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
     # In the same folder, because only a rename within one file system is atomic.
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -90,6 +92,7 @@ def load_trajectory(path: str | Path) -> Trajectory:
             model=ModelIdentity(**values["model"]),
             held=HeldLatent(**held) if held else None,
             beside=_beside_of(tensors),
+            extra=ExtraFrames(**{name: _tuples(value) for name, value in values.get("extra", {}).items()}),
         )
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as problem:
         raise ValueError(
