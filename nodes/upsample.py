@@ -26,6 +26,7 @@ from .host.size.enlarge import (
     pixels_per_cell,
     require_matching_vae,
     require_memory,
+    video_pixels,
     wanted_size,
 )
 
@@ -151,7 +152,8 @@ class S2FlowUpsample(io.ComfyNode):
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
         # The sound has no size: it is finished, and held while the picture gets its detail.
-        enlarged = extra.of_each(clean, lambda clip: enlarge(clip, size, vae, method, upscale_model))
+        pixels = video_pixels(vae)
+        enlarged = extra.of_each(clean, lambda clip: enlarge(clip, size, pixels, method, upscale_model))
         large = VideoLatent(enlarged, trajectory.beside)
         latent = {"samples": large.samples()}
         held = None if trajectory.held is None else trajectory.held.mask_at(size.latent_hw)
