@@ -21,6 +21,7 @@ from .host.inputs import (
     resume_input,
 )
 from .host.model.checks import diffusion_model, family_or_unknown, identity_of
+from .host.model.extra_frames import extra_frames
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
@@ -160,7 +161,8 @@ class S2FlowLowResSampler(io.ComfyNode):
         kept = KeptRun.of_node(cls.hidden, resume_every, whole)
         kept.resume(run)
         result = sample_in_parts(run.parts(), noise, sigmas, latent_image)
-        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held)
+        extra = extra_frames(guider, given.video)
+        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held, extra)
         recorded = run.trajectory(VideoLatent.of(result), video, trajectory)
         kept.finished()
         return io.NodeOutput(finished(latent_image, result), counted(recorded))

@@ -41,6 +41,7 @@ from .host.size.enlarge import (
     pixels_per_cell,
     require_matching_vae,
     require_memory,
+    video_pixels,
     wanted_size,
 )
 
@@ -189,7 +190,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         check_conditioning_size(guider, size.latent_hw, "the Refiner Sampler")
         require_memory(video, size, vae)
 
-        large = enlarge(samples.float(), size, vae, method)  # (B, C, T, H, W) in LATENT space
+        large = enlarge(samples.float(), size, video_pixels(vae), method)  # (B, C, T, H, W) in LATENT space
         clean, noise = start.parts(large, patcher.model.process_latent_in)
         whole = VideoLatent(clean, given.beside)
         begun = {"samples": whole.samples()}

@@ -45,6 +45,20 @@ def exact_size_inputs() -> list[io.Int.Input]:
     ]
 
 
+def trim_latent_input() -> io.Int.Input:
+    """A link and no widget: what stands here follows from the node that made the latent."""
+    return io.Int.Input(
+        "trim_latent",
+        optional=True,
+        force_input=True,
+        tooltip=(
+            "trim_latent of WanVaceToVideo, WanAnimateToVideo and the like: how many latent frames at the "
+            "start are reference pictures. They become a clip of their own and do not leak into the video. "
+            "Not connected: what the prompts say."
+        ),
+    )
+
+
 def advanced(widget: Widget) -> Widget:
     """Folds a widget under "advanced"; ComfyUI before 0.4 has no argument for it but obeys the key."""
     if hasattr(widget, "advanced"):

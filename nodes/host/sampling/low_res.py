@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.files.run_state import RunState
+from ....s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES, ExtraFrames
 from ....s2flow_core.latent.flow import noise_estimate
 from ....s2flow_core.latent.held_latent import HeldLatent
 from ....s2flow_core.solver.flow_solver import FlowSolver
@@ -57,12 +58,16 @@ class RecordedPart:
 
 @dataclass(frozen=True)
 class RecordedVideo:
-    """What a trajectory tells of its video beside the steps: tokens, patch, model, and what a mask held."""
+    """What a trajectory tells of its video beside the steps.
+
+    Tokens, patch, model, what a mask held, and which frames are no video.
+    """
 
     token_shape: Triple
     patch: Triple
     model: ModelIdentity
     held: HeldLatent | None
+    extra: ExtraFrames = NO_EXTRA_FRAMES
 
 
 class LowResRun(SampledRun):
@@ -125,7 +130,7 @@ class LowResRun(SampledRun):
                 )
             )
         beside = tuple(stream.detach().to("cpu", torch.float32, copy=True) for stream in final.beside)
-        return replace(reduce(Trajectory.followed_by, records), beside=beside)
+        return replace(reduce(Trajectory.followed_by, records), beside=beside, extra=video.extra)
 
 
 def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:
