@@ -183,7 +183,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         for expert, steps in experts.shares(sigmas):
             hook = hook_for(expert, given.video, windows, backend, change)
             if steps.start < steps.stop:
-                parts.append(Part(expert, steps, run.part(steps), hook))
+                parts.append(Part(expert, steps, run, hook))
         result = sample_in_parts(parts, noise, sigmas, latent_image)
         return io.NodeOutput(finished(latent_image, result))
 

@@ -21,8 +21,8 @@ from .host.model.checks import (
     require_video_latent,
     video_channels,
 )
-from .host.sampling.guided import sample_guided
-from .host.sampling.high_res import FlowSettings, flow_sampler
+from .host.sampling.guided import Part, sample_in_parts
+from .host.sampling.high_res import FlowRun, FlowSettings
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.refiner_start import RefinerStart
 from .host.sampling.streams import VideoLatent, require_streams
@@ -184,15 +184,13 @@ class S2FlowRefinerSampler(io.ComfyNode):
         begun = {"samples": whole.samples()}
         if (mask := whole.mask(None, of_beside=0)) is not None:
             begun["noise_mask"] = mask
-        result = sample_guided(
-            guider,
-            ReadyNoise(
-                VideoLatent(noise, given.noise_beside(seed)).samples(), seed, of_video=mode != "renoise"
-            ),
+        run = FlowRun(FlowSettings(order=1, source="none"), None, sigmas)
+        of_video = VideoLatent(noise, given.noise_beside(seed)).samples()
+        result = sample_in_parts(
+            [Part(guider, slice(0, run.steps), run, hook)],
+            ReadyNoise(of_video, seed, of_video=mode != "renoise"),
             sigmas,
             begun,
-            flow_sampler(FlowSettings(order=1, source="none"), None),
-            hook,
         )
         if hook is not None and hook.visited.possible:
             log.info("S²Flow Refiner: attention density %.3f achieved", hook.visited.density)

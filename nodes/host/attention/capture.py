@@ -29,6 +29,8 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 class AttentionCapture(SelfAttentionHook):
     """Measures reach in the positive condition's rows and leaves every result as it was."""
 
+    work = "the measurement of its reach"
+
     def __init__(self, family: ModelFamily, model: Any, grid: Triple, rows: int, with_error: bool = False):
         super().__init__(family, model)
         self.with_error = with_error

@@ -15,8 +15,9 @@ from ....s2flow_core.solver.skipping import choose_skips, step_changes
 from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..model.checks import identity_of, require_flow_model
 from .experts import steps_above
+from .guided_model import GuidedModel
 from .record_at_high_res import RecordAtHighRes
-from .sampled_run import GuidedModel, SampledRun, SamplerFunction, whole_runs
+from .sampled_run import SampledRun, SamplerFunction, whole_runs
 from .stream_solver import StreamSolver
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
 from ....s2flow_core.windows.grid import Triple
 from ..attention.capture import AttentionCapture
 from .guided import Part
-from .sampled_run import GuidedModel, SampledRun
+from .guided_model import GuidedModel
+from .sampled_run import SampledRun
 from .streams import VideoLatent
 
 
@@ -60,21 +61,19 @@ class LowResRun(SampledRun):
 
     def parts(self) -> list[Part]:
         """The parts as `sample_in_parts` takes them."""
-        return [Part(part.guider, part.steps, self.part(part.steps), part.capture) for part in self.recorded]
+        return [Part(part.guider, part.steps, self, part.capture) for part in self.recorded]
 
     def part_of_step(self, i: int) -> RecordedPart:
         return next(part for part in self.recorded if i < part.steps.stop)
 
     def denoised(self, guided: GuidedModel, x: Tensor, i: int) -> Tensor:
-        part = self.part_of_step(i)
-        part.begin_step(i)
-        sigma = self.sigmas[i]
-        denoised = guided.denoised(x, sigma)
-        (video, *_), (clean, *_) = self.streams.split(x), self.streams.split(denoised)
-        part.recorder.record(sigma, part.to_latent_space(clean), noise_estimate(video, clean, sigma))
-        return denoised
+        self.part_of_step(i).begin_step(i)
+        return guided.denoised(x, self.sigmas[i])
 
     def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
+        part, sigma = self.part_of_step(i), self.sigmas[i]
+        (video, *_), (clean, *_) = self.streams.split(x), self.streams.split(denoised)
+        part.recorder.record(sigma, part.to_latent_space(clean), noise_estimate(video, clean, sigma))
         return self.solver.step(x, denoised, self.sigmas, i)
 
     def trajectory(
