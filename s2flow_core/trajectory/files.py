@@ -80,6 +80,7 @@ def _metadata_of(trajectory: Trajectory) -> dict[str, str]:
         "boundaries": trajectory.boundaries,
         "model": dataclasses.asdict(trajectory.model),
         "reach": None if reach is None else {"shape": reach.shape, "tile": reach.tile},
+        "extra": dataclasses.asdict(trajectory.extra),
     }
     return {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
 
@@ -109,5 +110,6 @@ def _trajectory_of(values: StoredValues, tensors: dict[str, Tensor]) -> Trajecto
         seconds=values.seconds,
         boundaries=values.boundaries,
         held=held,
+        extra=values.extra,
         beside=tuple(tensors[f"{BESIDE}{number}"] for number in range(values.beside)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..files.run_state import RunState
 from ..latent.flow import check_sigmas
 from ..latent.held_latent import HeldLatent
 from ..latent.resample import check_finite
@@ -30,9 +31,10 @@ class TrajectoryRecorder:
 
         Raises ValueError if one of them holds NaN, infinity or what the record's dtype cannot hold.
         """
-        self._denoised.append(self._kept(denoised, "clean estimate"))
-        self._noise.append(self._kept(noise, "noise estimate"))
+        clean, fresh = self._kept(denoised, "clean estimate"), self._kept(noise, "noise estimate")
         self._sigmas.append(float(sigma))
+        self._denoised.append(clean)
+        self._noise.append(fresh)
 
     def _kept(self, latent: Tensor, name: str) -> Tensor:
         kept = latent.detach().to("cpu", self._dtype, copy=True)
@@ -44,6 +46,22 @@ class TrajectoryRecorder:
                 "Sampler; if it is set already, load the model in bf16 or fp32."
             )
         return kept
+
+    def state(self) -> dict[str, Tensor]:
+        """What was kept so far, to go on from after a stop: (N, B, C, T, H, W) each; empty before step 1."""
+        if not self._sigmas:
+            return {}
+        return {"denoised": torch.stack(self._denoised), "noise": torch.stack(self._noise)}
+
+    def restore(self, state: RunState, prefix: str, sigmas: Tensor, shape: tuple[int, ...]) -> None:
+        """Take over what an earlier process kept of the steps at `sigmas` (N,), latents (B, C, T, H, W).
+
+        prefix: of the names in `state`. Raises DamagedFile where something else is there.
+        """
+        form = (len(sigmas), *shape)
+        self._sigmas = [float(sigma) for sigma in sigmas]
+        self._denoised = list(state.tensor(f"{prefix}denoised", form, (self._dtype,)))
+        self._noise = list(state.tensor(f"{prefix}noise", form, (self._dtype,)))
 
     def finish(
         self,

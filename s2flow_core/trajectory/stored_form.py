@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 
 from ..files.checked_tensors import DamagedFile, FileHeader, UnreadableFile
+from ..latent.extra_frames import ExtraFrames
 from ..windows.grid import TokenGrid, Triple
 from .trajectory import ModelIdentity
 
@@ -40,6 +41,7 @@ class StoredValues:
     boundaries: tuple[int, ...]
     model: ModelIdentity
     reach: TokenGrid | None
+    extra: ExtraFrames
     beside: int
 
 
@@ -67,6 +69,7 @@ def check_header(header: FileHeader, name: str) -> StoredValues:
         boundaries=_boundaries(values, header.tensors["denoised"].shape[0]),
         model=model,
         reach=_check_reach(header, values, model),
+        extra=_extra_frames(values, size[0]),
         beside=_check_beside(header, batch),
     )
 
@@ -130,6 +133,25 @@ def _check_beside(header: FileHeader, batch: int) -> int:
         axes = len(header.tensors[name].shape)
         header.require_form(name, _FLOATS, (batch, *(None,) * (axes - 1)))
     return len(names)
+
+
+def _extra_frames(values: dict[str, Any], frames: int) -> ExtraFrames:
+    """The clips of the latent that are no video; files of earlier versions say nothing of them."""
+    stored = values.get("extra", {})
+    if not isinstance(stored, dict) or not set(cast(dict[str, Any], stored)) <= {"before", "behind"}:
+        raise DamagedFile("its extra frames are described wrongly")
+    clips = {name: _clips(lengths, name) for name, lengths in cast(dict[str, Any], stored).items()}
+    extra = ExtraFrames(**clips)
+    if sum((*extra.before, *extra.behind)) >= frames:
+        raise DamagedFile(f"its extra frames leave none of {frames} to the video")
+    return extra
+
+
+def _clips(stored: Any, name: str) -> tuple[int, ...]:
+    lengths = cast(list[Any], stored) if isinstance(stored, list) else [None]
+    for length in lengths:
+        _whole(length, 1, _MOST_TOKENS, f"a clip {name} the video")
+    return tuple(lengths)
 
 
 def _model(values: dict[str, Any]) -> ModelIdentity:

@@ -40,8 +40,7 @@ class RunRecord:
         """Counts a call in which the hook did its work, and the keys that it saw."""
         with self.lock:
             self.served.add(layer)
-            self.visited.seen += visited.seen
-            self.visited.possible += visited.possible
+            self.visited.add(visited)
 
     def leave_dense(self, batch: int, heads: int, tokens: int) -> None:
         """Counts a call in which each of the video's tokens sees all of them."""

@@ -40,6 +40,9 @@ def sample_in_parts(parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, l
     report = latent_preview.prepare_callback(parts[0].guider.model_patcher, steps)
     result = samples
     for part in parts:
+        if part.steps.stop <= part.run.position and part is not parts[-1]:
+            part.run.leave_out(part.steps)
+            continue
         drawn = noise.generate_noise(latent)
         with left_as_it_was(part.guider):
             result = part.guider.sample(

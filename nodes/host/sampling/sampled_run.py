@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ....s2flow_core.files.checked_tensors import DamagedFile
+from ....s2flow_core.files.run_state import RunState
 from ....s2flow_core.latent.flow import SAME_SIGMA
 from .guided_model import GuidedModel
 from .numbers import check_estimate, check_start, check_state
@@ -28,6 +31,14 @@ class SamplerFunction(Protocol):
     ) -> Tensor: ...
 
 
+class RunKeeper(Protocol):
+    """What keeps a run's state outside the process."""
+
+    def after_step(self, run: SampledRun) -> None: ...
+
+    def stopped(self, run: SampledRun) -> None: ...
+
+
 class SampledRun:
     """One run over sigmas, sampled whole or in parts that share its state; a subclass says what a step does.
 
@@ -41,6 +52,9 @@ class SampledRun:
         self.position = 0  # the step that x stands before
         self.handed = 0  # the step up to which the run was handed to its guiders
         self.model_calls = 0
+        self.seconds = 0.0  # that its steps took
+        self.keeper: RunKeeper | None = None
+        self.resumed: RunState | None = None
         self.streams = Streams(())  # of the state, known when the run begins
 
     @property
@@ -58,8 +72,16 @@ class SampledRun:
         """The state at sigmas[i+1]."""
         raise NotImplementedError
 
-    def step_done(self) -> None:
-        """After each step, when `x` and `position` stand at the next."""
+    def state(self) -> RunState:
+        """All that the steps from `position` on need; a subclass adds its own."""
+        assert self.x is not None, "a run that has not begun has no state"
+        return RunState(self.position, {"x": self.x}, {"seconds": self.seconds})
+
+    def restore(self, state: RunState) -> None:
+        """Takes a state over, after `begin`; raises DamagedFile where it does not fit this run."""
+        assert self.x is not None, "restored before it began"
+        self.x = state.tensor("x", tuple(self.x.shape), (self.x.dtype,)).to(self.x)
+        self.seconds = float(state.values.get("seconds", 0.0))
 
     def end(self) -> None:
         """After the last step."""
@@ -83,8 +105,25 @@ class SampledRun:
             check_start(x)
             self.begin(model, x)
             self.x = x
-        x = self.x.to(x)
-        for i in range(max(start, self.position), stop):
+            if self.resumed is not None:
+                self.restore_kept(self.resumed)
+        self.x = self.x.to(x)
+        try:
+            self.run_steps(guided, range(max(start, self.position), stop), callback)
+        except BaseException:
+            if self.keeper is not None:
+                self.keeper.stopped(self)
+            raise
+        self.handed = stop
+        if stop == self.steps:
+            self.end()
+        return self.x
+
+    def run_steps(self, guided: GuidedModel, steps: range, callback: Callable | None) -> None:
+        x = self.x
+        assert x is not None
+        for i in steps:
+            started = time.perf_counter()
             denoised = self.denoised(guided, x, i)
             self.model_calls += guided.calls
             guided.calls = 0
@@ -94,11 +133,9 @@ class SampledRun:
             x = self.advance(x, denoised, i)
             check_state(x, i, self.steps)
             self.x, self.position = x, i + 1
-            self.step_done()
-        self.handed = stop
-        if stop == self.steps:
-            self.end()
-        return x
+            self.seconds += time.perf_counter() - started
+            if self.keeper is not None:
+                self.keeper.after_step(self)
 
     def next_steps(self, sigmas: Tensor) -> tuple[int, int]:
         """The steps between these sigmas; raises unless they are the ones that come next.
@@ -116,6 +153,22 @@ class SampledRun:
             f"with {self.steps - start} of {self.steps} left. It repeats, leaves out or changes steps. Take "
             "a guider that runs the sigmas it is given, such as CFGGuider."
         )
+
+    def resume_from(self, state: RunState) -> None:
+        """Goes on from a state that was kept, as soon as the run begins."""
+        self.resumed, self.position = state, state.position
+
+    def restore_kept(self, state: RunState) -> None:
+        try:
+            self.restore(state)
+        except DamagedFile as reason:
+            raise ValueError(
+                f"What was kept of this run does not fit it: {reason}. Set resume_every to 0 to start anew."
+            ) from reason
+
+    def leave_out(self, steps: slice) -> None:
+        """Passes over steps that an earlier process has done."""
+        self.handed = steps.stop
 
     def require_handed(self, steps: int) -> None:
         """Raises unless the run came as far as this: a guider may take another sampler, or stop early."""
