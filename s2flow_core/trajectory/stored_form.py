@@ -148,10 +148,10 @@ def _extra_frames(values: dict[str, Any], frames: int) -> ExtraFrames:
 
 
 def _clips(stored: Any, name: str) -> tuple[int, ...]:
-    lengths = cast(list[Any], stored) if isinstance(stored, list) else [None]
-    for length in lengths:
-        _whole(length, 1, _MOST_TOKENS, f"a clip {name} the video")
-    return tuple(lengths)
+    if not isinstance(stored, list):
+        raise DamagedFile(f"the clips {name} the video are no list")
+    lengths = cast(list[Any], stored)
+    return tuple(_whole(length, 1, _MOST_TOKENS, f"a clip {name} the video") for length in lengths)
 
 
 def _model(values: dict[str, Any]) -> ModelIdentity:
