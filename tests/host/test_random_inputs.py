@@ -52,7 +52,7 @@ def test_a_node_gives_numbers_or_says_what_is_wrong(graph, nodes, output_folder,
     pack = Path(graph.modules.pack("s2flow_core").__file__).resolve().parents[1]
     ends = {"numbers": 0, "sentence": 0}
 
-    @settings(max_examples=tried.number, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=tried.number, suppress_health_check=[HealthCheck.data_too_large])
     @given(st.one_of(*(st.tuples(st.just(name), strategy) for name, strategy in made.items())))
     def check(case: tuple[str, dict[str, Any]]) -> None:
         name, values = case
