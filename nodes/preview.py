@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..s2flow_core.contact_sheet import contact_sheet
+from ..s2flow_core.latent.resample import check_finite
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.counted import counted
 from .host.inputs import CATEGORY, AnyResultType, TrajectoryType
@@ -81,6 +82,7 @@ class S2FlowPickPreview(io.ComfyNode):
                 f"{batch}. Choose one of those, or raise batch_size of the empty latent."
             )
         one = samples.of_video(choice - 1)
+        check_finite(one.video, f"Video {choice} of the latent")
         picked = {"samples": one.samples()}
         kept = held_latent(latent, samples.video)
         if kept is not None:
