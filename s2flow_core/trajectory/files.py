@@ -62,6 +62,7 @@ def save_trajectory(trajectory: Trajectory, path: str | Path) -> None:
     values = {name: getattr(trajectory, name) for name in _VALUES}
     values |= {"model": dataclasses.asdict(trajectory.model), "reach": reach_values}
     values["extra"] = dataclasses.asdict(trajectory.extra)
+    values["held_released_at"] = None if trajectory.held is None else trajectory.held.released_at
     metadata = {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
     # In the same folder, because only a rename within one file system is atomic.
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
@@ -90,7 +91,7 @@ def load_trajectory(path: str | Path) -> Trajectory:
             **{name: _tuples(values.get(name, default)) for name, default in _VALUES.items()},
             reach=_reach_of(values["reach"], tensors),
             model=ModelIdentity(**values["model"]),
-            held=HeldLatent(**held) if held else None,
+            held=HeldLatent(**held, released_at=values.get("held_released_at")) if held else None,
             beside=_beside_of(tensors),
             extra=ExtraFrames(**{name: _tuples(value) for name, value in values.get("extra", {}).items()}),
         )
