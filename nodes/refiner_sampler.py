@@ -12,7 +12,14 @@ from ..s2flow_core.attention.temporal_windows import TemporalWindow
 from ..s2flow_core.transition.flow_map import MODES, REFERENCE_STEP, refiner_sigmas
 from ..s2flow_core.transition.sizes import LatentVideo
 from .host.attention.temporal_windows import ShiftedWindows
-from .host.inputs import CATEGORY, advanced, enlargement_input, exact_size_inputs, seed_input
+from .host.inputs import (
+    CATEGORY,
+    advanced,
+    enlargement_input,
+    exact_size_inputs,
+    seed_input,
+    trim_latent_input,
+)
 from .host.model.checks import (
     diffusion_model,
     patch_of,
@@ -21,6 +28,7 @@ from .host.model.checks import (
     require_video_latent,
     video_channels,
 )
+from .host.model.extra_frames import extra_frames, known_or_trimmed
 from .host.sampling.guided import sample_guided
 from .host.sampling.high_res import FlowSettings, flow_sampler
 from .host.sampling.ready_noise import ReadyNoise
@@ -133,6 +141,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
                         tooltip="How the small video is enlarged.",
                     )
                 ),
+                trim_latent_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent")],
         )
@@ -155,6 +164,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         width: int = 0,
         height: int = 0,
         method: str = "bicubic",
+        trim_latent: int | None = None,
     ) -> io.NodeOutput:
         patcher = guider.model_patcher
         require_flow_model(patcher)
@@ -178,8 +188,12 @@ class S2FlowRefinerSampler(io.ComfyNode):
         size = wanted_size(video, cell, scale, width, height)
         check_conditioning_size(guider, size.latent_hw, "the Refiner Sampler")
         require_memory(video, size, vae)
+        at_large = samples[..., :1, :1].expand(*samples.shape[:3], *size.latent_hw)
+        extra = known_or_trimmed(extra_frames(guider, at_large), trim_latent, samples.shape[2])
 
-        large = enlarge(samples.float(), size, video_pixels(vae), method)  # (B, C, T, H, W) in LATENT space
+        pixels = video_pixels(vae)
+        # (B, C, T, H, W) in LATENT space
+        large = extra.of_each(samples.float(), lambda clip: enlarge(clip, size, pixels, method))
         clean, noise = start.parts(large, patcher.model.process_latent_in)
         whole = VideoLatent(clean, given.beside)
         begun = {"samples": whole.samples()}
