@@ -31,6 +31,7 @@ from .host.model.checks import (
 from .host.model.extra_frames import extra_frames, known_or_trimmed
 from .host.sampling.guided import sample_guided
 from .host.sampling.high_res import FlowSettings, flow_sampler
+from .host.sampling.latents import held_latent
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.refiner_start import RefinerStart
 from .host.sampling.streams import VideoLatent, require_streams
@@ -190,6 +191,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         require_memory(video, size, vae)
         at_large = samples[..., :1, :1].expand(*samples.shape[:3], *size.latent_hw)
         extra = known_or_trimmed(extra_frames(guider, at_large), trim_latent, samples.shape[2])
+        held = held_latent(latent, samples)
 
         pixels = video_pixels(vae)
         # (B, C, T, H, W) in LATENT space
@@ -197,7 +199,8 @@ class S2FlowRefinerSampler(io.ComfyNode):
         clean, noise = start.parts(large, patcher.model.process_latent_in)
         whole = VideoLatent(clean, given.beside)
         begun = {"samples": whole.samples()}
-        if (mask := whole.mask(None, of_beside=0)) is not None:
+        of_video = None if held is None else held.mask_at(size.latent_hw)
+        if (mask := whole.mask(of_video, of_beside=0)) is not None:
             begun["noise_mask"] = mask
         result = sample_guided(
             guider,
