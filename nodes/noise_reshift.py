@@ -22,6 +22,7 @@ from ..s2flow_core.transition.reshift import (
     shrink_estimate,
 )
 from ..s2flow_core.transition.sizes import shrunk_size
+from .host.counted import counted
 from .host.inputs import CATEGORY, advanced, exact_size_inputs, seed_input
 from .host.model.checks import patch_of, require_flow_model, require_video_latent
 from .host.sampling.latents import held_latent, mask_beside
@@ -192,7 +193,8 @@ class S2FlowNoiseReshift(io.ComfyNode):
         if kept is not None:
             result["noise_mask"] = VideoLatent(kept.mask_at(small), mask_beside(latent)).samples()
         belongs = noise_mode == "consistent" or lacking is not None
-        return io.NodeOutput(result, rest, ReadyNoise(of_run.samples(), seed, of_video=belongs))
+        noise = ReadyNoise(of_run.samples(), seed, of_video=belongs)
+        return io.NodeOutput(result, rest, counted(noise))
 
 
 def held_before(latent: dict[str, Any], denoised: Tensor, given: dict[str, Any] | None) -> HeldLatent | None:

@@ -10,6 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..s2flow_core.contact_sheet import contact_sheet
 from ..s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES
 from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.counted import counted
 from .host.inputs import CATEGORY, AnyResultType, TrajectoryType, trim_latent_input
 from .host.model.checks import require_video_axes
 from .host.model.extra_frames import known_or_trimmed
@@ -121,7 +122,7 @@ class S2FlowPickPreview(io.ComfyNode):
                 f"latent holds {batch} video(s) and trajectory {trajectory.batch}. Connect both from "
                 "the same Low-Res Sampler."
             )
-        return io.NodeOutput(picked, trajectory.of_video(choice - 1))
+        return io.NodeOutput(picked, counted(trajectory.of_video(choice - 1)))
 
 
 class S2FlowPreviewGate(io.ComfyNode):

@@ -17,6 +17,7 @@ from .host.inputs import (
     advanced,
     enlargement_input,
     exact_size_inputs,
+    resume_input,
     seed_input,
     trim_latent_input,
 )
@@ -29,8 +30,9 @@ from .host.model.checks import (
     video_channels,
 )
 from .host.model.extra_frames import extra_frames, known_or_trimmed
-from .host.sampling.guided import sample_guided
-from .host.sampling.high_res import FlowSettings, flow_sampler
+from .host.resume.kept_run import Given, KeptRun
+from .host.sampling.guided import Part, sample_in_parts
+from .host.sampling.high_res import FlowRun, FlowSettings
 from .host.sampling.latents import held_latent
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.refiner_start import RefinerStart
@@ -142,8 +144,10 @@ class S2FlowRefinerSampler(io.ComfyNode):
                         tooltip="How the small video is enlarged.",
                     )
                 ),
+                resume_input(),
                 trim_latent_input(),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[io.Latent.Output(display_name="latent")],
         )
 
@@ -165,6 +169,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         width: int = 0,
         height: int = 0,
         method: str = "bicubic",
+        resume_every: int = 0,
         trim_latent: int | None = None,
     ) -> io.NodeOutput:
         patcher = guider.model_patcher
@@ -202,16 +207,15 @@ class S2FlowRefinerSampler(io.ComfyNode):
         of_video = None if held is None else held.mask_at(size.latent_hw)
         if (mask := whole.mask(of_video, of_beside=0)) is not None:
             begun["noise_mask"] = mask
-        result = sample_guided(
-            guider,
-            ReadyNoise(
-                VideoLatent(noise, given.noise_beside(seed)).samples(), seed, of_video=mode != "renoise"
-            ),
-            sigmas,
-            begun,
-            flow_sampler(FlowSettings(order=1, source="none"), None),
-            hook,
+        run = FlowRun(FlowSettings(order=1, source="none"), None, sigmas)
+        drawn = VideoLatent(noise, given.noise_beside(seed)).samples()
+        source = ReadyNoise(drawn, seed, of_video=mode != "renoise")
+        kept = KeptRun.of_node(
+            cls.hidden, resume_every, Given((guider,), source, begun, (sigmas, mode, window))
         )
+        kept.resume(run)
+        result = sample_in_parts([Part(guider, slice(0, run.steps), run, hook)], source, sigmas, begun)
+        kept.finished()
         if hook is not None and hook.visited.possible:
             log.info("S²Flow Refiner: attention density %.3f achieved", hook.visited.density)
         return io.NodeOutput({"samples": result})

@@ -11,6 +11,7 @@ from ..s2flow_core.latent.held_latent import resized_start
 from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_noise
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.transition.upsample import clean_estimate, held_in_last_steps, step_noise, tail_sigmas
+from .host.counted import counted
 from .host.inputs import (
     CATEGORY,
     TrajectoryType,
@@ -175,4 +176,5 @@ class S2FlowUpsample(io.ComfyNode):
             latent["noise_mask"] = mask
         drawn = VideoLatent(noise, large.noise_beside(seed)).samples()
         belongs = noise_mode == "lr_consistent" or lacking is not None
-        return io.NodeOutput(latent, sigmas, ReadyNoise(drawn, seed, of_video=belongs))
+        noise = ReadyNoise(drawn, seed, of_video=belongs)
+        return io.NodeOutput(latent, sigmas, counted(noise))

@@ -9,6 +9,7 @@ from ..s2flow_core.plan.picture import plan_picture
 from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows, planning_steps
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.windows.grid import TokenGrid, choose_tile
+from .host.counted import counted
 from .host.families.family import patched_grid
 from .host.inputs import CATEGORY, TrajectoryType, WindowsType
 from .host.progress import progress
@@ -99,4 +100,4 @@ class S2FlowWindowMask(io.ComfyNode):
         step_done = progress(planning_steps(trajectory.reach, policy))
         plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail, step_done)
         report = plan.report()
-        return io.NodeOutput(plan, report, plan_picture(plan)[None], ui=ui.PreviewText(report))
+        return io.NodeOutput(counted(plan), report, plan_picture(plan)[None], ui=ui.PreviewText(report))

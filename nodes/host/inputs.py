@@ -96,3 +96,20 @@ def boundary_input() -> io.Float.Input:
             ),
         )
     )
+
+
+def resume_input() -> io.Int.Input:
+    return advanced(
+        io.Int.Input(
+            "resume_every",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip=(
+                "Keeps the run in the output folder every this many steps, and when it is cancelled or "
+                "fails. The same graph then goes on from there and gives the same video, also after a crash "
+                "or a power cut. Costs a little time and disk; the file goes when the run ends well. 0 is "
+                "off."
+            ),
+        )
+    )

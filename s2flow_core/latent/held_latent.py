@@ -120,4 +120,4 @@ def start_drawn_to(
 def _thresholds(sigmas: Tensor, released_at: float) -> Tensor:
     """(N,) values below which a mask is held in each step, 1 in the first."""
     steps = sigmas[:-1].float().cpu()
-    return (steps - released_at) / (steps[0] - released_at)
+    return (steps - released_at) / (steps[0] - released_at).clamp_min(1e-6)

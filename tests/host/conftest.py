@@ -70,3 +70,14 @@ def record(graph: Any) -> Any:
     _, trajectory = graph.low_res()
     triple = graph.upsample(trajectory)
     return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
+
+
+@pytest.fixture
+def output_folder(comfy_modules: ComfyModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that ComfyUI takes for its output folder; the input folder is empty too."""
+    folder_paths = importlib.import_module("folder_paths")
+    for name in ("output", "input"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.setattr(folder_paths, f"get_{name}_directory", lambda folder=folder: str(folder))
+    return tmp_path / "output"
