@@ -11,7 +11,7 @@ import torch
 from tiny_h3 import H3_VARIANTS
 from tiny_ltx2 import LTX2_VARIANTS
 from tiny_variant import variant_graph
-from tiny_wan import LATENT, wan_graph
+from tiny_wan import LATENT, SeededNoise, wan_graph
 from torch import Tensor
 
 VALUES = (0.2, 0.5, 0.8, 1.0)  # of the mask, in stripes of two cells from left to right
@@ -169,3 +169,58 @@ def test_a_hard_mask_changes_neither_noise_nor_estimate(graph):
     resize = graph.modules.pack("s2flow_core.latent.resample").resize_latent
     expected = resize(mixed, tuple(video_of(plain["samples"]).shape[-2:]))
     assert torch.equal(video_of(latent["samples"]), expected)
+
+
+K = 2
+
+
+def first_steps(graph: Any, start: dict[str, Any]) -> tuple[Any, Any]:
+    """(output, denoised_output) of core's SamplerCustomAdvanced after K steps."""
+    import comfy.samplers
+
+    node = graph.modules.node("SamplerCustomAdvanced")
+    euler = comfy.samplers.sampler_object("euler")
+    return node.execute(SeededNoise(3), graph.guider, euler, graph.sigmas[: K + 1], start).args
+
+
+def reshifted(graph: Any, output: Any, denoised: Any, **given: Any) -> Any:
+    settings = {"k": K, "scale": 0.5, "noise_mode": "consistent", "sigma_mode": "snr_matched", "seed": 5}
+    return graph.run(
+        "S2FlowNoiseReshift",
+        model=graph.guider.model_patcher,
+        latent=denoised,
+        noisy_latent=output,
+        sigmas=graph.sigmas,
+        **settings | given,
+    )
+
+
+@pytest.mark.parametrize("noise_mode", ["consistent", "fresh"])
+def test_noise_reshift_holds_what_the_first_sampler_was_given(graph, makes_ones, caplog, noise_mode):
+    start = zeros_under(graph, stripes)
+    output, denoised = first_steps(graph, start)
+    with caplog.at_level("WARNING"):
+        latent, sigmas, noise = reshifted(graph, output, denoised, latent_image=start, noise_mode=noise_mode)
+    assert "the mask holds partly" not in caplog.text
+    held = by_stripe(model_space(graph, video_of(latent["samples"])))
+    assert held[:3] == pytest.approx([0.0] * 3, abs=1e-4)
+    estimates = estimates_of(graph.guider, latent, sigmas, noise)
+    for estimate in estimates:
+        assert by_stripe(estimate) == pytest.approx(VALUES, abs=2e-3)
+    plain = {**denoised, "noise_mask": None}
+    unmasked = reshifted(graph, output, plain, noise_mode=noise_mode)
+    torch.testing.assert_close(
+        start_of(graph, (latent, sigmas, noise)), start_of(graph, unmasked), atol=1e-3, rtol=0
+    )
+
+
+def test_noise_reshift_says_when_it_cannot_know_what_a_soft_mask_holds(graph, makes_ones, caplog):
+    output, denoised = first_steps(graph, zeros_under(graph, stripes))
+    with caplog.at_level("WARNING"):
+        reshifted(graph, output, denoised)
+    assert "the mask holds partly" in caplog.text
+    other = {"samples": video_of(output["samples"])[:, :, :1]}
+    with pytest.raises(
+        ValueError, match=r"latent_image has the shape .* Connect what the sampler of the first"
+    ):
+        reshifted(graph, output, denoised, latent_image=other)
