@@ -22,6 +22,7 @@ from ....s2flow_core.reach.record import AttentionReach
 from ....s2flow_core.reach.rows import sample_query_rows
 from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
 from ..families.family import ModelFamily
+from ..model.areas import require_whole_video
 from ..model.checks import diffusion_model, require_family
 from .call import SelfAttentionCall
 from .hook import SelfAttentionHook
@@ -200,4 +201,5 @@ def capture_for(
     if not rows or not family.layers(model):
         return None
     require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
+    require_whole_video(guider, (samples.shape[-3], samples.shape[-2], samples.shape[-1]))
     return AttentionCapture(family, model, video_grid(guider, samples, family), rows, with_error)
