@@ -70,3 +70,11 @@ def record(graph: Any) -> Any:
     _, trajectory = graph.low_res()
     triple = graph.upsample(trajectory)
     return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
+
+
+@pytest.fixture
+def no_fall_back(caplog):
+    """Every attention of the video must have been served."""
+    with caplog.at_level("WARNING"):
+        yield
+    assert not [record for record in caplog.records if "leaves attention unchanged" in record.message]
