@@ -23,8 +23,10 @@ from .host.inputs import (
     advanced,
     boundary_input,
     low_noise_input,
+    resume_input,
 )
 from .host.model.checks import identity_of
+from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
 from .host.sampling.high_res import FlowRun, FlowSettings
@@ -140,7 +142,9 @@ class S2FlowHighResSampler(io.ComfyNode):
                         ),
                     )
                 ),
+                resume_input(),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[io.Latent.Output(display_name="latent")],
         )
 
@@ -162,10 +166,12 @@ class S2FlowHighResSampler(io.ComfyNode):
         boundary: float = DEFAULT_BOUNDARY,
         rope: str = DEFAULT_ROPE,
         attention_temperature: bool = False,
+        resume_every: int = 0,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
         experts = Experts.of(guider, guider_low_noise, boundary)
-        given = VideoLatent.of(latent_samples(guider, latent_image))
+        samples = latent_samples(guider, latent_image)
+        given = VideoLatent.of(samples)
         experts.check(given, "the High-Res Sampler")
         if trajectory is not None:
             for expert in experts.guiders:
@@ -183,8 +189,13 @@ class S2FlowHighResSampler(io.ComfyNode):
         for expert, steps in experts.shares(sigmas):
             hook = hook_for(expert, given.video, windows, backend, change)
             if steps.start < steps.stop:
-                parts.append(Part(expert, steps, run.part(steps), hook))
+                parts.append(Part(expert, steps, run, hook))
+        chosen = (sigmas, trajectory, windows, settings, rope, attention_temperature)
+        whole = Given(experts.guiders, noise, latent_image | {"samples": samples}, chosen)
+        kept = KeptRun.of_node(cls.hidden, resume_every, whole)
+        kept.resume(run)
         result = sample_in_parts(parts, noise, sigmas, latent_image)
+        kept.finished()
         return io.NodeOutput(finished(latent_image, result))
 
 

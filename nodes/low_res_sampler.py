@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 from comfy_api.latest import io
 
@@ -11,9 +9,20 @@ from ..s2flow_core.latent.flow import check_sigmas
 from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.capture import capture_for
+from .host.counted import counted
 from .host.families.family import patched_grid
-from .host.inputs import CATEGORY, DEFAULT_BOUNDARY, TrajectoryType, advanced, boundary_input, low_noise_input
+from .host.inputs import (
+    CATEGORY,
+    DEFAULT_BOUNDARY,
+    TrajectoryType,
+    advanced,
+    boundary_input,
+    low_noise_input,
+    resume_input,
+)
 from .host.model.checks import diffusion_model, family_or_unknown, identity_of
+from .host.model.extra_frames import extra_frames
+from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
 from .host.sampling.latents import finished, held_latent, latent_samples
@@ -100,7 +109,9 @@ class S2FlowLowResSampler(io.ComfyNode):
                         ),
                     )
                 ),
+                resume_input(),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The low-resolution video, for a preview."),
                 TrajectoryType.Output(display_name="trajectory"),
@@ -120,6 +131,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         guider_low_noise=None,
         boundary: float = DEFAULT_BOUNDARY,
         precision: str = "half",
+        resume_every: int = 0,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
         experts = Experts.of(guider, guider_low_noise, boundary)
@@ -144,9 +156,13 @@ class S2FlowLowResSampler(io.ComfyNode):
             capture = capture_for(expert, given.video, family, capture_rows, capture_error)
             parts.append(RecordedPart(expert, steps, TrajectoryRecorder(PRECISIONS[precision]), capture))
         run = LowResRun(sigmas, parts)
-        started = time.perf_counter()
+        settings = (sigmas, trajectory, capture_rows, capture_error, precision, experts.switch_sigma)
+        whole = Given(experts.guiders, noise, latent_image | {"samples": samples}, settings)
+        kept = KeptRun.of_node(cls.hidden, resume_every, whole)
+        kept.resume(run)
         result = sample_in_parts(run.parts(), noise, sigmas, latent_image)
-        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held)
-        seconds = time.perf_counter() - started
-        recorded = run.trajectory(VideoLatent.of(result), video, seconds, trajectory)
-        return io.NodeOutput(finished(latent_image, result), recorded)
+        extra = extra_frames(guider, given.video)
+        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held, extra)
+        recorded = run.trajectory(VideoLatent.of(result), video, trajectory)
+        kept.finished()
+        return io.NodeOutput(finished(latent_image, result), counted(recorded))

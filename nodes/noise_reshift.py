@@ -18,6 +18,7 @@ from ..s2flow_core.transition.reshift import (
     shrink_estimate,
 )
 from ..s2flow_core.transition.sizes import shrunk_size
+from .host.counted import counted
 from .host.inputs import CATEGORY, advanced, exact_size_inputs, seed_input
 from .host.model.checks import patch_of, require_flow_model, require_video_latent
 from .host.sampling.latents import held_latent, mask_beside
@@ -167,7 +168,8 @@ class S2FlowNoiseReshift(io.ComfyNode):
         if kept is not None:
             result["noise_mask"] = VideoLatent(kept.mask_at(small), mask_beside(latent)).samples()
         consistent = noise_mode == "consistent"
-        return io.NodeOutput(result, rest, ReadyNoise(of_run.samples(), seed, of_video=consistent))
+        noise = ReadyNoise(of_run.samples(), seed, of_video=consistent)
+        return io.NodeOutput(result, rest, counted(noise))
 
 
 def noise_of_run(model, denoised: VideoLatent, state: VideoLatent, sigmas: Tensor, k: int) -> VideoLatent:

@@ -9,6 +9,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..s2flow_core.contact_sheet import contact_sheet
 from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.counted import counted
 from .host.inputs import CATEGORY, AnyResultType, TrajectoryType
 from .host.model.checks import require_video_axes
 from .host.sampling.latents import held_latent, mask_beside
@@ -92,7 +93,7 @@ class S2FlowPickPreview(io.ComfyNode):
                 f"latent holds {batch} video(s) and trajectory {trajectory.batch}. Connect both from "
                 "the same Low-Res Sampler."
             )
-        return io.NodeOutput(picked, trajectory.of_video(choice - 1))
+        return io.NodeOutput(picked, counted(trajectory.of_video(choice - 1)))
 
 
 class S2FlowPreviewGate(io.ComfyNode):

@@ -12,7 +12,14 @@ from ..s2flow_core.attention.temporal_windows import TemporalWindow
 from ..s2flow_core.transition.flow_map import MODES, REFERENCE_STEP, refiner_sigmas
 from ..s2flow_core.transition.sizes import LatentVideo
 from .host.attention.temporal_windows import ShiftedWindows
-from .host.inputs import CATEGORY, advanced, enlargement_input, exact_size_inputs, seed_input
+from .host.inputs import (
+    CATEGORY,
+    advanced,
+    enlargement_input,
+    exact_size_inputs,
+    resume_input,
+    seed_input,
+)
 from .host.model.checks import (
     diffusion_model,
     patch_of,
@@ -21,8 +28,9 @@ from .host.model.checks import (
     require_video_latent,
     video_channels,
 )
-from .host.sampling.guided import sample_guided
-from .host.sampling.high_res import FlowSettings, flow_sampler
+from .host.resume.kept_run import Given, KeptRun
+from .host.sampling.guided import Part, sample_in_parts
+from .host.sampling.high_res import FlowRun, FlowSettings
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.refiner_start import RefinerStart
 from .host.sampling.streams import VideoLatent, require_streams
@@ -33,6 +41,7 @@ from .host.size.enlarge import (
     pixels_per_cell,
     require_matching_vae,
     require_memory,
+    video_pixels,
     wanted_size,
 )
 
@@ -132,7 +141,9 @@ class S2FlowRefinerSampler(io.ComfyNode):
                         tooltip="How the small video is enlarged.",
                     )
                 ),
+                resume_input(),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[io.Latent.Output(display_name="latent")],
         )
 
@@ -154,6 +165,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         width: int = 0,
         height: int = 0,
         method: str = "bicubic",
+        resume_every: int = 0,
     ) -> io.NodeOutput:
         patcher = guider.model_patcher
         require_flow_model(patcher)
@@ -178,22 +190,21 @@ class S2FlowRefinerSampler(io.ComfyNode):
         check_conditioning_size(guider, size.latent_hw, "the Refiner Sampler")
         require_memory(video, size, vae)
 
-        large = enlarge(samples.float(), size, vae, method)  # (B, C, T, H, W) in LATENT space
+        large = enlarge(samples.float(), size, video_pixels(vae), method)  # (B, C, T, H, W) in LATENT space
         clean, noise = start.parts(large, patcher.model.process_latent_in)
         whole = VideoLatent(clean, given.beside)
         begun = {"samples": whole.samples()}
         if (mask := whole.mask(None, of_beside=0)) is not None:
             begun["noise_mask"] = mask
-        result = sample_guided(
-            guider,
-            ReadyNoise(
-                VideoLatent(noise, given.noise_beside(seed)).samples(), seed, of_video=mode != "renoise"
-            ),
-            sigmas,
-            begun,
-            flow_sampler(FlowSettings(order=1, source="none"), None),
-            hook,
+        run = FlowRun(FlowSettings(order=1, source="none"), None, sigmas)
+        drawn = VideoLatent(noise, given.noise_beside(seed)).samples()
+        source = ReadyNoise(drawn, seed, of_video=mode != "renoise")
+        kept = KeptRun.of_node(
+            cls.hidden, resume_every, Given((guider,), source, begun, (sigmas, mode, window))
         )
+        kept.resume(run)
+        result = sample_in_parts([Part(guider, slice(0, run.steps), run, hook)], source, sigmas, begun)
+        kept.finished()
         if hook is not None and hook.visited.possible:
             log.info("S²Flow Refiner: attention density %.3f achieved", hook.visited.density)
         return io.NodeOutput({"samples": result})

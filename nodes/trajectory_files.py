@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import Any
 
-import folder_paths
 from comfy_api.latest import io, ui
 
-from ..s2flow_core.trajectory.files import load_trajectory, save_trajectory
+from ..s2flow_core.trajectory.files import load_trajectory, save_numbered_trajectory
 from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.counted import counted
+from .host.file_places import listed_files, numbered_files, path_of, shown_name, version_of
 from .host.inputs import CATEGORY, TrajectoryType
 from .host.sampling.streams import VideoLatent
 
 FOLDER = "trajectories"
 SUFFIX = ".s2flow.safetensors"
-# Both are listed, so that a saved file need not be moved before it can be loaded.
-PLACES = ("output", "input")
-
-
-def place(name: str) -> Path:
-    return Path(
-        folder_paths.get_output_directory() if name == "output" else folder_paths.get_input_directory()
-    )
-
-
-def listed_files() -> list[str]:
-    """Every trajectory as place/path, newest first."""
-    found = [(name, path) for name in PLACES for path in place(name).rglob(f"*{SUFFIX}")]
-    found.sort(key=lambda item: item[1].stat().st_mtime, reverse=True)
-    return [f"{name}/{path.relative_to(place(name)).as_posix()}" for name, path in found]
-
-
-def path_of(file: str) -> Path:
-    """The path behind a listed name; raises for one that leads out of its folder."""
-    name, _, rest = file.partition("/")
-    folder = place(name).resolve()
-    path = (folder / rest).resolve()
-    if name not in PLACES or not path.is_relative_to(folder):
-        raise ValueError(f"{file} is not in ComfyUI's output or input folder; choose a file from the list.")
-    return path
+# What a link may bring as a file's name; "*" is said by nodes that pass anything on.
+NAME_TYPES = {"STRING", "COMBO", "*"}
 
 
 class S2FlowSaveTrajectory(io.ComfyNode):
@@ -63,14 +42,9 @@ class S2FlowSaveTrajectory(io.ComfyNode):
 
     @classmethod
     def execute(cls, trajectory: Trajectory, filename_prefix: str) -> io.NodeOutput:
-        folder, name, _, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory()
-        )
-        numbers = [path.name[len(name) + 1 : -len(SUFFIX)] for path in Path(folder).glob(f"{name}_*{SUFFIX}")]
-        number = max((int(text) for text in numbers if text.isdigit()), default=0) + 1
-        file = f"{name}_{number:05}{SUFFIX}"
-        save_trajectory(trajectory, Path(folder) / file)
-        return io.NodeOutput(ui=ui.PreviewText(f"output/{subfolder}/{file}".replace("//", "/")))
+        pattern, first = numbered_files(filename_prefix, SUFFIX)
+        file = save_numbered_trajectory(trajectory, pattern, first)
+        return io.NodeOutput(ui=ui.PreviewText(shown_name(file)))
 
 
 class S2FlowLoadTrajectory(io.ComfyNode):
@@ -83,7 +57,7 @@ class S2FlowLoadTrajectory(io.ComfyNode):
             display_name="S²Flow Load Trajectory",
             category=CATEGORY,
             description="Reads a low-resolution run that S²Flow Save Trajectory wrote.",
-            inputs=[io.Combo.Input("file", options=listed_files(), tooltip="Newest first.")],
+            inputs=[io.Combo.Input("file", options=listed_files(SUFFIX), tooltip="Newest first.")],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The low-resolution video."),
                 TrajectoryType.Output(display_name="trajectory"),
@@ -97,15 +71,27 @@ class S2FlowLoadTrajectory(io.ComfyNode):
         latent = {"samples": final.samples()}
         if trajectory.held is not None:
             latent["noise_mask"] = final.mask(trajectory.held.mask)
-        return io.NodeOutput(latent, trajectory)
+        return io.NodeOutput(latent, counted(trajectory))
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        if not path_of(file).is_file():
+    def validate_inputs(cls, file: str | None, input_types: dict[str, Any]) -> bool | str:
+        """A name that comes by a link is None here and waits for `execute`; its type is checked instead."""
+        linked = input_types.get("file")
+        if linked is not None:
+            brings_name = isinstance(linked, list) or NAME_TYPES.intersection(str(linked).split(","))
+            return True if brings_name else f"file takes the name of a file, not {linked}."
+        try:
+            path = path_of(file)
+        except ValueError as problem:
+            return str(problem)
+        if not os.path.isfile(path):
             return f"The trajectory {file} is gone; refresh the list (press R) and choose another."
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> float:
-        path = path_of(file)
-        return path.stat().st_mtime if path.is_file() else 0.0
+    def fingerprint_inputs(cls, file: str | None) -> str:
+        """Of a linked name nothing is known yet; ComfyUI itself runs again when the name changes."""
+        try:
+            return "" if file is None else version_of(path_of(file))
+        except ValueError:
+            return ""

@@ -8,7 +8,17 @@ from ..s2flow_core.latent.flow import SNR_MODES
 from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_noise
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
-from .host.inputs import CATEGORY, TrajectoryType, advanced, enlargement_input, exact_size_inputs, seed_input
+from .host.counted import counted
+from .host.inputs import (
+    CATEGORY,
+    TrajectoryType,
+    advanced,
+    enlargement_input,
+    exact_size_inputs,
+    seed_input,
+    trim_latent_input,
+)
+from .host.model.extra_frames import known_or_trimmed
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import (
@@ -17,6 +27,7 @@ from .host.size.enlarge import (
     pixels_per_cell,
     require_matching_vae,
     require_memory,
+    video_pixels,
     wanted_size,
 )
 
@@ -95,6 +106,7 @@ class S2FlowUpsample(io.ComfyNode):
                         ),
                     )
                 ),
+                trim_latent_input(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The clean estimate at the large size."),
@@ -117,8 +129,10 @@ class S2FlowUpsample(io.ComfyNode):
         height: int = 0,
         noise_mode: str = "lr_consistent",
         sigma_mode: str = "literal",
+        trim_latent: int | None = None,
     ) -> io.NodeOutput:
         trajectory.require_finished()
+        extra = known_or_trimmed(trajectory.extra, trim_latent, trajectory.latent_shape[2])
         if vae is not None:
             require_matching_vae(vae, trajectory.model.channels, "the trajectory")
         elif upscale_model is not None:
@@ -134,15 +148,18 @@ class S2FlowUpsample(io.ComfyNode):
         clean = clean_estimate(trajectory, t_i)  # (B, C, T, h, w)
         if noise_mode == "lr_consistent":
             # The estimate of a real model is only nearly white.
-            coarse = standardised(step_noise(trajectory, t_i))
+            coarse = extra.of_each(step_noise(trajectory, t_i), standardised)
             noise = lr_consistent_noise(coarse, size.latent_hw, seed)
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
         # The sound has no size: it is finished, and held while the picture gets its detail.
-        large = VideoLatent(enlarge(clean, size, vae, method, upscale_model), trajectory.beside)
+        pixels = video_pixels(vae)
+        enlarged = extra.of_each(clean, lambda clip: enlarge(clip, size, pixels, method, upscale_model))
+        large = VideoLatent(enlarged, trajectory.beside)
         latent = {"samples": large.samples()}
         held = None if trajectory.held is None else trajectory.held.mask_at(size.latent_hw)
         if (mask := large.mask(held, of_beside=0)) is not None:
             latent["noise_mask"] = mask
         drawn = VideoLatent(noise, large.noise_beside(seed)).samples()
-        return io.NodeOutput(latent, sigmas, ReadyNoise(drawn, seed, of_video=noise_mode == "lr_consistent"))
+        noise = ReadyNoise(drawn, seed, of_video=noise_mode == "lr_consistent")
+        return io.NodeOutput(latent, sigmas, counted(noise))

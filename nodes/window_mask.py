@@ -9,6 +9,7 @@ from ..s2flow_core.plan.picture import plan_picture
 from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.windows.grid import TokenGrid, choose_tile
+from .host.counted import counted
 from .host.families.family import patched_grid
 from .host.inputs import CATEGORY, TrajectoryType, WindowsType
 from .host.sampling.record_at_high_res import require_same_video
@@ -97,4 +98,4 @@ class S2FlowWindowMask(io.ComfyNode):
         sigmas = trajectory.sigmas[: trajectory.steps].to(torch.float32)
         plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail)
         report = plan.report()
-        return io.NodeOutput(plan, report, plan_picture(plan)[None], ui=ui.PreviewText(report))
+        return io.NodeOutput(counted(plan), report, plan_picture(plan)[None], ui=ui.PreviewText(report))

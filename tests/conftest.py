@@ -20,6 +20,7 @@ ROOT = TESTS.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
+from amounts import amount, ran_cases, skip_long  # noqa: E402, F401  (amount is a fixture)
 from running_comfy import comfyui_server  # noqa: E402, F401  (a fixture)
 
 
@@ -31,18 +32,32 @@ class PackFolderIsNoTestPackage:
         return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="try all cases of the tests that have many")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # Hooks of this file itself are not asked about folders above it; those of a plugin are.
     config.pluginmanager.register(PackFolderIsNoTestPackage())
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks the tests of tests/host and tests/browser, so that `-m` can leave them out."""
+    skip_long(config, items)
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in ("host", "browser"):
             item.add_marker(folder)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    ended = [report for state in ("passed", "failed") for report in terminalreporter.stats.get(state, [])]
+    lines = ran_cases([report for report in ended if report.when == "call"])
+    if lines:
+        terminalreporter.section("cases")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -60,7 +60,7 @@ class RefinerRuns:
         sizes = self.model.module("s2flow_core.transition.sizes")
         video = sizes.LatentVideo(tuple(latent.shape), (1, 2, 2))
         size = sizes.target_size(video, 8, scale=SCALE)
-        return room.enlarge(latent, size, self.model.models.vae, "bicubic")
+        return room.enlarge(latent, size, room.video_pixels(self.model.models.vae), "bicubic")
 
     def refine(self, large: Tensor, index: int, mode: str, **inputs: Any) -> tuple[Tensor, float]:
         """The Refiner Sampler on an already enlarged latent, and the seconds of its steps."""

@@ -45,6 +45,20 @@ def exact_size_inputs() -> list[io.Int.Input]:
     ]
 
 
+def trim_latent_input() -> io.Int.Input:
+    """A link and no widget: what stands here follows from the node that made the latent."""
+    return io.Int.Input(
+        "trim_latent",
+        optional=True,
+        force_input=True,
+        tooltip=(
+            "trim_latent of WanVaceToVideo, WanAnimateToVideo and the like: how many latent frames at the "
+            "start are reference pictures. They become a clip of their own and do not leak into the video. "
+            "Not connected: what the prompts say."
+        ),
+    )
+
+
 def advanced(widget: Widget) -> Widget:
     """Folds a widget under "advanced"; ComfyUI before 0.4 has no argument for it but obeys the key."""
     if hasattr(widget, "advanced"):
@@ -79,6 +93,23 @@ def boundary_input() -> io.Float.Input:
             tooltip=(
                 "With two experts, the sigma below which the low-noise one takes over. Wan 2.2: 0.875 for "
                 "text to video, 0.9 for image to video."
+            ),
+        )
+    )
+
+
+def resume_input() -> io.Int.Input:
+    return advanced(
+        io.Int.Input(
+            "resume_every",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip=(
+                "Keeps the run in the output folder every this many steps, and when it is cancelled or "
+                "fails. The same graph then goes on from there and gives the same video, also after a crash "
+                "or a power cut. Costs a little time and disk; the file goes when the run ends well. 0 is "
+                "off."
             ),
         )
     )

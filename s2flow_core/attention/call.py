@@ -16,21 +16,35 @@ class VisitedKeys:
     """Counts what was really computed: (query, key) pairs of video tokens, over batch and heads.
 
     Backends add to it where they compute, so a test can hold the work done against the density promised.
+    computed: seen, and what a kernel computes beside it because it works in whole tiles.
     """
 
     seen: int = 0
     possible: int = 0
+    computed: int = 0
 
     @property
     def density(self) -> float:
         """Share of all video keys that the mean query saw, 0...1."""
         return self.seen / max(self.possible, 1)
 
+    @property
+    def work(self) -> float:
+        """What was computed as a share of dense attention; partial tiles make it more than the density."""
+        return self.computed / max(self.possible, 1)
+
     def add_dense(self, batch: int, heads: int, tokens: int) -> None:
         """Counts a call in which every one of the video's tokens sees all of them."""
         pairs = batch * heads * tokens**2
         self.seen += pairs
         self.possible += pairs
+        self.computed += pairs
+
+    def add(self, other: VisitedKeys) -> None:
+        """Counts what another counter has counted."""
+        self.seen += other.seen
+        self.possible += other.possible
+        self.computed += other.computed
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class AttentionCall:
     key_bias: (B, tokens) float32 added to the logits of each key (-inf hides it), or None.
     scale: factor on q.k; tail: skipped tiles enter as their mean; stats: counter to add to, or None.
     installed: what computes the call where windows cannot win; None is the backend `dense`.
+    some_heads: those to compute, ascending; None is all. result: where to write them; None is new memory.
     """
 
     q: Tensor
@@ -72,6 +87,13 @@ class AttentionCall:
     tail: bool
     stats: VisitedKeys | None = None
     installed: InstalledAttention | None = None
+    some_heads: tuple[int, ...] | None = None
+    result: Tensor | None = None
+
+    @property
+    def heads(self) -> Sequence[int]:
+        """The numbers of the heads to compute."""
+        return range(self.q.shape[1]) if self.some_heads is None else self.some_heads
 
     @property
     def video(self) -> slice:
@@ -88,9 +110,17 @@ class AttentionCall:
     def heads_by_extent(self) -> dict[Triple, list[int]]:
         """Heads that share a window are computed together."""
         groups: dict[Triple, list[int]] = {}
-        for head, extent in enumerate(self.extents):
-            groups.setdefault(extent, []).append(head)
+        for head in self.heads:
+            groups.setdefault(self.extents[head], []).append(head)
         return groups
+
+    def output(self) -> Tensor:
+        """(B, heads, tokens, dim) to write to; heads that are not computed are left as they are."""
+        if self.result is not None:
+            return self.result
+        batch, heads, tokens, dim = self.q.shape
+        # Token-major memory: hosts flatten the heads next, which then costs nothing.
+        return self.q.new_empty(batch, tokens, heads, dim).transpose(1, 2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
@@ -114,8 +144,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -
 def attend_text(call: AttentionCall, out: Tensor) -> None:
     """Fill the rows of `out` (B, heads, tokens, dim) outside the video: those queries see every key."""
     bias = None if call.key_bias is None else call.key_bias[:, None]  # (B, 1, tokens)
-    for text in call.text:
-        out[:, :, text] = attend(call.q[:, :, text], call.k, call.v, bias, call.scale)
+    for heads in head_runs(call.heads):
+        for text in call.text:
+            q, k, v = call.q[:, heads, text], call.k[:, heads], call.v[:, heads]
+            out[:, heads, text] = attend(q, k, v, bias, call.scale)
 
 
 def head_runs(heads: Sequence[int]) -> list[slice]:

@@ -1,180 +1,207 @@
-"""Which backend `auto` takes: the fastest that can compute the call, and dense where windows cannot win.
+"""Which backend computes a call: `auto` takes the fastest, head by head, and no kernel before it was checked.
 
-Dense means the attention that the caller has installed, or torch's own where it names none. What is fastest
-depends on the chip, so it is timed once per device and kind of call and kept for as long as the process
-lives. Those timings are the only state. Small calls on the CPU are decided by counting instead: there, timing
-costs more than a wrong choice, and a count gives the same answer on every run.
+Dense means the attention that the caller has installed, or torch's own where it names none. How fast each
+of them runs depends on the chip, so it is measured once on small calls and kept (`MeasuredRates`); what a
+call takes follows from the work that it really causes. Small calls on the CPU are decided by counting alone:
+there, measuring costs more than a wrong choice, and a count gives the same answer on every run.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import time
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Protocol
+from dataclasses import replace
+from threading import RLock
 
-import torch
 from torch import Tensor
 
-from ..windows.extents import extent_densities
-from ..windows.grid import TokenGrid, Triple
-from .backends.torch_boxes import boxes_of
-from .call import AttentionCall
+from .call import AttentionCall, InstalledAttention, VisitedKeys, attend, head_runs
+from .errors import BackendRefused, WindowsCannotWin
+from .fastest import Choice, counted, fastest, windowed_heads
+from .measured_rates import MeasuredRates, device_name
+from .probe import Computes, rate, variant
 from .registry import BACKENDS, Backend
+from .trust import REPORT_AT, is_out_of_memory, say_left_out, wrong_numbers
+from .work import dense_flops
 
 log = logging.getLogger(__name__)
 
 _SMALL_CPU_FLOPS = 4e10
 """Calls below this (half a second on two cores) are decided by counting."""
 
-_FLOPS_PER_CALL = 1e7
-"""What one more call of torch's attention costs on a CPU core, expressed as arithmetic it could have done."""
 
-_CLEARLY_FASTER = 0.97
-"""Windows must take less than this part of dense's time: what is nearer may be the luck of one timing."""
-
-_DENSITY_BUCKETS = 20
-"""Densities within a twentieth are one kind: windows change from step to step, and each kind is timed."""
+class _DenseHeadsFailed(Exception):
+    """The installed attention computes whole layers only."""
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The backend that `auto` takes, and the reason as a sentence."""
+class BackendChooser:
+    """Chooses for one run. name: of a backend, or "auto". rates: what is known of this machine.
 
-    backend: str
-    reason: str
-
-
-class Computes(Protocol):
-    """A backend, or the attention that is installed."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the log and in a `Choice`."""
-        ...
-
-    def run(self, call: AttentionCall) -> Tensor:
-        """(B, heads, tokens, dim) of the call's attention, in q's dtype."""
-        ...
-
-
-Kind = tuple[object, ...]
-"""What tells calls apart that may be fastest in different ways."""
-
-_measured: dict[Kind, Choice] = {}
-"""The choices made by timing in this process."""
-
-
-def choose_backend(call: AttentionCall) -> Choice:
-    """What `auto` computes this call with: never something that was found slower than dense.
-
-    Where counting does not decide, the first call of a kind is timed with every backend that can compute it;
-    one that fails is logged and left out.
+    What fails is left out for as long as this object lives, so a run that had too little memory decides
+    nothing for the next. Threads may share one.
     """
-    density = mean_density(call.grid, call.extents)
-    if density == 1.0:
-        return Choice("dense", "Every window is the whole video.")
-    able = [backend for backend in BACKENDS.values() if backend.windows and backend.refusal(call) is None]
-    if not able:
-        return Choice("dense", "No windowed backend can compute this call.")
-    if call.q.device.type == "cpu" and _dense_flops(call) < _SMALL_CPU_FLOPS:
-        return _counted(call, density)
-    kind = _kind(call, density)
-    if kind not in _measured:
-        _measured[kind] = _fastest(call, able)
-        log.info("S²Flow attention, %d tokens: %s", call.q.shape[2], _measured[kind].reason)
-    return _measured[kind]
+
+    def __init__(self, name: str = "auto", rates: MeasuredRates | None = None):
+        self.name = name
+        self._rates = MeasuredRates() if rates is None else rates
+        self._failed: set[str] = set()
+        self._whole_layers = False  # the installed attention refused some heads of a layer
+        self._choices: dict[tuple[object, ...], Choice] = {}
+        self._said: set[tuple[object, ...]] = set()
+        self._lock = RLock()
+
+    def compute(self, call: AttentionCall) -> Tensor:
+        """(B, heads, tokens, dim); raises as `window_attention` says."""
+        if self.name != "auto":
+            return self._by_name(call).run(call)
+        while True:
+            choice = self.choose(call)
+            if choice.backend == "dense":
+                if call.installed is not None:
+                    raise WindowsCannotWin(choice.reason)
+                return BACKENDS["dense"].run(call)
+            try:
+                return _run(call, choice)
+            except Exception as error:  # no kernel's failure may end a sampling run
+                if is_out_of_memory(error):
+                    raise
+                self._learn_from(error, choice, call)
+
+    def choose(self, call: AttentionCall) -> Choice:
+        """What `auto` computes this call with: never something that was found slower than dense."""
+        kind = _kind(call)
+        with self._lock:
+            if kind not in self._choices:
+                self._choices[kind] = self._new_choice(call)
+            return self._choices[kind]
+
+    def _new_choice(self, call: AttentionCall) -> Choice:
+        if not windowed_heads(call):
+            return Choice("dense", (), "Every window is the whole video.")
+        able = [
+            backend
+            for backend in BACKENDS.values()
+            if backend.windows and backend.refusal(call) is None and self._trusts(backend, call)
+        ]
+        if not able:
+            return Choice("dense", (), "No windowed backend can compute this call.")
+        if call.q.device.type == "cpu" and dense_flops(call) * len(call.extents) < _SMALL_CPU_FLOPS:
+            choice = counted(call)
+        else:
+            rival: Computes = BACKENDS["dense"] if call.installed is None else call.installed
+            rates = {computes.name: self._rate(computes, call) for computes in (rival, *able)}
+            choice = fastest(call, rival.name, able, rates)
+            self._say_once(call, choice)
+        if self._whole_layers and choice.heads:
+            return replace(choice, heads=tuple(range(len(call.extents))))
+        return choice
+
+    def _trusts(self, backend: Backend, call: AttentionCall) -> bool:
+        """Whether a backend's numbers are right here; one that is not trusted is logged and left out."""
+        if backend.name in self._failed:
+            return False
+        try:
+            problem = wrong_numbers(backend, call, self._rates)
+        except Exception as error:  # a kernel that cannot be compiled raises anything
+            problem = error
+        if problem is not None:
+            self._leave_out(backend.name, call, problem)
+        return problem is None
+
+    def _rate(self, computes: Computes, call: AttentionCall) -> float:
+        """Operations per second; 0 where it fails, which is logged."""
+        if computes.name in self._failed:
+            return 0.0
+        what = f"{'mask, ' if call.key_bias is not None else ''}{call.q.dtype}, {call.q.shape[3]}"
+        if isinstance(computes, Backend) and computes.windows:
+            what = variant(call)
+        try:
+            name = f"speed of {computes.name}: {what}"
+            return self._rates.number(call.q.device, name, lambda: rate(computes, call))
+        except Exception as error:
+            self._leave_out(computes.name, call, error)
+            return 0.0
+
+    def _learn_from(self, error: Exception, choice: Choice, call: AttentionCall) -> None:
+        """What failed once in this run is not tried again."""
+        with self._lock:
+            if isinstance(error, _DenseHeadsFailed):
+                self._whole_layers = True
+                log.info("S²Flow attention: the installed attention takes whole layers only (%s).", error)
+            else:
+                self._leave_out(choice.backend, call, error)
+            self._choices.clear()
+
+    def _leave_out(self, name: str, call: AttentionCall, problem: str | Exception) -> None:
+        if name not in self._failed:
+            self._failed.add(name)
+            say_left_out(name, call, problem)
+
+    def _say_once(self, call: AttentionCall, choice: Choice) -> None:
+        """One line for every kind of call; which heads are windowed changes with every layer."""
+        said = (str(call.q.device), variant(call), call.q.shape[2], call.installed and call.installed.name)
+        if said not in self._said:
+            self._said.add(said)
+            log.info("S²Flow attention, %d tokens: %s", call.q.shape[2], choice.reason)
+
+    def _by_name(self, call: AttentionCall) -> Backend:
+        if self.name not in BACKENDS:
+            known = ", ".join(BACKENDS)
+            raise BackendRefused(f"There is no attention backend '{self.name}'; choose auto, {known}.")
+        backend = BACKENDS[self.name]
+        refusal = backend.refusal(call)
+        if refusal is None and backend.windows:
+            problem = wrong_numbers(backend, call, self._rates)
+            refusal = problem and f"it {problem} on {device_name(call.q.device)}; report it at {REPORT_AT}."
+        if refusal:
+            raise BackendRefused(
+                f"The attention backend '{self.name}' cannot be used: {refusal} Choose auto instead."
+            )
+        return backend
 
 
-def measured_choices() -> dict[Kind, Choice]:
-    """The choices made by timing so far, by kind of call."""
-    return dict(_measured)
+def _run(call: AttentionCall, choice: Choice) -> Tensor:
+    """Some heads under their windows, the others without. Raises _DenseHeadsFailed if those fail."""
+    dense = sorted(set(range(len(call.extents))) - set(choice.heads))
+    visited = VisitedKeys()
+    some = replace(call, stats=visited, result=call.output(), some_heads=choice.heads if dense else None)
+    out = BACKENDS[choice.backend].run(some)
+    for heads in head_runs(dense):
+        out[:, heads] = _dense(call, heads)
+        visited.add_dense(call.q.shape[0], heads.stop - heads.start, call.grid.tokens)
+    if call.stats is not None:
+        call.stats.add(visited)
+    return out
 
 
-@lru_cache(maxsize=4096)
-def mean_density(grid: TokenGrid, extents: tuple[Triple, ...]) -> float:
-    """Mean share of the video's keys that a query sees; exactly 1.0 if no window leaves anything out."""
-    if all(extent == grid.tiles for extent in extents):
-        return 1.0
-    densities = extent_densities(grid)
-    return sum(densities[t - 1, h - 1, w - 1].item() for t, h, w in extents) / len(extents)
+def _dense(call: AttentionCall, heads: slice) -> Tensor:
+    """(B, some heads, tokens, dim) of the installed attention, or of torch's."""
+    q, k, v = (x[:, heads] for x in (call.q, call.k, call.v))
+    if call.installed is None:
+        return attend(q, k, v, None if call.key_bias is None else call.key_bias[:, None], call.scale)
+    return _by_installed(call.installed, q, k, v, call.key_bias)
 
 
-def _counted(call: AttentionCall, density: float) -> Choice:
-    """Arithmetic saved against calls added."""
-    calls = sum(len(boxes_of(call.grid, extent)) for extent in set(call.extents))
-    saved = _dense_flops(call) * (1.0 - density)
-    if saved > calls * _FLOPS_PER_CALL:
-        return Choice("torch_boxes", f"Windows save {saved:.1e} operations in {calls} calls.")
-    return Choice("dense", f"Windows would save {saved:.1e} operations but need {calls} calls.")
+def _by_installed(
+    installed: InstalledAttention, q: Tensor, k: Tensor, v: Tensor, key_bias: Tensor | None
+) -> Tensor:
+    try:
+        return installed.attend(q, k, v, key_bias)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _DenseHeadsFailed(str(error)) from error
 
 
-def _dense_flops(call: AttentionCall) -> float:
-    return 4.0 * math.prod(call.q.shape) * call.q.shape[2]
-
-
-def _kind(call: AttentionCall, density: float) -> Kind:
-    """Calls of one kind are taken to rank the backends alike."""
-    device = call.q.device
+def _kind(call: AttentionCall) -> tuple[object, ...]:
+    """Calls of one kind are computed alike."""
     return (
-        f"{device.type}:{device.index}",
+        str(call.q.device),
         call.q.dtype,
         tuple(call.q.shape),
         call.grid,
+        call.extents,
+        call.prefix,
         call.tail,
         call.key_bias is not None,
         None if call.installed is None else call.installed.name,
-        math.ceil(density * _DENSITY_BUCKETS) / _DENSITY_BUCKETS,
     )
-
-
-def _fastest(call: AttentionCall, able: list[Backend]) -> Choice:
-    sample = _sample(call)
-    rival: Computes = BACKENDS["dense"] if call.installed is None else call.installed
-    times: dict[str, float] = {}
-    for computes in (rival, *able):
-        try:
-            times[computes.name] = _seconds(computes, sample)
-        except Exception as error:  # no kernel's failure may end a sampling run
-            log.warning("S²Flow attention: '%s' failed and is left out: %s", computes.name, error)
-    measured = ", ".join(f"{name} {seconds * 1e3:.3g} ms" for name, seconds in times.items())
-    # An installed attention that fails here may still compute the call as the model writes it.
-    limit = times.pop(rival.name, math.inf if call.installed is None else 0.0)
-    best = min(times, key=lambda name: times[name], default=None)
-    if best is None or times[best] > _CLEARLY_FASTER * limit:
-        return Choice("dense", f"{rival.name} is the fastest here ({measured}).")
-    return Choice(best, f"{best} is the fastest here ({measured}).")
-
-
-def _sample(call: AttentionCall) -> AttentionCall:
-    """The part of a call that is timed: on the CPU one head of typical density, elsewhere all of it."""
-    call = replace(call, stats=None)
-    if call.q.device.type != "cpu":
-        return call
-    by_density = sorted(range(len(call.extents)), key=lambda h: mean_density(call.grid, (call.extents[h],)))
-    head = by_density[len(by_density) // 2]
-    q, k, v = (x[:1, head : head + 1] for x in (call.q, call.k, call.v))
-    bias = None if call.key_bias is None else call.key_bias[:1]
-    return replace(call, q=q, k=k, v=v, extents=(call.extents[head],), key_bias=bias)
-
-
-def _seconds(computes: Computes, call: AttentionCall) -> float:
-    """Wall time of one run; on an accelerator the better of two after a run that compiles and warms up."""
-    device = call.q.device
-    if device.type != "cpu":
-        computes.run(call)
-    best = math.inf
-    for _ in range(1 if device.type == "cpu" else 2):
-        _finish(device)
-        start = time.perf_counter()
-        computes.run(call)
-        _finish(device)
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def _finish(device: torch.device) -> None:
-    if device.type != "cpu":
-        getattr(torch, device.type).synchronize()

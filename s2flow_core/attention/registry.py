@@ -23,6 +23,8 @@ class Backend:
 
     module: where `run(call) -> Tensor` is, and optionally `refuses(call) -> str | None`, a sentence why it
     cannot compute a call that the rest allows. devices, dtypes, head_dims: what it accepts; None is anything.
+    proven_on: devices on which the tests run it; on others its numbers are checked before they are used.
+    whole_tiles: it computes the padding of partial tiles.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Backend:
     devices: frozenset[str] | None = None
     dtypes: frozenset[torch.dtype] | None = None
     head_dims: frozenset[int] | None = None
+    proven_on: frozenset[str] = frozenset()
+    whole_tiles: bool = False
 
     def refusal(self, call: AttentionCall) -> str | None:
         """Why this backend cannot compute the call, as a sentence; None if it can."""
@@ -62,13 +66,14 @@ BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (
         Backend("dense", ".backends.dense", windows=False),
-        Backend("torch_boxes", ".backends.torch_boxes"),
+        Backend("torch_boxes", ".backends.torch_boxes", proven_on=frozenset({"cpu"})),
         Backend(
             "triton_windows",
             ".backends.triton_windows",
             devices=frozenset({"cuda"}),
             dtypes=frozenset({torch.float16, torch.bfloat16}),
             head_dims=frozenset({64, 128}),
+            whole_tiles=True,
         ),
     )
 }

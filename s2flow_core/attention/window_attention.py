@@ -10,10 +10,13 @@ from torch import Tensor
 from ..windows.extents import axis_pairs, extent_triples
 from ..windows.grid import TokenGrid, Triple
 from .call import AttentionCall, InstalledAttention, VisitedKeys
-from .choice import choose_backend
-from .errors import BackendRefused, WindowsCannotWin, WindowsNotApplicable
-from .registry import BACKENDS, Backend
+from .choice import BackendChooser
+from .errors import WindowsNotApplicable
+from .measured_rates import MeasuredRates
 from .sequence import VideoSequence
+
+_THIS_PROCESS = MeasuredRates()
+"""What was measured for callers that keep nothing themselves."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def window_attention(
     sequence: VideoSequence,
     windows: HeadWindows,
     *,
-    backend: str = "auto",
+    backend: str | BackendChooser = "auto",
     stats: VisitedKeys | None = None,
     installed: InstalledAttention | None = None,
 ) -> Tensor:
@@ -51,8 +54,8 @@ def window_attention(
 
     q, k, v: (B, heads, tokens, dim), any strides, the tokens of `sequence`. backend: "auto" (the fastest;
     `dense` where windows cannot win), "dense" (no windows: every query sees everything), "torch_boxes" or
-    "triton_windows". stats: counter of the keys really visited. installed: the attention that `auto` must
-    beat, instead of `dense`. Returns (B, heads, tokens, dim) in q's dtype.
+    "triton_windows"; or what chooses for a whole run. stats: counter of the keys really visited. installed:
+    the attention that `auto` must beat, instead of `dense`. Returns (B, heads, tokens, dim) in q's dtype.
 
     Raises WindowsNotApplicable if the call's layout or mask cannot be windowed; WindowsCannotWin, which is
     one of those, if `auto` leaves the call to the installed attention; BackendRefused if a backend asked for
@@ -73,7 +76,8 @@ def window_attention(
         stats=stats,
         installed=installed,
     )
-    return _choose(call, backend).run(call)
+    chooser = backend if isinstance(backend, BackendChooser) else BackendChooser(backend, _THIS_PROCESS)
+    return chooser.compute(call)
 
 
 def count_visited_keys(grid: TokenGrid, extents: Tensor) -> Tensor:
@@ -93,21 +97,6 @@ def attention_density(grid: TokenGrid, extents: Tensor) -> float:
     extents: (..., 3) integers in tiles of `grid`, each within 1...grid.tiles; the mean is over all windows.
     """
     return count_visited_keys(grid, extents).double().mean().item() / grid.tokens**2
-
-
-def _choose(call: AttentionCall, name: str) -> Backend:
-    """The backend of that name, or what `auto` stands for; raises as `window_attention` says."""
-    if name == "auto":
-        choice = choose_backend(call)
-        if choice.backend == "dense" and call.installed is not None:
-            raise WindowsCannotWin(choice.reason)
-        return BACKENDS[choice.backend]
-    if name not in BACKENDS:
-        raise BackendRefused(f"There is no attention backend '{name}'; choose auto, {', '.join(BACKENDS)}.")
-    refusal = BACKENDS[name].refusal(call)
-    if refusal:
-        raise BackendRefused(f"The attention backend '{name}' cannot be used: {refusal} Choose auto instead.")
-    return BACKENDS[name]
 
 
 def _fits(window: Triple, tiles: Triple) -> bool:

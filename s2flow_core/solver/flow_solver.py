@@ -9,6 +9,8 @@ and from the LR record only what history cannot know, in the amount that the las
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ..latent.flow import velocity
@@ -65,6 +67,15 @@ class FlowSolver:
         first, second = self._source.derivatives(view, self._order)
         self._past = [here, *self._past[:1]]
         return taylor_step(x, u, sigmas[i + 1] - sigmas[i], first, second)
+
+    @property
+    def history(self) -> tuple[Node, ...]:
+        """The velocities that the next step looks back at, newest first, at most two."""
+        return tuple(self._past)
+
+    def go_on_from(self, history: Sequence[Node]) -> None:
+        """Take over the history of a run that was stopped."""
+        self._past = list(history)
 
     def _same_expert(self, a: float, b: float) -> bool:
         return self._switch is None or (a >= self._switch) == (b >= self._switch)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..latent.extra_frames import NO_EXTRA_FRAMES, ExtraFrames
 from ..latent.flow import SAME_SIGMA
 from ..latent.held_latent import HeldLatent
 from ..reach.record import AttentionReach
@@ -57,6 +58,7 @@ class Trajectory:
     beside: tuple[
         Tensor, ...
     ] = ()  # streams without a size, (B, ...) each at the last σ, LATENT space: sound
+    extra: ExtraFrames = NO_EXTRA_FRAMES  # that are no video, as far as the run's conditions told
 
     @property
     def switch_sigmas(self) -> tuple[float, ...]:
@@ -182,6 +184,7 @@ class Trajectory:
             boundaries=(*self.boundaries, self.steps, *(self.steps + step for step in later.boundaries)),
             held=later.held,
             beside=later.beside,
+            extra=later.extra,
         )
 
 

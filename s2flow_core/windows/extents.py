@@ -11,6 +11,7 @@ i-2 ... i+1. Along each axis the runs of growing extents are nested: extent e+1 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, cast
 
@@ -51,6 +52,17 @@ def axis_pairs(grid: TokenGrid, axis: int) -> Tensor:
     lengths = torch.tensor(grid.tile_lengths(axis))
     seen = (axis_covers(grid.tiles[axis]) * lengths).sum(-1)  # (extent, query tile)
     return (seen * lengths).sum(-1)
+
+
+@lru_cache(maxsize=4096)
+def seen_pairs(grid: TokenGrid, extent: Triple) -> int:
+    """(query, key) pairs of video tokens that a window keeps."""
+    return math.prod(int(axis_pairs(grid, axis)[extent[axis] - 1]) for axis in range(3))
+
+
+def computed_pairs(grid: TokenGrid, extent: Triple) -> int:
+    """What a kernel computes for a window that works in whole tiles: pairs of slots, padding included."""
+    return grid.tile_count * math.prod(extent) * grid.tile_tokens**2
 
 
 def axis_shares(grid: TokenGrid) -> tuple[Tensor, Tensor, Tensor]:

@@ -78,3 +78,14 @@ def no_fall_back(caplog):
     with caplog.at_level("WARNING"):
         yield
     assert not [record for record in caplog.records if "leaves attention unchanged" in record.message]
+
+
+@pytest.fixture
+def output_folder(comfy_modules: ComfyModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that ComfyUI takes for its output folder; the input folder is empty too."""
+    folder_paths = importlib.import_module("folder_paths")
+    for name in ("output", "input"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.setattr(folder_paths, f"get_{name}_directory", lambda folder=folder: str(folder))
+    return tmp_path / "output"

@@ -56,11 +56,10 @@ def test_an_upscale_model_without_a_vae_is_refused(graph, trajectory, upscale_mo
 
 
 def test_what_exceeds_the_memory_runs_in_tiles(graph, comfy_modules, trajectory, vae, monkeypatch, caplog):
-    room = comfy_modules.pack("nodes.host.size.enlarge_in_pixels")
+    room = comfy_modules.pack("nodes.host.size.video_pixels")
     whole, *_ = graph.upsample(trajectory, vae=vae)
     # Tiles of half the picture, and a VAE that asks for more than any machine has.
-    monkeypatch.setattr(room, "TILE", 96)
-    monkeypatch.setattr(room, "OVERLAP", 32)
+    monkeypatch.setattr(room, "TILES", (96,))
     monkeypatch.setattr(vae, "memory_used_decode", lambda shape, dtype: 1e18)
     monkeypatch.setattr(vae, "memory_used_encode", lambda shape, dtype: 1e18)
     with caplog.at_level("INFO"):

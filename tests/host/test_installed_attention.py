@@ -61,25 +61,28 @@ def test_auto_measures_the_override_below_as_its_rival(graph, record, monkeypatc
     """With the count of operations out of the way, windows must be faster than what is installed."""
     trajectory, triple = record
     choice = graph.modules.pack("s2flow_core.attention.choice")
+    windows_hook = graph.modules.pack("nodes.host.attention.windows")
     monkeypatch.setattr(choice, "_SMALL_CPU_FLOPS", 0.0)
-    monkeypatch.setattr(choice, "_measured", {})
     windows = graph.windows(trajectory, triple[0], s=0.5)
-    for theirs, ours in ((1.0, 2.0), (2.0, 1.0)):
-        kernel, timed = Kernel(), []
+    for theirs, ours in ((1e15, 1e13), (1e9, 1e14)):
+        kernel, measured = Kernel(), []
 
-        def seconds(computes: Any, call: Any, given: Any = (theirs, ours), names: Any = timed) -> float:
+        def rate(computes: Any, call: Any, given: Any = (theirs, ours), names: Any = measured) -> float:
             names.append(computes.name)
             assert computes.run(call).shape == call.q.shape
             return given[0] if computes.name.endswith("Kernel") else given[1]
 
-        monkeypatch.setattr(choice, "_seconds", seconds)
-        choice._measured.clear()
+        monkeypatch.setattr(choice, "rate", rate)
+        rates = choice.MeasuredRates()
+        monkeypatch.setattr(windows_hook, "measured_rates", lambda rates=rates: rates)
         result = graph.high_res(triple, guider=below_ours(graph.guider, kernel), windows=windows)
-        assert {name.rpartition(".")[2] for name in timed} == {"Kernel", "torch_boxes"}
-        timings = timed.count("test_installed_attention.Kernel")
-        left = self_attentions(graph, triple) if theirs < ours else 0
-        assert kernel.own_video == left + timings
+        assert {name.rpartition(".")[2] for name in measured} == {"Kernel", "torch_boxes"}
+        timed = measured.count("test_installed_attention.Kernel")
+        without = graph.high_res(triple, guider=below_ours(graph.guider, Kernel()))
         assert torch.isfinite(result).all()
+        assert torch.equal(result, without) == (theirs > ours)
+        if theirs > ours:
+            assert kernel.own_video == self_attentions(graph, triple) + timed
 
 
 def test_the_rival_sees_the_call_as_the_model_makes_it(comfy_modules, tmp_path, monkeypatch):

@@ -57,9 +57,8 @@ def test_a_size_in_pixels_is_counted_by_the_vae(case):
 
 
 def test_what_exceeds_the_memory_runs_in_tiles(case, comfy_modules, monkeypatch, caplog):
-    room = comfy_modules.pack("nodes.host.size.enlarge_in_pixels")
-    monkeypatch.setattr(room, "TILE", 4 * case.vae.compression[1])
-    monkeypatch.setattr(room, "OVERLAP", case.vae.compression[1])
+    room = comfy_modules.pack("nodes.host.size.video_pixels")
+    monkeypatch.setattr(room, "TILES", (4 * case.vae.compression[1],))
     for direction in ("decode", "encode"):
         monkeypatch.setattr(case.loaded, f"memory_used_{direction}", lambda shape, dtype: 1e18)
     with caplog.at_level("INFO"):

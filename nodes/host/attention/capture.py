@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.attention.errors import WindowsNotApplicable
+from ....s2flow_core.files.checked_tensors import DamagedFile
+from ....s2flow_core.files.run_state import RunState
 from ....s2flow_core.reach.measure import measure_reach
 from ....s2flow_core.reach.output_error import measure_reach_and_error
 from ....s2flow_core.reach.record import AttentionReach
@@ -28,6 +31,8 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 
 class AttentionCapture(SelfAttentionHook):
     """Measures reach in the positive condition's rows and leaves every result as it was."""
+
+    work = "the measurement of its reach"
 
     def __init__(self, family: ModelFamily, model: Any, grid: Triple, rows: int, with_error: bool = False):
         super().__init__(family, model)
@@ -90,6 +95,26 @@ class AttentionCapture(SelfAttentionHook):
         join_mean(self.steps[-1], call.layer, reach, len(earlier))
         earlier.add(call.frames)
 
+    def state(self, done: int) -> dict[str, Tensor]:
+        """What was measured in the first `done` steps, by name: (heads, nT, nH, nW) per kind, step, layer."""
+        kinds = {"mass": self.steps, "error": self.errors}
+        return {
+            f"{kind}.{step}.{layer}": values
+            for kind, steps in kinds.items()
+            for step, layers in enumerate(steps[: max(done, 0)])
+            for layer, values in layers.items()
+        }
+
+    def restore(self, state: RunState, prefix: str, steps: int) -> None:
+        """Takes over what an earlier process measured in so many steps; prefix: of the names in `state`."""
+        form = (self.family.heads(self.model), *self.grid.tiles)
+        kinds = {"mass": [{} for _ in range(steps)], "error": [{} for _ in range(steps)]}
+        for name in state.tensors:
+            if name.startswith(prefix):
+                kind, step, layer = named_place(name.removeprefix(prefix), kinds, steps, self.layers)
+                kinds[kind][step][layer] = state.tensor(name, form, (torch.float16,))
+        self.steps, self.errors = kinds["mass"], kinds["error"]
+
     def reach(self) -> AttentionReach | None:
         """The record of the whole run; None, with the reason logged, if a layer never showed."""
         layers = self.family.layers(self.model)
@@ -103,6 +128,15 @@ class AttentionCapture(SelfAttentionHook):
         mass = stack_layers(self.steps, layers)
         error = stack_layers(self.errors, layers) if self.with_error else None
         return AttentionReach(mass=mass, shape=self.grid.shape, tile=self.grid.tile, error=error)
+
+
+def named_place(name: str, kinds: Collection[str], steps: int, layers: int) -> tuple[str, int, int]:
+    """kind.step.layer of a kept measurement; raises DamagedFile for a place that the run does not have."""
+    kind, _, place = name.partition(".")
+    step, _, layer = place.partition(".")
+    if kind in kinds and step.isdecimal() and layer.isdecimal() and int(step) < steps and int(layer) < layers:
+        return kind, int(step), int(layer)
+    raise DamagedFile(f"there is no step and layer {name!a} in this run")
 
 
 def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: int) -> None:

@@ -2,9 +2,9 @@
 
 Three published hooks of ComfyUI carry it: a wrapper around the diffusion model (which tokens, which sigma,
 which conditions), `patches_replace` (which block) and `optimized_attention_override` (q, k and v of each
-call). The first goes into a copy of the model options; the others are put, above those of other packs, into
-the transformer options for the time of one forward pass, and taken out after it. So nothing outside the run
-changes and nothing is left behind.
+call). The first goes into a copy of the model options, those of a MODEL or of one run; the others are put,
+above those of other packs, into the transformer options for the time of one forward pass, and taken out after
+it. So nothing outside the run changes and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -75,24 +75,25 @@ class SelfAttentionHook:
         return self
 
     def attach(self, model_options: dict) -> dict:
-        """A copy of the model options that runs through this hook."""
-        options = comfy.model_patcher.create_model_options_clone(model_options)
-        kinds = comfy.patcher_extension.WrappersMP
-        for kind, wrapper in (
-            (kinds.OUTER_SAMPLE, self.wrap_run),
-            (kinds.DIFFUSION_MODEL, self.wrap_forward),
-        ):
-            comfy.patcher_extension.add_wrapper_with_key(
-                kind, WRAPPER_KEY, wrapper, options, is_model_options=True
-            )
-        return options
+        """A copy of a MODEL's options in which every run is one of this hook."""
+        kind = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
+        return with_wrapper(self.attach_to_forward(model_options), kind, self.wrap_run)
+
+    def attach_to_forward(self, model_options: dict) -> dict:
+        """A copy of the model options that runs through this hook; who samples says when a run begins."""
+        return with_wrapper(
+            model_options, comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, self.wrap_forward
+        )
 
     def wrap_run(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        """A run of its own: what a cached MODEL met in earlier ones does not count."""
-        self.run = RunRecord()
+        self.begin_run()
         result = executor(*args, **kwargs)
         self.finish_run()
         return result
+
+    def begin_run(self) -> None:
+        """A run of its own: what a cached MODEL met in earlier ones does not count."""
+        self.run = RunRecord()
 
     def finish_run(self) -> None:
         self.run.judge_first_step(self.work, self.layers)
@@ -111,6 +112,7 @@ class SelfAttentionHook:
     def run_forward(self, executor: Any, args: tuple, kwargs: dict) -> Any:
         # Core's MultiGPU CFG Split runs a clone of the model on each device, in a thread of its own.
         model = self.model if executor.class_obj is None else executor.class_obj
+        self.run.passes += 1
         options, ours = untraced(self.prepare)(model, executor.original, args, kwargs)
         with replaced(options, ours), adapted_positions(self.size_change, self.family, model):
             return executor(*args, **kwargs)
@@ -208,6 +210,12 @@ class SelfAttentionHook:
         if reason is not None:
             self.fall_back(reason)
         self.run.leave_dense(given.q.shape[0], given.heads, tokens)
+
+
+def with_wrapper(model_options: dict, kind: str, wrapper: Callable) -> dict:
+    options = comfy.model_patcher.create_model_options_clone(model_options)
+    comfy.patcher_extension.add_wrapper_with_key(kind, WRAPPER_KEY, wrapper, options, is_model_options=True)
+    return options
 
 
 @contextmanager

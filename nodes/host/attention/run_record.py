@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 @dataclass
 class RunRecord:
     """reasons: why calls were left alone. visited: the keys that all calls saw. served: layers in which the
-    hook did its work. first_sigma: of the first step in which it should serve every layer.
+    hook did its work. passes: forward passes of the model that came by. first_sigma: of the first step in
+    which it should serve every layer.
 
     Under core's MultiGPU CFG Split several threads write here at once.
     """
@@ -22,6 +23,7 @@ class RunRecord:
     reasons: set[str] = field(default_factory=set)
     visited: VisitedKeys = field(default_factory=VisitedKeys)
     served: set[int] = field(default_factory=set)
+    passes: int = 0
     first_sigma: float | None = None
     judged: bool = False
     lock: Lock = field(default_factory=Lock, repr=False)
@@ -38,8 +40,7 @@ class RunRecord:
         """Counts a call in which the hook did its work, and the keys that it saw."""
         with self.lock:
             self.served.add(layer)
-            self.visited.seen += visited.seen
-            self.visited.possible += visited.possible
+            self.visited.add(visited)
 
     def leave_dense(self, batch: int, heads: int, tokens: int) -> None:
         """Counts a call in which each of the video's tokens sees all of them."""

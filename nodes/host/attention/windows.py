@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
+from ....s2flow_core.attention.choice import BackendChooser
 from ....s2flow_core.attention.errors import WindowsCannotWin, WindowsNotApplicable
 from ....s2flow_core.attention.window_attention import HeadWindows, window_attention
 from ....s2flow_core.plan.window_plan import WindowPlan
@@ -16,6 +17,7 @@ from ..model.checks import diffusion_model, require_family
 from .call import SelfAttentionCall
 from .forward_pass import ForwardPass
 from .hook import SelfAttentionHook
+from .speeds_file import measured_rates
 from .video_grid import video_grid
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class WindowedAttention(SelfAttentionHook):
     def __init__(self, family: ModelFamily, model: Any, plan: WindowPlan, backend: str = "auto"):
         super().__init__(family, model)
         self.plan = plan
-        self.backend = backend
+        self.chooser = BackendChooser(backend, measured_rates())
 
     def require_grid_of(self, samples: Tensor, guider: Any) -> None:
         """Raises unless the model sees a latent (B, C, T, H, W) in the tokens that the windows are for."""
@@ -45,13 +47,21 @@ class WindowedAttention(SelfAttentionHook):
                 f"latent_image has {grid}. Connect the same latent to S²Flow Window Mask and to the sampler."
             )
 
+    def wrap_run(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        self.chooser = BackendChooser(self.chooser.name, measured_rates())  # with a new run's hopes
+        return super().wrap_run(executor, *args, **kwargs)
+
     def serves(self, forward: ForwardPass) -> bool:
         return self.plan.step_at(forward.sigma) is not None
 
     def finish_run(self) -> None:
         super().finish_run()
         if self.visited.possible:
-            log.info("S²Flow windows: attention density %.3f achieved", self.visited.density)
+            log.info(
+                "S²Flow windows: attention density %.3f achieved, by %.3f of dense attention's work",
+                self.visited.density,
+                self.visited.work,
+            )
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         if call.layout.grid != self.plan.grid.shape:
@@ -71,7 +81,7 @@ class WindowedAttention(SelfAttentionHook):
                 call.v,
                 call.sequence(self.plan.grid),
                 HeadWindows(self.plan.extents_at(step, call.layer), self.plan.tail),
-                backend=self.backend,
+                backend=self.chooser,
                 stats=visited,
                 installed=call.installed,
             )

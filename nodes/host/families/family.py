@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from ....s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES, ExtraFrames
 from ....s2flow_core.windows.grid import Triple
 
 BlockKey = tuple[str, int]
@@ -96,6 +97,13 @@ class ModelFamily(ABC):
         conditions: one of the guider's, or the model's arguments by name.
         """
         return 0
+
+    def extra_frames(self, model: Any, condition: dict[str, Any], latent: Tensor) -> ExtraFrames:
+        """Which frames of (B, C, T, H, W) are references or guides, by one of the guider's conditions.
+
+        What no condition tells is an input of the nodes: trim_latent.
+        """
+        return NO_EXTRA_FRAMES
 
     def is_self_attention(self, model: Any, q: Tensor, k: Tensor, layout: TokenLayout, first: bool) -> bool:
         """Whether a call may be a self-attention over the video.

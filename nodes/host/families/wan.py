@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.latent_formats
+import torch
 from torch import Tensor
 
+from ....s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES, ExtraFrames
 from ....s2flow_core.windows.grid import Triple
 from .family import BlockKey, ModelFamily, TokenLayout, is_a, patched_grid, patched_tokens
 
@@ -41,6 +44,15 @@ class Wan(ModelFamily):
                 f"{MUSIC_PARTS} divides. Choose a width or height in multiples of {16 * MUSIC_PARTS} pixels."
             )
         return None
+
+    def extra_frames(self, model: Any, condition: dict[str, Any], latent: Tensor) -> ExtraFrames:
+        pictures = condition.get("concat_latent_image")
+        if not is_a(model, "AnimateWanModel") or pictures is None or pictures.shape[2] != latent.shape[2]:
+            return NO_EXTRA_FRAMES
+        # The character stands before the video, and the pose video is as long as the video.
+        poses = condition.get("pose_video_latent")
+        reference = 1 if poses is None else latent.shape[2] - poses.shape[2]
+        return ExtraFrames(before=(reference,)) if reference > 0 else NO_EXTRA_FRAMES
 
     def blocks(self, model: Any) -> list[BlockKey]:
         return [("double_block", i) for i in range(len(model.blocks))]
@@ -89,6 +101,11 @@ class WanVace(Wan):
         control = [f"vace_blocks.{i}.self_attn" for i in range(len(model.vace_blocks))]
         return super().attention_paths(model) + control
 
+    def extra_frames(self, model: Any, condition: dict[str, Any], latent: Tensor) -> ExtraFrames:
+        controls = condition.get("vace_frames") or ()
+        reference = max((reference_frames(control) for control in controls), default=0)
+        return ExtraFrames(before=(reference,)) if 0 < reference < latent.shape[2] else NO_EXTRA_FRAMES
+
     def layer_after(self, model: Any, block: int) -> int | None:
         # Per control video one self-attention; several videos share the layer.
         number = model.vace_layers_mapping.get(block)
@@ -96,3 +113,15 @@ class WanVace(Wan):
 
     def published_layer(self, model: Any, options: dict[str, Any]) -> int | None:
         return None  # the second stack runs under the numbers of the first
+
+
+def reference_frames(control: Tensor) -> int:
+    """How many reference frames a control video of VACE, (B, 32, T, H, W), begins with.
+
+    Its second half is what the video shows where the mask is on. A reference has nothing there: exactly zero
+    in the model's space, which no encoded picture is.
+    """
+    shown = control[:, control.shape[1] // 2 :]
+    nothing = comfy.latent_formats.Wan21().process_out(torch.zeros_like(shown[:, :, :1]))
+    empty = (shown == nothing).flatten(3).all(dim=-1).all(dim=1).all(dim=0)  # (T,)
+    return int(empty.int().cumprod(dim=0).sum())

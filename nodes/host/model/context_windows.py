@@ -6,7 +6,6 @@ share the windows of their layer.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -54,17 +53,3 @@ def without_lent_frame(layout: TokenLayout, patch: Triple, options: dict[str, An
         return layout
     frames, height, width = layout.grid
     return replace(layout, prefix=layout.prefix + height * width, grid=(frames - 1, height, width))
-
-
-def without_freenoise(model_options: dict[str, Any]) -> dict[str, Any]:
-    """Model options under which core's FreeNoise leaves the noise as it is given.
-
-    It puts noise of earlier frames into later ones. Where the noise belongs to a video, as after S²Flow
-    Upsample, that tears the two apart.
-    """
-    handler: Any = model_options.get(HANDLER)
-    if not getattr(handler, "freenoise", False):
-        return model_options
-    quiet: Any = copy.copy(handler)
-    quiet.freenoise = False
-    return model_options | {HANDLER: quiet}

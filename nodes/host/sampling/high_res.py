@@ -9,14 +9,17 @@ from typing import Any
 import comfy.samplers
 from torch import Tensor
 
+from ....s2flow_core.files.run_state import RunState
 from ....s2flow_core.solver.alignment import align_low_frequencies, decaying_strength
+from ....s2flow_core.solver.derivatives import Node
 from ....s2flow_core.solver.flow_solver import FlowSolver
 from ....s2flow_core.solver.skipping import choose_skips, step_changes
 from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..model.checks import identity_of, require_flow_model
 from .experts import steps_above
+from .guided_model import GuidedModel
 from .record_at_high_res import RecordAtHighRes
-from .sampled_run import GuidedModel, SampledRun, SamplerFunction, whole_runs
+from .sampled_run import SampledRun, SamplerFunction, whole_runs
 from .stream_solver import StreamSolver
 
 log = logging.getLogger(__name__)
@@ -155,6 +158,30 @@ class FlowRun(SampledRun):
         return self.streams.joined(
             [solver.step(state, clean, self.sigmas, i) for solver, state, clean in parts]
         )
+
+    def state(self) -> RunState:
+        state = super().state()
+        tensors, values = dict(state.tensors), dict(state.values)
+        for n, solver in enumerate(self.solvers):
+            for name, nodes in solver.remembered.items():
+                values[f"{n}.{name}"] = [node.sigma for node in nodes]
+                tensors |= {f"{n}.{name}.{i}": node.velocity for i, node in enumerate(nodes)}
+        return RunState(state.position, tensors, values)
+
+    def restore(self, state: RunState) -> None:
+        super().restore(state)
+        assert self.x is not None, "SampledRun.restore has set it"
+        streams = zip(self.solvers, self.streams.split(self.x), strict=True)
+        for n, (solver, stream) in enumerate(streams):
+            solver.recall({name: self.nodes_of(state, f"{n}.{name}", stream) for name in solver.remembered})
+
+    def nodes_of(self, state: RunState, name: str, stream: Tensor) -> list[Node]:
+        """Velocities of a stream (B, ...) as `state` wrote them."""
+        shape, dtypes = tuple(stream.shape), (stream.dtype,)
+        return [
+            Node(sigma, state.tensor(f"{name}.{i}", shape, dtypes).to(stream.device))
+            for i, sigma in enumerate(state.sigmas(name, self.sigmas))
+        ]
 
     def end(self) -> None:
         if self.skipped:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....s2flow_core.files.run_state import RunState
+from ....s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES, ExtraFrames
 from ....s2flow_core.latent.flow import noise_estimate
 from ....s2flow_core.latent.held_latent import HeldLatent
 from ....s2flow_core.solver.flow_solver import FlowSolver
@@ -18,7 +20,8 @@ from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
 from ....s2flow_core.windows.grid import Triple
 from ..attention.capture import AttentionCapture
 from .guided import Part
-from .sampled_run import GuidedModel, SampledRun
+from .guided_model import GuidedModel
+from .sampled_run import SampledRun
 from .streams import VideoLatent
 
 
@@ -35,6 +38,19 @@ class RecordedPart:
         if self.capture is not None:
             self.capture.begin_step(i - self.steps.start)
 
+    def state(self, position: int) -> dict[str, Tensor]:
+        """What has been written down of the steps before `position`, by name."""
+        done = min(position, self.steps.stop) - self.steps.start
+        captured = {} if self.capture is None else self.capture.state(done)
+        return self.recorder.state() | {f"attention.{name}": x for name, x in captured.items()}
+
+    def restore(self, state: RunState, prefix: str, sigmas: Tensor, shape: tuple[int, ...]) -> None:
+        """sigmas: of the steps that were written down; shape: of the video (B, C, T, H, W)."""
+        if len(sigmas):
+            self.recorder.restore(state, prefix, sigmas, shape)
+        if self.capture is not None:
+            self.capture.restore(state, f"{prefix}attention.", len(sigmas))
+
     @property
     def to_latent_space(self) -> Callable[[Tensor], Tensor]:
         return self.guider.model_patcher.model.process_latent_out
@@ -42,12 +58,16 @@ class RecordedPart:
 
 @dataclass(frozen=True)
 class RecordedVideo:
-    """What a trajectory tells of its video beside the steps: tokens, patch, model, and what a mask held."""
+    """What a trajectory tells of its video beside the steps.
+
+    Tokens, patch, model, what a mask held, and which frames are no video.
+    """
 
     token_shape: Triple
     patch: Triple
     model: ModelIdentity
     held: HeldLatent | None
+    extra: ExtraFrames = NO_EXTRA_FRAMES
 
 
 class LowResRun(SampledRun):
@@ -60,29 +80,40 @@ class LowResRun(SampledRun):
 
     def parts(self) -> list[Part]:
         """The parts as `sample_in_parts` takes them."""
-        return [Part(part.guider, part.steps, self.part(part.steps), part.capture) for part in self.recorded]
+        return [Part(part.guider, part.steps, self, part.capture) for part in self.recorded]
 
     def part_of_step(self, i: int) -> RecordedPart:
         return next(part for part in self.recorded if i < part.steps.stop)
 
     def denoised(self, guided: GuidedModel, x: Tensor, i: int) -> Tensor:
-        part = self.part_of_step(i)
-        part.begin_step(i)
-        sigma = self.sigmas[i]
-        denoised = guided.denoised(x, sigma)
-        (video, *_), (clean, *_) = self.streams.split(x), self.streams.split(denoised)
-        part.recorder.record(sigma, part.to_latent_space(clean), noise_estimate(video, clean, sigma))
-        return denoised
+        self.part_of_step(i).begin_step(i)
+        return guided.denoised(x, self.sigmas[i])
 
     def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
+        part, sigma = self.part_of_step(i), self.sigmas[i]
+        (video, *_), (clean, *_) = self.streams.split(x), self.streams.split(denoised)
+        part.recorder.record(sigma, part.to_latent_space(clean), noise_estimate(video, clean, sigma))
         return self.solver.step(x, denoised, self.sigmas, i)
 
-    def trajectory(
-        self, final: VideoLatent, video: RecordedVideo, seconds: float, earlier: Trajectory | None
-    ) -> Trajectory:
+    def state(self) -> RunState:
+        state = super().state()
+        tensors = dict(state.tensors)
+        for n, part in enumerate(self.recorded):
+            tensors |= {f"part{n}.{name}": x for name, x in part.state(state.position).items()}
+        return RunState(state.position, tensors, state.values)
+
+    def restore(self, state: RunState) -> None:
+        super().restore(state)
+        assert self.x is not None, "SampledRun.restore has set it"
+        shape = tuple(self.streams.split(self.x)[0].shape)
+        for n, part in enumerate(self.recorded):
+            done = slice(part.steps.start, min(part.steps.stop, state.position))
+            part.restore(state, f"part{n}.", self.sigmas[done].cpu(), shape)
+
+    def trajectory(self, final: VideoLatent, video: RecordedVideo, earlier: Trajectory | None) -> Trajectory:
         """The record of the finished run, after that of the run that it continued.
 
-        final: in LATENT space, with the sound beside it; seconds: that sampling took.
+        final: in LATENT space, with the sound beside it.
         """
         records = [] if earlier is None else [earlier]
         for part in self.recorded:
@@ -92,14 +123,14 @@ class LowResRun(SampledRun):
                     token_shape=video.token_shape,
                     patch=video.patch,
                     model=video.model,
-                    seconds=seconds / len(self.recorded),
+                    seconds=self.seconds / len(self.recorded),
                     reach=part.capture.reach() if part.capture else None,
                     end_sigma=float(self.sigmas[part.steps.stop]),
                     held=video.held,
                 )
             )
         beside = tuple(stream.detach().to("cpu", torch.float32, copy=True) for stream in final.beside)
-        return replace(reduce(Trajectory.followed_by, records), beside=beside)
+        return replace(reduce(Trajectory.followed_by, records), beside=beside, extra=video.extra)
 
 
 def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:

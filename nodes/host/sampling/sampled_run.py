@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ....s2flow_core.files.checked_tensors import DamagedFile
+from ....s2flow_core.files.run_state import RunState
+from ....s2flow_core.latent.flow import SAME_SIGMA
+from .guided_model import GuidedModel
+from .numbers import check_estimate, check_start, check_state
 from .streams import Streams
 
 
@@ -25,22 +31,12 @@ class SamplerFunction(Protocol):
     ) -> Tensor: ...
 
 
-class GuidedModel:
-    """The model as a sampler function sees it, with σ given once per step instead of once per sample."""
+class RunKeeper(Protocol):
+    """What keeps a run's state outside the process."""
 
-    def __init__(self, model: Callable, x: Tensor, extra_args: dict):
-        self.model = model
-        self.extra_args = extra_args
-        self.ones = torch.ones(x.shape[0], dtype=x.dtype, device=x.device)  # (B,)
+    def after_step(self, run: SampledRun) -> None: ...
 
-    @property
-    def mask(self) -> Tensor | None:
-        """1 where the video is made, 0 where ComfyUI puts back what is held; None without a mask."""
-        return self.extra_args.get("denoise_mask")
-
-    def denoised(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Guided clean estimate of the state x at σ, in model space."""
-        return self.model(x, sigma * self.ones, **self.extra_args)
+    def stopped(self, run: SampledRun) -> None: ...
 
 
 class SampledRun:
@@ -53,6 +49,12 @@ class SampledRun:
     def __init__(self, sigmas: Tensor):
         self.sigmas = sigmas  # (steps + 1,)
         self.x: Tensor | None = None
+        self.position = 0  # the step that x stands before
+        self.handed = 0  # the step up to which the run was handed to its guiders
+        self.model_calls = 0
+        self.seconds = 0.0  # that its steps took
+        self.keeper: RunKeeper | None = None
+        self.resumed: RunState | None = None
         self.streams = Streams(())  # of the state, known when the run begins
 
     @property
@@ -70,47 +72,117 @@ class SampledRun:
         """The state at sigmas[i+1]."""
         raise NotImplementedError
 
+    def state(self) -> RunState:
+        """All that the steps from `position` on need; a subclass adds its own."""
+        assert self.x is not None, "a run that has not begun has no state"
+        return RunState(self.position, {"x": self.x}, {"seconds": self.seconds})
+
+    def restore(self, state: RunState) -> None:
+        """Takes a state over, after `begin`; raises DamagedFile where it does not fit this run."""
+        assert self.x is not None, "restored before it began"
+        self.x = state.tensor("x", tuple(self.x.shape), (self.x.dtype,)).to(self.x)
+        self.seconds = float(state.values.get("seconds", 0.0))
+
     def end(self) -> None:
         """After the last step."""
 
-    def part(self, steps: slice) -> SamplerFunction:
-        """A sampler function that runs some of the steps; parts must run in order."""
-
-        @torch.no_grad()
-        def sample(
-            model: Any,
-            x: Tensor,
-            sigmas: Tensor,
-            extra_args: dict[str, Any],
-            callback: Callable | None = None,
-            disable: bool = False,
-        ) -> Tensor:
-            if self.x is None:
-                self.sigmas = self.sigmas.to(x.device)
-                # KSampler hands down the inpainting wrapper around the guider around the model.
-                self.streams = Streams.of_run(model.inner_model.inner_model, x)
-                self.begin(model, x)
-            else:
-                x = self.x.to(x)
-            guided = GuidedModel(model, x, extra_args)
-            for i in range(steps.start, steps.stop):
-                denoised = self.denoised(guided, x, i)
-                if callback is not None:
-                    callback({"i": i, "denoised": denoised, "x": x})
-                x = self.advance(x, denoised, i)
+    @torch.no_grad()
+    def sample(
+        self,
+        model: Any,
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable | None = None,
+        disable: bool = False,
+    ) -> Tensor:
+        """Runs the next steps, which are those between these sigmas; a sampler function."""
+        guided = GuidedModel(model, x, extra_args)
+        start, stop = self.next_steps(sigmas)
+        if self.x is None:
+            self.sigmas = self.sigmas.to(x.device)
+            self.streams = Streams.of_run(guided.base_model, x)
+            check_start(x)
+            self.begin(model, x)
             self.x = x
-            if steps.stop == self.steps:
-                self.end()
-            return x
+            if self.resumed is not None:
+                self.restore_kept(self.resumed)
+        self.x = self.x.to(x)
+        try:
+            self.run_steps(guided, range(max(start, self.position), stop), callback)
+        except BaseException:
+            if self.keeper is not None:
+                self.keeper.stopped(self)
+            raise
+        self.handed = stop
+        if stop == self.steps:
+            self.end()
+        return self.x
 
-        return sample
+    def run_steps(self, guided: GuidedModel, steps: range, callback: Callable | None) -> None:
+        x = self.x
+        assert x is not None
+        for i in steps:
+            started = time.perf_counter()
+            denoised = self.denoised(guided, x, i)
+            self.model_calls += guided.calls
+            guided.calls = 0
+            check_estimate(denoised, guided, x, i, self.sigmas)
+            if callback is not None:
+                callback({"i": i, "denoised": denoised, "x": x})
+            x = self.advance(x, denoised, i)
+            check_state(x, i, self.steps)
+            self.x, self.position = x, i + 1
+            self.seconds += time.perf_counter() - started
+            if self.keeper is not None:
+                self.keeper.after_step(self)
+
+    def next_steps(self, sigmas: Tensor) -> tuple[int, int]:
+        """The steps between these sigmas; raises unless they are the ones that come next.
+
+        A guider may hand a run on in pieces, as packs for scheduled prompts do, one after the other.
+        """
+        start, stop = self.handed, self.handed + len(sigmas) - 1
+        planned = self.sigmas[start : stop + 1].to(sigmas)
+        if len(planned) == len(sigmas) and bool(((planned - sigmas).abs() <= SAME_SIGMA).all()):
+            return start, stop
+        first = f"{float(sigmas[0]):.4g}" if len(sigmas) else "nothing"
+        raise ValueError(
+            f"This guider, or a node that wraps its sampling, asks for the steps from sigma {first} on "
+            f"({max(len(sigmas) - 1, 0)} of them), where S²Flow stands at {float(self.sigmas[start]):.4g} "
+            f"with {self.steps - start} of {self.steps} left. It repeats, leaves out or changes steps. Take "
+            "a guider that runs the sigmas it is given, such as CFGGuider."
+        )
+
+    def resume_from(self, state: RunState) -> None:
+        """Goes on from a state that was kept, as soon as the run begins."""
+        self.resumed, self.position = state, state.position
+
+    def restore_kept(self, state: RunState) -> None:
+        try:
+            self.restore(state)
+        except DamagedFile as reason:
+            raise ValueError(
+                f"What was kept of this run does not fit it: {reason}. Set resume_every to 0 to start anew."
+            ) from reason
+
+    def leave_out(self, steps: slice) -> None:
+        """Passes over steps that an earlier process has done."""
+        self.handed = steps.stop
+
+    def require_handed(self, steps: int) -> None:
+        """Raises unless the run came as far as this: a guider may take another sampler, or stop early."""
+        if self.handed < steps:
+            raise ValueError(
+                f"This guider ran {self.handed} of the {steps} steps that S²Flow gave it, so its video was "
+                "made without them. Take a guider that uses the sampler it is given, such as CFGGuider."
+            )
 
 
 def whole_runs(new_run: Callable[[Any, Tensor], SampledRun]) -> SamplerFunction:
     """A sampler function for whole runs: every call of it is a run of its own, new_run(model, sigmas)."""
 
     def sample(model: Callable, x: Tensor, sigmas: Tensor, *given: Any, **named: Any) -> Tensor:
-        run = new_run(model, sigmas)
-        return run.part(slice(0, run.steps))(model, x, sigmas, *given, **named)
+        return new_run(model, sigmas).sample(model, x, sigmas, *given, **named)
 
     return sample

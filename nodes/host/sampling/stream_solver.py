@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from torch import Tensor
 
 from ....s2flow_core.latent.flow import velocity
@@ -25,6 +27,16 @@ class StreamSolver:
     def remember(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> None:
         """Keeps the velocity of a step that the model computed."""
         self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
+
+    @property
+    def remembered(self) -> dict[str, tuple[Node, ...]]:
+        """Everything of earlier steps that later ones look at, newest first."""
+        return {"solver": self.solver.history, "forecast": tuple(self.past)}
+
+    def recall(self, remembered: Mapping[str, Sequence[Node]]) -> None:
+        """Takes over what an earlier process remembered."""
+        self.solver.go_on_from(remembered["solver"])
+        self.past = list(remembered["forecast"])
 
     def forecast(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The clean estimate of a step that the model does not compute."""

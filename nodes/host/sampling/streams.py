@@ -59,6 +59,12 @@ class VideoLatent:
         """The same in memory of its own."""
         return VideoLatent(self.video.clone(), tuple(stream.clone() for stream in self.beside))
 
+    def packed(self) -> Tensor:
+        """As a sampler's state holds it: (B, 1, N) of all streams behind each other, or the video alone."""
+        if not self.beside:
+            return self.video
+        return torch.cat([stream.flatten(1)[:, None] for stream in (self.video, *self.beside)], dim=-1)
+
     def mask(self, of_video: Tensor | None, of_beside: float = 1.0) -> Any | None:
         """A noise_mask for these samples: of the video, (B, 1 or C, T, H, W), and one value for the rest.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ....s2flow_core.latent.resample import resize_latent
 from ....s2flow_core.transition.sizes import SizedVideo, TargetSize, check_memory, target_size
 from .enlarge_in_pixels import enlarge_in_pixels
+from .video_pixels import VideoPixels
 
 METHODS = ("bicubic", "bilinear", "nearest")
 # Pixels per latent cell where neither a VAE nor this ComfyUI's latent format tells them.
@@ -64,8 +65,15 @@ def pixel_frames(vae: Any, video: SizedVideo) -> int:
     return ratio[0](latent_frames) if isinstance(ratio, tuple) else latent_frames
 
 
-def enlarge(clean: Tensor, size: TargetSize, vae: Any, method: str, upscale_model: Any = None) -> Tensor:
-    """clean: (B, C, T, h, w) in LATENT space -> (B, C, T, H, W); without a VAE the latent is resized."""
-    if vae is None:
+def enlarge(
+    clean: Tensor, size: TargetSize, pixels: VideoPixels | None, method: str, upscale_model: Any = None
+) -> Tensor:
+    """clean: (B, C, T, h, w) in LATENT space -> (B, C, T, H, W); without pixels the latent is resized."""
+    if pixels is None:
         return resize_latent(clean, size.latent_hw, method)
-    return torch.cat([enlarge_in_pixels(vae, video[None], size, method, upscale_model) for video in clean])
+    return torch.cat([enlarge_in_pixels(pixels, video[None], size, method, upscale_model) for video in clean])
+
+
+def video_pixels(vae: Any) -> VideoPixels | None:
+    """A VAE at work for one node; None without a VAE."""
+    return None if vae is None else VideoPixels(vae)

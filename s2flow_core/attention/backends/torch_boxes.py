@@ -90,16 +90,14 @@ def attend_in_boxes(call: AttentionCall, work: Iterable[tuple[Boxes, slice]]) ->
 
     work: boxes with the heads that use them; every query of every head must be in exactly one box.
     """
-    batch, heads, tokens, dim = call.q.shape
-    # Token-major memory: hosts flatten the heads next, which then costs nothing.
-    out = call.q.new_empty(batch, tokens, heads, dim).transpose(1, 2)  # (B, heads, tokens, dim)
+    out = call.output()
     extra = extra_keys(call)
     for boxes, chosen in work:
         for some_boxes, some_heads in _affordable(call, boxes, chosen):
             _attend_boxes(call, some_boxes, some_heads, extra, out)
     attend_text(call, out)
     if call.stats is not None:
-        call.stats.possible += batch * heads * call.grid.tokens**2
+        call.stats.possible += call.q.shape[0] * len(call.heads) * call.grid.tokens**2
     return out
 
 
@@ -173,7 +171,9 @@ def _attend_boxes(call: AttentionCall, boxes: Boxes, heads: slice, extra: ExtraK
     result = attend(q.reshape(*folded, -1, q.shape[-1]), k, v, bias, call.scale)
     _strided(out[:, heads], call, queries).copy_(result.view(q.shape))
     if call.stats is not None:
-        call.stats.seen += math.prod(q.shape[:-1]) * math.prod(runs.length for runs in keys)
+        pairs = math.prod(q.shape[:-1]) * math.prod(runs.length for runs in keys)
+        call.stats.seen += pairs
+        call.stats.computed += pairs
 
 
 def _strided(x: Tensor, call: AttentionCall, runs: list[Runs]) -> Tensor:

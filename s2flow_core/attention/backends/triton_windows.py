@@ -13,7 +13,7 @@ from torch import Tensor
 from ...kernels.architecture import architecture_of
 from ...kernels.launch_table import Launch, window_launch
 from ...kernels.window_kernel import GUARD_BITS, window_attention_programs
-from ...windows.extents import axis_pairs
+from ...windows.extents import computed_pairs, seen_pairs
 from ...windows.grid import TokenGrid, Triple
 from ..call import AttentionCall, attend_text
 from ..extra_keys import ExtraKeys, extra_keys
@@ -68,12 +68,11 @@ def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
     launch: replaces the shipped configuration. Raises ValueError if there is none for q's device and head
     size.
     """
-    batch, heads, tokens, dim = call.q.shape
+    batch, _, _, dim = call.q.shape
     launch = launch or window_launch(architecture_of(call.q.device), dim)
     if launch is None:
         raise ValueError(f"The attention kernel has no launch configuration for {call.q.device}.")
-    # Token-major memory: hosts flatten the heads next, which then costs nothing.
-    out = call.q.new_empty(batch, tokens, heads, dim).transpose(1, 2)  # (B, heads, tokens, dim)
+    out = call.output()
     q = call.q if call.q.stride(3) == 1 else call.q.contiguous()
     k, v = (call.grid.to_tiles(x[:, :, call.video]).contiguous() for x in (call.k, call.v))
     extra = extra_keys(call)
@@ -83,7 +82,7 @@ def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
         v=v,
         out=out[:, :, call.video],
         grid=call.grid,
-        windows=longest_first(call.extents, call.q.device),
+        windows=longest_first(call.extents, tuple(call.heads), call.q.device),
         video_bias=None if extra.video_bias is None else extra.video_bias[:, call.video],
         extra=extra,
         scale=call.scale,
@@ -91,8 +90,10 @@ def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
     start(work, launch)
     attend_text(call, out)
     if call.stats is not None:
-        call.stats.seen += batch * sum(_token_pairs(call.grid, extent) for extent in call.extents)
-        call.stats.possible += batch * heads * call.grid.tokens**2
+        extents = [call.extents[head] for head in call.heads]
+        call.stats.seen += batch * sum(seen_pairs(call.grid, extent) for extent in extents)
+        call.stats.computed += batch * sum(computed_pairs(call.grid, extent) for extent in extents)
+        call.stats.possible += batch * len(extents) * call.grid.tokens**2
     return out
 
 
@@ -137,11 +138,11 @@ def start(work: WindowLaunch, launch: Launch) -> None:
 
 
 @lru_cache(maxsize=4096)
-def longest_first(extents: tuple[Triple, ...], device: torch.device) -> Tensor:
-    """(heads, 4) int32: head and extent; the heads with most work start first, so that none is left alone
-    at the end.
+def longest_first(extents: tuple[Triple, ...], heads: tuple[int, ...], device: torch.device) -> Tensor:
+    """(some heads, 4) int32: head and extent; those with most work start first, so that none is left alone
+    at the end. extents: of all heads; heads: to compute.
     """
-    order = sorted(range(len(extents)), key=lambda head: -math.prod(extents[head]))
+    order = sorted(heads, key=lambda head: -math.prod(extents[head]))
     return torch.tensor([(head, *extents[head]) for head in order], dtype=torch.int32, device=device)
 
 
@@ -184,8 +185,3 @@ def _padded_extra(
     if extra.tail_tiles:
         places[count - extra.tail_tiles : count] = packed_places(work.grid, k.device)
     return k, v, bias, places
-
-
-def _token_pairs(grid: TokenGrid, extent: Triple) -> int:
-    """(query, key) pairs of video tokens under one window."""
-    return math.prod(int(axis_pairs(grid, axis)[extent[axis] - 1]) for axis in range(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from recorded_runs import reach, recorded
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from s2flow_core.files.written_whole import NotWritten
 from s2flow_core.latent.held_latent import HeldLatent
 from s2flow_core.reach.record import AttentionReach
 from s2flow_core.trajectory.files import load_trajectory, save_trajectory
@@ -70,12 +72,11 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     save_trajectory(recorded(), path)
     before = path.read_bytes()
 
-    def full_disk(_tensors: object, unfinished: str, _metadata: object) -> None:
-        Path(unfinished).write_bytes(b"half a file")
-        raise OSError("No space left on device")
+    def full_disk(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("s2flow_core.trajectory.files.save_file", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(NotWritten, match="drive is full"):
         save_trajectory(recorded(), path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [path.name]

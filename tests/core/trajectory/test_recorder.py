@@ -26,6 +26,11 @@ def test_recorder_owns_its_tensors():
     assert recorder.finish(buffer, (1, 1, 1), (1, 2, 2), MODEL, 0.0).denoised.abs().max() == 0
 
 
-def test_recorder_refuses_what_half_precision_cannot_hold():
-    with pytest.raises(ValueError, match="clean estimate holds"):
-        recorded(scale=1e6)
+@pytest.mark.parametrize("value", [7e4, -1e6, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["clean", "noise"])
+def test_recorder_refuses_at_its_step_what_half_precision_cannot_hold(value, name):
+    recorder = TrajectoryRecorder()
+    good, bad = torch.zeros(1, 1, 1, 2, 2), torch.full((1, 1, 1, 2, 2), value)
+    recorder.record(1.0, good, good)
+    with pytest.raises(ValueError, match=rf"{name} estimate of step 2 .*up to 6.55e\+04.*precision to full"):
+        recorder.record(0.5, *((bad, good) if name == "clean" else (good, bad)))

@@ -188,8 +188,10 @@ def test_addresses_beyond_two_to_the_31_are_right():
 def test_heads_with_most_work_start_first():
     from s2flow_core.attention.backends.triton_windows import longest_first
 
-    windows = longest_first(((1, 1, 1), (2, 1, 3), (1, 2, 1)), torch.device("cpu"))
+    windows = longest_first(((1, 1, 1), (2, 1, 3), (1, 2, 1)), (0, 1, 2), torch.device("cpu"))
     assert windows.tolist() == [[1, 2, 1, 3], [2, 1, 2, 1], [0, 1, 1, 1]]
+    some = longest_first(((1, 1, 1), (2, 1, 3), (1, 2, 1)), (0, 2), torch.device("cpu"))
+    assert some.tolist() == [[2, 1, 2, 1], [0, 1, 1, 1]]
 
 
 @needs_triton

@@ -1,0 +1,63 @@
+"""Looks for the layer in which NaN or infinity begins, in one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..families import family_of
+from .call import SelfAttentionCall
+from .forward_pass import ForwardPass
+from .hook import SelfAttentionHook, untraced
+
+
+class FiniteSearch(SelfAttentionHook):
+    """Changes no result. found: the first place, in words; None as long as every number is one."""
+
+    work = "the search for NaN"
+
+    def __init__(self, family: Any, model: Any):
+        super().__init__(family, model)
+        self.found: str | None = None
+        self.layer: int | None = None  # of the last self-attention
+        self.attending = False  # whether the present call is one
+
+    def attend(self, call: SelfAttentionCall) -> Tensor | None:
+        self.layer, self.attending = call.layer, True
+        if not all(torch.isfinite(x).all() for x in (call.q, call.k, call.v)):
+            self.note(f"before the attention of layer {call.layer}")
+        return None
+
+    def override_above(self, below: Callable | None, forward: ForwardPass) -> Callable:
+        unchanged = super().override_above(below, forward)
+
+        def override(*given: Any, **named: Any) -> Tensor:
+            self.attending = False
+            out = unchanged(*given, **named)
+            if not torch.isfinite(out).all():
+                self.note(self.place())
+            return out
+
+        return untraced(override)
+
+    def place(self) -> str:
+        if self.attending:
+            return f"in the attention of layer {self.layer}"
+        return (
+            "before the first layer" if self.layer is None else f"in layer {self.layer}, after its attention"
+        )
+
+    def note(self, place: str) -> None:
+        self.found = self.found or place
+
+    def fall_back(self, reason: str) -> None:
+        """It answers nothing, so nothing falls back."""
+
+
+def search_of(model: Any) -> FiniteSearch | None:
+    """For a diffusion model; None where its attention layers are not known."""
+    family = family_of(model)
+    return None if family is None else FiniteSearch(family, model)

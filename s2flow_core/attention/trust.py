@@ -1,0 +1,71 @@
+"""No kernel is believed before it was checked on the chip that it is to run on."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from .call import AttentionCall
+from .measured_rates import MeasuredRates, device_name
+from .probe import deviation, variant
+from .registry import Backend
+
+log = logging.getLogger(__name__)
+
+_MOST_DEVIATION = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 1e-2}
+"""What a kernel may differ from the reference by; a tile that is left out differs by ten times as much."""
+
+REPORT_AT = "https://github.com/s2flow/ComfyUI-S2Flow/issues"
+
+
+def wrong_numbers(backend: Backend, call: AttentionCall, rates: MeasuredRates) -> str | None:
+    """What is wrong with a backend's numbers in calls of this variant; None if they are right.
+
+    Compared once with torch on a small call (`probe.deviation`); only what was right is kept. Raises what the
+    backend raises.
+    """
+    device, allowed = call.q.device, _MOST_DEVIATION.get(call.q.dtype, _MOST_DEVIATION[torch.bfloat16])
+    if device.type in backend.proven_on:
+        return None
+    found: list[float] = []
+
+    def check() -> float:
+        found.append(deviation(backend, call))
+        if not found[0] <= allowed:  # also where it is no number
+            raise ArithmeticError
+        return found[0]
+
+    try:
+        rates.number(device, f"deviation of {backend.name}: {variant(call)}", check)
+    except ArithmeticError:
+        if not found:
+            raise
+        return f"gives wrong numbers (relative error {found[0]:.2g} in a test call)"
+    return None
+
+
+def say_left_out(name: str, call: AttentionCall, problem: str | Exception) -> None:
+    """One sentence: which kernel, on which card, what went wrong, and where to report it."""
+    where = f"on {device_name(call.q.device)} for {variant(call)}"
+    if isinstance(problem, Exception) and is_out_of_memory(problem):
+        log.warning("S²Flow attention: '%s' is left out of this run, it lacks memory %s.", name, where)
+        return
+    what = f"failed ({_first_line(problem)})" if isinstance(problem, Exception) else problem
+    log.warning(
+        "S²Flow attention: the kernel '%s' %s %s and is left out of this run; another way is taken. Please "
+        "report this line at %s",
+        name,
+        what,
+        where,
+        REPORT_AT,
+    )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a failure says nothing about the kernel; some devices tell it by words alone."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,0 +1,200 @@
+"""What a trajectory file must hold, checked before its tensors are read: a file may come from anywhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from ..files.checked_tensors import DamagedFile, FileHeader, UnreadableFile
+from ..latent.extra_frames import ExtraFrames
+from ..windows.grid import TokenGrid, Triple
+from .trajectory import ModelIdentity
+
+FORMAT = "s2flow.trajectory"
+VERSION = 1
+REACH, HELD, BESIDE = "reach.", "held.", "beside."
+TENSORS = ("sigmas", "denoised", "noise", "final")
+HELD_TENSORS = (f"{HELD}latent", f"{HELD}mask")
+MASS, ERROR = f"{REACH}mass", f"{REACH}error"
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+_MOST_STEPS = 10_000
+_MOST_BESIDE = 64  # streams; models have one or two
+_LONGEST_NAME = 200
+_MOST_TOKENS = 1 << 20  # along one axis
+_MOST_CELLS = 1024  # of a patch or tile along one axis
+
+
+@dataclass(frozen=True)
+class StoredValues:
+    """What of a `Trajectory` is no tensor, and how many streams stand beside the video.
+
+    reach: shape and tile of the attention record, None without one.
+    """
+
+    token_shape: Triple
+    patch: Triple
+    seconds: float
+    boundaries: tuple[int, ...]
+    model: ModelIdentity
+    reach: TokenGrid | None
+    extra: ExtraFrames
+    beside: int
+
+
+def check_header(header: FileHeader, name: str) -> StoredValues:
+    """The values of a file whose tensors all have the shapes and dtypes that belong together.
+
+    name: the file's, for messages. Raises UnreadableFile for another kind of file or version, DamagedFile
+    (the reason alone) for anything that a trajectory cannot have.
+    """
+    _check_kind(header, name)
+    entries = header.json("values")
+    if not isinstance(entries, dict):
+        raise DamagedFile("its values are no JSON object")
+    values = cast(dict[str, Any], entries)
+    batch, size = _check_video(header)
+    token_shape = _triple(values, "token_shape", _MOST_TOKENS)
+    patch = _triple(values, "patch", _MOST_CELLS)
+    if token_shape != TokenGrid(size, patch).tiles:
+        raise DamagedFile(f"{token_shape} tokens are not those of a latent of {size}")
+    model = _model(values)
+    return StoredValues(
+        token_shape=token_shape,
+        patch=patch,
+        seconds=_seconds(values),
+        boundaries=_boundaries(values, header.tensors["denoised"].shape[0]),
+        model=model,
+        reach=_check_reach(header, values, model),
+        extra=_extra_frames(values, size[0]),
+        beside=_check_beside(header, batch),
+    )
+
+
+def _check_kind(header: FileHeader, name: str) -> None:
+    if header.metadata.get("format") != FORMAT:
+        raise UnreadableFile(f"{name} is not an S²Flow trajectory but another safetensors file.")
+    version = header.metadata.get("version", "")
+    if version != str(VERSION):
+        raise UnreadableFile(
+            f"{name} has trajectory format version {version[:20]}; this pack reads version {VERSION}. Update "
+            "the pack, or run the Low-Res Sampler again."
+        )
+
+
+def _check_video(header: FileHeader) -> tuple[int, Triple]:
+    """B and (T, H, W) of the video; every tensor of it has its shape, and no unknown one is there."""
+    streams = [name for name in header.tensors if name.startswith(BESIDE)]
+    header.require_names(TENSORS, (*HELD_TENSORS, MASS, ERROR, *streams))
+    steps, *latent = header.require_form("denoised", _FLOATS, (None,) * 6)
+    if steps > _MOST_STEPS:
+        raise DamagedFile(f"it claims {steps} steps, more than the {_MOST_STEPS} allowed")
+    header.require_form("noise", _FLOATS, (steps, *latent))
+    header.require_form("sigmas", (torch.float32,), (steps + 1,))
+    header.require_form("final", _FLOATS, tuple(latent))
+    batch, channels, *size = latent
+    if any(name in header.tensors for name in HELD_TENSORS):
+        header.require_form(HELD_TENSORS[0], _FLOATS, tuple(latent))
+        masks = header.require_form(HELD_TENSORS[1], _FLOATS, (batch, None, *size))
+        if masks[1] not in (1, channels):
+            raise DamagedFile(f"its mask has {masks[1]} channels")
+    frames, height, width = size
+    return batch, (frames, height, width)
+
+
+def _check_reach(header: FileHeader, values: dict[str, Any], model: ModelIdentity) -> TokenGrid | None:
+    """Shape and tile of the attention record, whose tensors have the run's steps and the model's heads."""
+    stored = values.get("reach")
+    if stored is None:
+        header.require_names((), set(header.tensors) - {MASS, ERROR})
+        return None
+    if not isinstance(stored, dict):
+        raise DamagedFile("its reach is no JSON object")
+    grid = TokenGrid(
+        _triple(cast(dict[str, Any], stored), "shape", _MOST_TOKENS),
+        _triple(cast(dict[str, Any], stored), "tile", _MOST_CELLS),
+    )
+    form = (header.tensors["denoised"].shape[0], model.layers, model.heads, *grid.tiles)
+    header.require_form(MASS, _FLOATS, form)
+    if ERROR in header.tensors:
+        header.require_form(ERROR, _FLOATS, form)
+    return grid
+
+
+def _check_beside(header: FileHeader, batch: int) -> int:
+    """How many streams stand beside the video, numbered from 0."""
+    names = [name for name in header.tensors if name.startswith(BESIDE)]
+    if len(names) > _MOST_BESIDE or set(names) != {f"{BESIDE}{number}" for number in range(len(names))}:
+        raise DamagedFile("its streams beside the video are not numbered from 0")
+    for name in names:
+        axes = len(header.tensors[name].shape)
+        header.require_form(name, _FLOATS, (batch, *(None,) * (axes - 1)))
+    return len(names)
+
+
+def _extra_frames(values: dict[str, Any], frames: int) -> ExtraFrames:
+    """The clips of the latent that are no video; files of earlier versions say nothing of them."""
+    stored = values.get("extra", {})
+    if not isinstance(stored, dict) or not set(cast(dict[str, Any], stored)) <= {"before", "behind"}:
+        raise DamagedFile("its extra frames are described wrongly")
+    clips = {name: _clips(lengths, name) for name, lengths in cast(dict[str, Any], stored).items()}
+    extra = ExtraFrames(**clips)
+    if sum((*extra.before, *extra.behind)) >= frames:
+        raise DamagedFile(f"its extra frames leave none of {frames} to the video")
+    return extra
+
+
+def _clips(stored: Any, name: str) -> tuple[int, ...]:
+    if not isinstance(stored, list):
+        raise DamagedFile(f"the clips {name} the video are no list")
+    lengths = cast(list[Any], stored)
+    return tuple(_whole(length, 1, _MOST_TOKENS, f"a clip {name} the video") for length in lengths)
+
+
+def _model(values: dict[str, Any]) -> ModelIdentity:
+    stored = values.get("model")
+    names, counts = ("family", "latent_format"), ("layers", "heads", "channels")
+    if not isinstance(stored, dict) or set(cast(dict[str, Any], stored)) != {*names, *counts}:
+        raise DamagedFile("its model is described incompletely")
+    fields = cast(dict[str, Any], stored)
+    for name in names:
+        if not isinstance(fields[name], str) or len(fields[name]) > _LONGEST_NAME:
+            raise DamagedFile(f"its model's {name} is no name")
+    for name in counts:
+        _whole(fields[name], 0, _MOST_TOKENS, f"its model's {name}")
+    return ModelIdentity(**fields)
+
+
+def _triple(values: dict[str, Any], name: str, most: int) -> Triple:
+    stored = values.get(name)
+    if not isinstance(stored, list) or len(cast(list[Any], stored)) != 3:
+        raise DamagedFile(f"its {name} is not three numbers")
+    t, h, w = (_whole(side, 1, most, f"its {name}") for side in cast(list[Any], stored))
+    return t, h, w
+
+
+def _boundaries(values: dict[str, Any], steps: int) -> tuple[int, ...]:
+    """Files of earlier versions have none."""
+    stored = values.get("boundaries", [])
+    if not isinstance(stored, list):
+        raise DamagedFile("its boundaries are no list")
+    boundaries = tuple(_whole(step, 1, steps - 1, "a boundary") for step in cast(list[Any], stored))
+    if list(boundaries) != sorted(set(boundaries)):
+        raise DamagedFile("its boundaries do not ascend")
+    return boundaries
+
+
+def _seconds(values: dict[str, Any]) -> float:
+    seconds = values.get("seconds")
+    if type(seconds) not in (int, float) or not 0 <= cast(float, seconds) < math.inf:
+        raise DamagedFile("its seconds are no length of time")
+    return float(cast(float, seconds))
+
+
+def _whole(value: Any, least: int, most: int, what: str) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise DamagedFile(f"{what} is no whole number from {least} to {most}")
+    return value
