@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
 from ..families.family import ModelFamily
-from ..model.context_windows import frames_of_slice, without_lent_frames
+from ..model.context_windows import frames_of_slice, without_lent_frame
 from ..model.preferred_attention import preferred_attention
 from .call import HostCall, SelfAttentionCall
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
@@ -138,7 +138,7 @@ class SelfAttentionHook:
         return ForwardPass(
             family=self.family,
             model=model,
-            layout=without_lent_frames(layout, self.family.patch(model), options),
+            layout=without_lent_frame(layout, self.family.patch(model), options),
             sigma=float(options["sigmas"].flatten()[0]),
             batch=latent.shape[0],
             conditions=len(options["cond_or_uncond"]),
