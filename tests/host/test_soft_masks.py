@@ -48,14 +48,12 @@ def model_space(graph: Any, video: Tensor) -> Tensor:
     return graph.guider.model_patcher.model.latent_format.process_in(video.float())
 
 
-def zeros_under(graph: Any, mask_of: Any) -> dict[str, Any]:
+def zeros_under(graph: Any, mask_of: Any, large: bool = False) -> dict[str, Any]:
     """A LATENT that is 0 in the model's space, under a mask in stripes: its last two cells are free."""
     variant = getattr(graph, "variant", None)
-    empty = (
-        {"samples": torch.zeros(LATENT)}
-        if variant is None
-        else variant.latent(variant.channels, variant.size)
-    )
+    empty = {"samples": torch.zeros(LATENT)}
+    if variant is not None:
+        empty = variant.latent(variant.channels, variant.large if large else variant.size)
     streams = list(empty["samples"].unbind()) if variant is not None else [empty["samples"]]
     streams[0] = graph.guider.model_patcher.model.latent_format.process_out(torch.zeros_like(streams[0]))
     masks = [torch.ones_like(stream[:, :1]) for stream in streams]
@@ -197,7 +195,7 @@ def reshifted(graph: Any, output: Any, denoised: Any, **given: Any) -> Any:
 
 @pytest.mark.parametrize("noise_mode", ["consistent", "fresh"])
 def test_noise_reshift_holds_what_the_first_sampler_was_given(graph, makes_ones, caplog, noise_mode):
-    start = zeros_under(graph, stripes)
+    start = zeros_under(graph, stripes, large=True)
     output, denoised = first_steps(graph, start)
     with caplog.at_level("WARNING"):
         latent, sigmas, noise = reshifted(graph, output, denoised, latent_image=start, noise_mode=noise_mode)
