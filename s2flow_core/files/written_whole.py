@@ -16,6 +16,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from .layout import laid_out, pieces
 
 _UNFINISHED = re.compile(r"\.s2flow-[0-9a-f]{16}\.part")
@@ -82,8 +87,9 @@ def _unfinished(
     try:
         with told(path, size):
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(folder)
+            remove_abandoned(folder)
             with open(unfinished, "xb") as file:
+                _lock(file.fileno())
                 file.write(header)
                 for tensor in in_order:
                     for piece in pieces(tensor):
@@ -153,15 +159,39 @@ def _folder_to_disk(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Removes what a writer left that was killed: whole copies of a run, hidden by their name."""
     with suppress(OSError):
         for name in os.listdir(folder):
             with suppress(OSError):
                 left = folder / name
-                if _UNFINISHED.fullmatch(name) and time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                if _UNFINISHED.fullmatch(name) and _is_abandoned(left):
                     left.unlink()
                     logging.info("S²Flow removed %s, left by a run that was killed while it saved.", left)
+
+
+def _is_abandoned(unfinished: Path) -> bool:
+    """Whether nobody writes to it any more: its writer holds a lock from before the first byte on."""
+    about = unfinished.stat()
+    if time.time() - about.st_mtime > _ABANDONED_SECONDS:
+        return True
+    if fcntl is None:
+        return True  # Windows removes no file that somebody has open
+    if not about.st_size:
+        return False
+    with open(unfinished, "rb") as file:
+        return _lock(file.fileno())
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the file is ours now; never where locks are unknown, as on some network drives."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _sentence(problem: OSError, path: Path, size: int) -> str:

@@ -13,7 +13,7 @@ import folder_paths
 
 from ....s2flow_core.files.checked_tensors import DamagedFile, UnreadableFile
 from ....s2flow_core.files.run_state import ForeignState, load_run_state, save_run_state
-from ....s2flow_core.files.written_whole import NotWritten
+from ....s2flow_core.files.written_whole import NotWritten, remove_abandoned
 from ..sampling.guided import NoiseSource
 from ..sampling.sampled_run import SampledRun
 from .content import digest_of_content, guider_content
@@ -123,6 +123,7 @@ class KeptRun:
         for path in done:
             with suppress(FileNotFoundError):
                 path.unlink()
+        remove_abandoned(folder())
         with suppress(OSError):
             folder().rmdir()  # if it is empty
 
