@@ -104,6 +104,7 @@ def _metadata_of(trajectory: Trajectory) -> dict[str, str]:
         "model": dataclasses.asdict(trajectory.model),
         "reach": None if reach is None else {"shape": reach.shape, "tile": reach.tile},
         "extra": dataclasses.asdict(trajectory.extra),
+        "held_released_at": None if trajectory.held is None else trajectory.held.released_at,
     }
     return {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
 
@@ -120,7 +121,9 @@ def _check_numbers(tensors: dict[str, Tensor]) -> None:
 
 
 def _trajectory_of(values: StoredValues, tensors: dict[str, Tensor]) -> Trajectory:
-    held = HeldLatent(*(tensors[name] for name in HELD_TENSORS)) if HELD_TENSORS[0] in tensors else None
+    held = None
+    if HELD_TENSORS[0] in tensors:
+        held = HeldLatent(*(tensors[name] for name in HELD_TENSORS), released_at=values.held_released_at)
     reach = None
     if values.reach is not None:
         reach = AttentionReach(tensors[MASS], values.reach.shape, values.reach.tile, tensors.get(ERROR))
