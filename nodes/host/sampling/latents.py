@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.latent.held_latent import HeldLatent
+from ..model.checks import require_video_axes
 from .streams import VideoLatent
 
 # What later versions write into an empty latent: pixels and frames per cell of the VAE that it is meant for.
@@ -21,7 +22,13 @@ RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
 def latent_samples(guider: Any, latent: dict[str, Any]) -> Any:
-    """The samples of a LATENT, as `VideoLatent.of` takes them; an empty one takes what the model wants."""
+    """The samples of a LATENT, as `VideoLatent.of` takes them; an empty one takes what the model wants.
+
+    Raises ValueError for what has fewer axes than a picture, which core would stumble over.
+    """
+    video = VideoLatent.of(latent["samples"]).video
+    if video.ndim < 4:
+        require_video_axes(video, "latent_image")
     ratios = {name: latent[name] for name in RATIOS if latent.get(name) is not None}
     return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"], **ratios)
 
