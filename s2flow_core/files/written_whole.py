@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,10 +17,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 from .layout import laid_out, pieces
 
@@ -84,12 +83,13 @@ def _unfinished(
     unfinished = folder / f".s2flow-{secrets.token_hex(8)}.part"
     header, in_order = laid_out(tensors, metadata)
     size = len(header) + sum(tensor.numel() * tensor.element_size() for tensor in in_order)
+    locked = None
     try:
         with told(path, size):
             folder.mkdir(parents=True, exist_ok=True)
             remove_abandoned(folder)
             with open(unfinished, "xb") as file:
-                _lock(file.fileno())
+                locked = _keep_locked(file.fileno())
                 file.write(header)
                 for tensor in in_order:
                     for piece in pieces(tensor):
@@ -101,6 +101,8 @@ def _unfinished(
     finally:
         with suppress(OSError):
             unfinished.unlink()
+        if locked is not None:
+            os.close(locked)
 
 
 @contextmanager
@@ -175,18 +177,27 @@ def _is_abandoned(unfinished: Path) -> bool:
     about = unfinished.stat()
     if time.time() - about.st_mtime > _ABANDONED_SECONDS:
         return True
-    if fcntl is None:
-        return True  # Windows removes no file that somebody has open
+    if sys.platform == "win32":
+        return True  # no file is removed there that somebody has open
     if not about.st_size:
         return False
-    with open(unfinished, "rb") as file:
-        return _lock(file.fileno())
+    descriptor = os.open(unfinished, os.O_RDONLY)
+    try:
+        return _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _keep_locked(descriptor: int) -> int | None:
+    """A descriptor that holds a lock until it is closed; Windows renames no file that is open."""
+    if sys.platform == "win32":
+        return None
+    _lock(descriptor)
+    return os.dup(descriptor)
 
 
 def _lock(descriptor: int) -> bool:
     """Whether the file is ours now; never where locks are unknown, as on some network drives."""
-    if fcntl is None:
-        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

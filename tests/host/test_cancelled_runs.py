@@ -36,7 +36,7 @@ class Cancel:
 
     def __init__(self, graph):
         self.blocks = graph.guider.model_patcher.model.diffusion_model.blocks
-        self.seen, self.at = 0, None
+        self.seen, self.at = 0, 0
 
     def __enter__(self):
         self.hooks = [block.register_forward_pre_hook(self.count) for block in self.blocks]
@@ -68,7 +68,7 @@ def test_cancels_at_random_moments_leave_a_fresh_process(graph, amount):
                 chain(graph)
             # Within the block in which it was pressed: its own attention is where the run stops.
             assert cancel.seen == cancel.at
-        cancel.at = None
+        cancel.at = 0
     assert torch.equal(chain(graph), expected)
     assert hooks_of(graph) == before
 

@@ -121,8 +121,10 @@ class KeptRun:
         above = [] if self.place is None else self.place.ancestors()
         done = [self.path, *(p for one in above if one.kind in SAMPLERS for p in kept_of(one))]
         for path in done:
-            with suppress(FileNotFoundError):
-                path.unlink()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as reason:
+                log.warning("S²Flow could not remove %s, which is needed no more: %s", path, reason)
         remove_abandoned(folder())
         with suppress(OSError):
             folder().rmdir()  # if it is empty

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -225,15 +226,19 @@ def test_the_umask_decides_who_may_read(
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("run", "run_1")} == {mode}
 
 
-def test_a_killed_writers_leftovers_go_after_a_day(tmp_path: Path):
-    old, young = (tmp_path / f".s2flow-{letter * 16}.part" for letter in "ab")
+def test_a_killed_writers_leftovers_go_and_a_living_ones_stay(tmp_path: Path):
+    """What is locked has a writer, and so may have what holds nothing yet; after a day nobody has."""
+    left, old, empty, held = (tmp_path / f".s2flow-{letter * 16}.part" for letter in "abcd")
     others = tmp_path / ".s2flow-notes.part"
-    for path in (old, young, others):
+    for path in (left, old, held, others):
         path.write_bytes(b"half")
-    for path in (old, others):
-        os.utime(path, (0, time.time() - 2 * 24 * 3600))
-    write(tmp_path / "run")
-    assert names(tmp_path) == sorted([young.name, others.name, "run"])
+    empty.touch()
+    os.utime(others, (0, time.time() - 2 * 24 * 3600))
+    os.utime(old, (0, time.time() - 2 * 24 * 3600))
+    with open(held, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write(tmp_path / "run")
+    assert names(tmp_path) == sorted([empty.name, held.name, others.name, "run"])
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
