@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
 import torch
@@ -181,6 +182,7 @@ class SelfAttentionHook:
 
     def answer(self, forward: ForwardPass, given: HostCall) -> tuple[Tensor, Tensor | None]:
         """q as the attention below is to see it, and our answer in ComfyUI's layout or None."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
         options = given.named.get(OPTIONS) or {}
         layer = forward.layer_of_next_call(given.q, given.k, options)
         if layer is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -15,6 +16,7 @@ from ....s2flow_core.latent.held_latent import HeldLatent
 from .streams import VideoLatent
 
 # What later versions write into an empty latent: pixels and frames per cell of the VAE that it is meant for.
+MASK_FUNCTION = "denoise_mask_function"  # where Differential Diffusion is found in the model options
 RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
@@ -39,6 +41,14 @@ def held_latent(latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
     if (mask == mask[:, :1]).all():
         mask = mask[:, :1]
     return HeldLatent(samples.detach().to("cpu", torch.float32, copy=True), mask.cpu().contiguous())
+
+
+def held_in_run(guider: Any, latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
+    """`held_latent` as a guider's run reads the mask: under core's Differential Diffusion step by step."""
+    held = held_latent(latent, samples)
+    if held is None or MASK_FUNCTION not in guider.model_options:
+        return held
+    return replace(held, released_at=float(guider.model_patcher.get_model_object("model_sampling").sigma_min))
 
 
 def mask_beside(latent: dict[str, Any]) -> tuple[Tensor, ...]:

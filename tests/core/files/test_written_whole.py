@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import shutil
 import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,22 @@ def test_many_writers_at_once_overwrite_nothing(tmp_path: Path, monkeypatch: pyt
     assert sorted(path.name for _, path in saved) == sorted(f"run_{number}" for number in range(1, 25))
     assert all(value_of(path) == value for value, path in saved)
     assert len(names(tmp_path)) == 24
+
+
+def save_some(folder: Path) -> list[tuple[int, str]]:
+    """What one process of several does: ten files, each marked with the process."""
+    mark = os.getpid()
+    tensors = {"a": torch.full((1000,), float(mark))}
+    made = [write_numbered(numbered(folder), 1, tensors, {"value": str(mark)}) for _ in range(10)]
+    return [(mark, path.name) for path in made]
+
+
+def test_several_processes_overwrite_nothing(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(3, mp_context=context) as pool:
+        saved = [pair for pairs in pool.map(save_some, [tmp_path] * 6) for pair in pairs]
+    assert sorted(name for _, name in saved) == names(tmp_path) and len(saved) == 60
+    assert all(value_of(tmp_path / name) == mark for mark, name in saved)
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
