@@ -27,4 +27,7 @@ def recorded(reach: AttentionReach | None = None, scale: float = 1.0) -> Traject
 def reach(with_error: bool = False) -> AttentionReach:
     generator = torch.Generator().manual_seed(1)
     mass, error = torch.rand(2, STEPS, 3, 2, 3, 2, 3, generator=generator).half()
-    return AttentionReach(mass, (3, 2, 3), (1, 1, 1), error if with_error else None)
+    if not with_error:
+        return AttentionReach(mass, (3, 2, 3), (1, 1, 1))
+    nothing = torch.rand(STEPS, 3, 2, generator=generator).half()
+    return AttentionReach(mass, (3, 2, 3), (1, 1, 1), error, nothing=nothing)

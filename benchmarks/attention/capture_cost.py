@@ -12,6 +12,7 @@ from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.grid import TokenGrid, choose_reach_tile
+from s2flow_core.windows.ladder import extent_ladder
 
 # What the Low-Res Sampler records unless told otherwise.
 DEFAULT = "reach and errors"
@@ -20,10 +21,13 @@ DEFAULT = "reach and errors"
 def capture_table(inputs: Inputs, dense_seconds: float, rounds: int) -> tuple[Table, float]:
     """The table, and the share of one dense call that the default capture takes."""
     grid = TokenGrid(inputs.grid.shape, choose_reach_tile(inputs.grid.shape))
+    knots = extent_ladder(grid.tiles)
     rows = sample_query_rows(grid, ROWS, seed=0)
     runs = {
-        "reach": lambda: measure_reach(inputs.q, inputs.k, VideoSequence(grid), rows),
-        DEFAULT: lambda: measure_reach_and_error(inputs.q, inputs.k, inputs.v, VideoSequence(grid), rows),
+        "reach": lambda: measure_reach(inputs.q, inputs.k, VideoSequence(grid), rows, knots),
+        DEFAULT: lambda: measure_reach_and_error(
+            inputs.q, inputs.k, inputs.v, VideoSequence(grid), rows, knots
+        ),
     }
     for run in runs.values():
         run()

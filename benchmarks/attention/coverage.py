@@ -20,6 +20,7 @@ from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.record import AttentionReach
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
+from s2flow_core.windows.ladder import extent_ladder
 
 ROWS = 256
 MOST_SAMPLING_ERROR = 0.02
@@ -116,16 +117,16 @@ def equal_coverage_table(run: CapturedRun, densities: tuple[float, ...]) -> Tabl
 def reach_of(run: CapturedRun) -> AttentionReach:
     """The record that the Low-Res Sampler makes."""
     grid = TokenGrid(run.low_grid, choose_reach_tile(run.low_grid))
-    rows = sample_query_rows(grid, ROWS, seed=0)
-    mass = [
-        torch.stack([measure_reach(q, k, VideoSequence(grid), rows) for q, k, _ in layers])
+    knots, rows = extent_ladder(grid.tiles), sample_query_rows(grid, ROWS, seed=0)
+    found = [
+        [measure_reach_and_error(q, k, v, VideoSequence(grid), rows, knots) for q, k, v in layers]
         for layers in run.low
     ]
-    error = [
-        torch.stack([measure_reach_and_error(q, k, v, VideoSequence(grid), rows)[1] for q, k, v in layers])
-        for layers in run.low
-    ]
-    return AttentionReach(torch.stack(mass).half(), grid.shape, grid.tile, torch.stack(error).half())
+
+    def kept(name: str) -> Tensor:
+        return torch.stack([torch.stack([getattr(one, name) for one in layers]) for layers in found]).half()
+
+    return AttentionReach(kept("mass"), grid.shape, grid.tile, kept("error"), knots, kept("nothing"))
 
 
 def output_error(run: CapturedRun, dense: list[Tensor], plan: WindowPlan, tail: bool) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from benchmarks.pipeline.models import ModelShape, VideoSize
@@ -9,6 +10,7 @@ from s2flow_core.attention.window_attention import attention_density
 from s2flow_core.reach.measure import MOST_LOGITS
 from s2flow_core.windows.extents import axis_shares, candidate_extents
 from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
+from s2flow_core.windows.ladder import extent_ladder
 
 HALF = 2  # bytes of bfloat16 and float16
 CAPTURE_COPIES = 3
@@ -131,6 +133,7 @@ def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
     for side in model.latent(plan.low):
         low_cells *= side
     tiles = TokenGrid(model.grid(plan.low), choose_reach_tile(model.grid(plan.low))).tiles
+    recorded = math.prod(map(len, extent_ladder(tiles)))
     per_step = model.layers * model.heads
     return {
         "device: weights, bf16": HALF * model.parameters,
@@ -141,7 +144,7 @@ def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
         "device: capture, a piece of rows x keys in fp32": 4.0 * CAPTURE_COPIES * MOST_LOGITS,
         "CPU: trajectory, estimate and noise of every step in fp16": 2.0 * HALF * plan.steps * low_cells,
         "CPU: reach and output errors of every step, layer and head in fp16": float(
-            2 * HALF * plan.steps * per_step * tiles[0] * tiles[1] * tiles[2]
+            HALF * plan.steps * per_step * (2 * recorded + 1)
         ),
         "CPU: windows of every step, layer and head, 3 int64": 24.0 * plan.steps * per_step,
     }

@@ -20,6 +20,7 @@ from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.extents import axis_shares, candidate_extents
 from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
+from s2flow_core.windows.ladder import extent_ladder
 
 # Largest relative difference of windowed attention to its definition, checked before any timing.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
@@ -83,9 +84,9 @@ class Layer:
     def capture(self, rows: int) -> None:
         """What the Low-Res Sampler records in every layer: reach and output errors."""
         grid = TokenGrid(self.grid.shape, choose_reach_tile(self.grid.shape))
-        asked = sample_query_rows(grid, rows, seed=0)
+        asked, sequence = sample_query_rows(grid, rows, seed=0), VideoSequence(grid, suffix=self.text)
         for _ in range(self.depth):
-            measure_reach_and_error(self.q, self.k, self.v, VideoSequence(grid, suffix=self.text), asked)
+            measure_reach_and_error(self.q, self.k, self.v, sequence, asked, extent_ladder(grid.tiles))
 
     def extents(self, density: float) -> Tensor:
         """(heads, 3): the paper's candidates in turn, as heads of a real model differ."""

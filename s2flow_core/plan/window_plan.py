@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..windows.extents import extent_densities, extent_triples
+from ..windows.extents import computed_pairs, extent_densities, extent_triples
 from ..windows.grid import TokenGrid
 
 _SHAPES_IN_REPORT = 3  # what an artist reads at a glance
@@ -35,6 +35,12 @@ class WindowPlan:
     def density(self) -> float:
         """Mean share of the video's key tokens that a query sees; exact, partial tiles included."""
         return self._densities(self.extents).mean().item()
+
+    @property
+    def work(self) -> float:
+        """What a kernel that works in whole tiles computes, as a share of dense attention."""
+        computed = sum(computed_pairs(self.grid, extent) for extent in extent_triples(self.extents))
+        return computed / (self.extents[..., 0].numel() * self.grid.tokens**2)
 
     def density_of_step(self, step: int) -> float:
         """`density` of one recorded step."""
@@ -70,7 +76,8 @@ class WindowPlan:
         )
         sentences = (
             f"Attention looks at {self.density:.1%} of the video; {self.requested_density:.1%} was asked for "
-            + f"(windows grow in whole tiles of {side} tokens, policy '{self.policy}').",
+            + f"(windows grow in whole tiles of {side} tokens, policy '{self.policy}'). A GPU kernel "
+            + f"computes {self.work:.1%} of dense attention, padding of partial tiles included.",
             f"The windows hold {self.coverage.mean():.1%} of what the heads looked at in the low-resolution "
             + f"run; the head that loses most keeps {self.coverage.min():.1%} "
             + f"(step {step + 1} of {steps}, layer {layer + 1}, head {head + 1}).",

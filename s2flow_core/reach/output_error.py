@@ -7,11 +7,14 @@ of every box.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ..attention.sequence import VideoSequence
 from ..windows.grid import TokenGrid
+from ..windows.ladder import Knots, every_extent
 from .choice import choose_tile_sums
 from .measure import pieces, sum_in_boxes
 from .tile_sums import QueryRows, TileSums
@@ -30,26 +33,40 @@ _LEAST = -1e30
 """For -inf, the logarithm of no text: -inf minus -inf is no number."""
 
 
+@dataclass(frozen=True)
+class ReachAndError:
+    """What windows hold and what they cost, float32 on the model's device.
+
+    mass, error: (heads, kT, kH, kW), of every combination of extents. nothing: (heads,), the error of a head
+    that sees no video at all.
+    """
+
+    mass: Tensor
+    error: Tensor
+    nothing: Tensor
+
+
 def measure_reach_and_error(
-    q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence, rows: Tensor
-) -> tuple[Tensor, Tensor]:
+    q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence, rows: Tensor, knots: Knots | None = None
+) -> ReachAndError:
     """`measure_reach` and, from the same logits, the squared output error of every window.
 
-    Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). Returns two tensors
-    (heads, nT, nH, nW) float32. The error is in units of the layer's output, and the text takes part in it,
-    as it does in the windowed attention. The error of a head is mean ‖windowed output - full output‖² over
-    batch and rows, divided by the mean ‖full output‖² of the layer's heads: so heads of one layer add up, and
-    layers can be compared. The norms are estimated from 8 random Gaussian projections of the values, equal in
-    every call (Johnson-Lindenstrauss).
+    Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). The error is in units of the
+    layer's output, and the text takes part in it, as it does in the windowed attention. The error of a head
+    is mean ‖windowed output - full output‖² over batch and rows, divided by the mean ‖full output‖² of the
+    layer's heads: so heads of one layer add up, and layers can be compared. The norms are estimated from 8
+    random Gaussian projections of the values, equal in every call (Johnson-Lindenstrauss).
     """
     sequence.check(q, k, k)
     batch, heads = q.shape[:2]
     grid, video = sequence.grid, sequence.video
+    knots = every_extent(grid.tiles) if knots is None else knots
     bias = sequence.bias(batch)
     factor = sequence.factor(q.shape[-1])
     rows = rows.to(q.device)
     projected = _projected(v, _projection(v.shape[-1]).to(q.device))  # (B, heads, all tokens, 8)
-    reach, error = torch.zeros(2, heads, *grid.tiles, device=q.device)
+    mass, error = torch.zeros(2, heads, *map(len, knots), device=q.device)
+    nothing = torch.zeros(heads, device=q.device)
     energy = torch.zeros((), device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
     for item, some_heads, some_rows in pieces(q, len(rows), max(held, grid.tile_count * _HELD)):
@@ -63,23 +80,43 @@ def measure_reach_and_error(
             factor,
         )
         parts = [sum_tiles(seen.among(video), grid), _text_sums(seen, sequence.prefix, video.stop)]
-        in_box, squares, full = _of_boxes(parts, grid, asked)
-        # The largest window is the whole video.
-        reach[some_heads] += (in_box / in_box[..., -1:, -1:, -1:].clamp_min(_TINY)).sum(dim=1)
-        error[some_heads] += squares.sum(dim=1)
-        energy += full
-    return reach / (batch * len(rows)), error * heads / energy.clamp_min(_TINY)
+        found = _of_boxes(_taken(parts), grid, asked, knots)
+        mass[some_heads] += found.mass
+        error[some_heads] += found.error
+        nothing[some_heads] += found.nothing
+        energy += found.energy
+    unit = heads / energy.clamp_min(_TINY)
+    return ReachAndError(mass / (batch * len(rows)), error * unit, nothing * unit)
 
 
-def _of_boxes(parts: list[TileSums], grid: TokenGrid, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For every row and box (heads, rows, nT, nH, nW): mass inside, and ‖windowed - full output‖²; and the
-    sum of all ‖full output‖²."""
-    taken = _taken(parts)  # (heads, rows, tiles + 1, 9), the text last
-    boxes = sum_in_boxes(taken[:, :, :-1], grid, rows)  # (heads, rows, nT, nH, nW, 9)
-    seen = boxes + taken[:, :, -1, None, None, None]
-    windowed = seen[..., :_PROJECTED] / seen[..., _PROJECTED:].clamp_min(_TINY)
-    full = windowed[:, :, -1:, -1:, -1:]
-    return boxes[..., _PROJECTED], (windowed - full).square().sum(-1), full.square().sum()
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over rows: `ReachAndError` before it is divided by the layer's `energy`, Σ‖full output‖²."""
+
+    mass: Tensor
+    error: Tensor
+    nothing: Tensor
+    energy: Tensor
+
+
+def _of_boxes(taken: Tensor, grid: TokenGrid, rows: Tensor, knots: Knots) -> _Sums:
+    """taken: (heads, rows, tiles + 1, 9), the text last."""
+    boxes = sum_in_boxes(taken[:, :, :-1], grid, rows, knots)  # (heads, rows, kT, kH, kW, 9)
+    text = taken[:, :, -1]
+    windowed = _output(boxes + text[:, :, None, None, None])
+    full = windowed[:, :, -1, -1, -1]  # the largest window is the whole video
+    held = boxes[..., _PROJECTED]
+    return _Sums(
+        mass=(held / held[..., -1:, -1:, -1:].clamp_min(_TINY)).sum(dim=1),
+        error=(windowed - full[:, :, None, None, None]).square().sum(-1).sum(dim=1),
+        nothing=(_output(text) - full).square().sum(-1).sum(dim=1),
+        energy=full.square().sum(),
+    )
+
+
+def _output(taken: Tensor) -> Tensor:
+    """(..., 9) values times mass, then the mass -> (..., 8) what a softmax over just these keys gives."""
+    return taken[..., :_PROJECTED] / taken[..., _PROJECTED:].clamp_min(_TINY)
 
 
 def _text_sums(seen: QueryRows, prefix: int, suffix_start: int) -> TileSums:

@@ -21,6 +21,7 @@ from .stored_form import (
     FORMAT,
     HELD_TENSORS,
     MASS,
+    NOTHING,
     TENSORS,
     VERSION,
     StoredValues,
@@ -89,8 +90,9 @@ def tensors_of(trajectory: Trajectory) -> dict[str, Tensor]:
     tensors |= {f"{BESIDE}{number}": stream for number, stream in enumerate(trajectory.beside)}
     if trajectory.reach is not None:
         tensors[MASS] = trajectory.reach.mass
-        if trajectory.reach.error is not None:
-            tensors[ERROR] = trajectory.reach.error
+        for name, values in ((ERROR, trajectory.reach.error), (NOTHING, trajectory.reach.nothing)):
+            if values is not None:
+                tensors[name] = values
     return tensors
 
 
@@ -102,7 +104,9 @@ def _metadata_of(trajectory: Trajectory) -> dict[str, str]:
         "seconds": trajectory.seconds,
         "boundaries": trajectory.boundaries,
         "model": dataclasses.asdict(trajectory.model),
-        "reach": None if reach is None else {"shape": reach.shape, "tile": reach.tile},
+        "reach": None
+        if reach is None
+        else {"shape": reach.shape, "tile": reach.tile, "knots": reach.extents},
         "extra": dataclasses.asdict(trajectory.extra),
         "held_released_at": None if trajectory.held is None else trajectory.held.released_at,
     }
@@ -126,7 +130,9 @@ def _trajectory_of(values: StoredValues, tensors: dict[str, Tensor]) -> Trajecto
         held = HeldLatent(*(tensors[name] for name in HELD_TENSORS), released_at=values.held_released_at)
     reach = None
     if values.reach is not None:
-        reach = AttentionReach(tensors[MASS], values.reach.shape, values.reach.tile, tensors.get(ERROR))
+        grid, knots = values.reach.grid, values.reach.knots
+        error, nothing = tensors.get(ERROR), tensors.get(NOTHING)
+        reach = AttentionReach(tensors[MASS], grid.shape, grid.tile, error, knots, nothing)
     return Trajectory(
         **{name: tensors[name] for name in TENSORS},
         reach=reach,

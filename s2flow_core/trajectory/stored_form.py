@@ -11,14 +11,19 @@ import torch
 from ..files.checked_tensors import DamagedFile, FileHeader, UnreadableFile
 from ..latent.extra_frames import ExtraFrames
 from ..windows.grid import TokenGrid, Triple
+from ..windows.ladder import Knots, every_extent
 from .trajectory import ModelIdentity
 
 FORMAT = "s2flow.trajectory"
-VERSION = 1
+VERSION = 2
+_READABLE = (
+    "1",
+    str(VERSION),
+)  # 1 recorded every extent, in other tiles, and not the error of seeing nothing
 REACH, HELD, BESIDE = "reach.", "held.", "beside."
 TENSORS = ("sigmas", "denoised", "noise", "final")
 HELD_TENSORS = (f"{HELD}latent", f"{HELD}mask")
-MASS, ERROR = f"{REACH}mass", f"{REACH}error"
+MASS, ERROR, NOTHING = f"{REACH}mass", f"{REACH}error", f"{REACH}nothing"
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 _MOST_STEPS = 10_000
@@ -29,10 +34,18 @@ _MOST_CELLS = 1024  # of a patch or tile along one axis
 
 
 @dataclass(frozen=True)
+class StoredReach:
+    """The grid of an attention record, and the extents that it holds."""
+
+    grid: TokenGrid
+    knots: Knots
+
+
+@dataclass(frozen=True)
 class StoredValues:
     """What of a `Trajectory` is no tensor, and how many streams stand beside the video.
 
-    reach: shape and tile of the attention record, None without one.
+    reach: where the attention record was made, None without one.
     """
 
     token_shape: Triple
@@ -40,7 +53,7 @@ class StoredValues:
     seconds: float
     boundaries: tuple[int, ...]
     model: ModelIdentity
-    reach: TokenGrid | None
+    reach: StoredReach | None
     extra: ExtraFrames
     held_released_at: float | None
     beside: int
@@ -80,17 +93,17 @@ def _check_kind(header: FileHeader, name: str) -> None:
     if header.metadata.get("format") != FORMAT:
         raise UnreadableFile(f"{name} is not an S²Flow trajectory but another safetensors file.")
     version = header.metadata.get("version", "")
-    if version != str(VERSION):
+    if version not in _READABLE:
         raise UnreadableFile(
-            f"{name} has trajectory format version {version[:20]}; this pack reads version {VERSION}. Update "
-            "the pack, or run the Low-Res Sampler again."
+            f"{name} has trajectory format version {version[:20]}; this pack reads version {VERSION} and "
+            "earlier. Update the pack, or run the Low-Res Sampler again."
         )
 
 
 def _check_video(header: FileHeader) -> tuple[int, Triple]:
     """B and (T, H, W) of the video; every tensor of it has its shape, and no unknown one is there."""
     streams = [name for name in header.tensors if name.startswith(BESIDE)]
-    header.require_names(TENSORS, (*HELD_TENSORS, MASS, ERROR, *streams))
+    header.require_names(TENSORS, (*HELD_TENSORS, MASS, ERROR, NOTHING, *streams))
     steps, *latent = header.require_form("denoised", _FLOATS, (None,) * 6)
     if steps > _MOST_STEPS:
         raise DamagedFile(f"it claims {steps} steps, more than the {_MOST_STEPS} allowed")
@@ -107,23 +120,44 @@ def _check_video(header: FileHeader) -> tuple[int, Triple]:
     return batch, (frames, height, width)
 
 
-def _check_reach(header: FileHeader, values: dict[str, Any], model: ModelIdentity) -> TokenGrid | None:
-    """Shape and tile of the attention record, whose tensors have the run's steps and the model's heads."""
+def _check_reach(header: FileHeader, values: dict[str, Any], model: ModelIdentity) -> StoredReach | None:
+    """Where the attention record was made; its tensors have the run's steps and the model's heads."""
     stored = values.get("reach")
     if stored is None:
-        header.require_names((), set(header.tensors) - {MASS, ERROR})
+        header.require_names((), set(header.tensors) - {MASS, ERROR, NOTHING})
         return None
     if not isinstance(stored, dict):
         raise DamagedFile("its reach is no JSON object")
-    grid = TokenGrid(
-        _triple(cast(dict[str, Any], stored), "shape", _MOST_TOKENS),
-        _triple(cast(dict[str, Any], stored), "tile", _MOST_CELLS),
-    )
-    form = (header.tensors["denoised"].shape[0], model.layers, model.heads, *grid.tiles)
-    header.require_form(MASS, _FLOATS, form)
+    fields = cast(dict[str, Any], stored)
+    grid = TokenGrid(_triple(fields, "shape", _MOST_TOKENS), _triple(fields, "tile", _MOST_CELLS))
+    knots = _knots(fields, grid.tiles)
+    heads = (header.tensors["denoised"].shape[0], model.layers, model.heads)
+    header.require_form(MASS, _FLOATS, (*heads, *map(len, knots)))
     if ERROR in header.tensors:
-        header.require_form(ERROR, _FLOATS, form)
-    return grid
+        header.require_form(ERROR, _FLOATS, (*heads, *map(len, knots)))
+    if NOTHING in header.tensors:
+        header.require_form(NOTHING, _FLOATS, heads)
+    return StoredReach(grid, knots)
+
+
+def _knots(fields: dict[str, Any], tiles: Triple) -> Knots:
+    """The recorded extents of each axis; in files of the first version, all."""
+    stored = fields.get("knots")
+    if stored is None:
+        return every_extent(tiles)
+    if not isinstance(stored, list) or len(cast(list[Any], stored)) != 3:
+        raise DamagedFile("its recorded extents are not those of three axes")
+    t, h, w = (_rising(axis, count) for axis, count in zip(cast(list[Any], stored), tiles, strict=True))
+    return t, h, w
+
+
+def _rising(stored: Any, count: int) -> tuple[int, ...]:
+    """Extents from 1 on to the whole axis of `count` tiles."""
+    extents = cast(list[Any], stored) if isinstance(stored, list) else [None]
+    rising = tuple(_whole(extent, 1, count, "a recorded extent") for extent in extents)
+    if list(rising) != sorted(set(rising)) or not rising or rising[-1] != count:
+        raise DamagedFile(f"its recorded extents do not rise to the {count} tiles of their axis")
+    return rising
 
 
 def _check_beside(header: FileHeader, batch: int) -> int:

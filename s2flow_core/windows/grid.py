@@ -8,7 +8,6 @@ inside a box) and cheap to write down (three integers instead of a table).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +18,29 @@ from torch import Tensor
 Triple = tuple[int, int, int]
 """One integer per axis, always in the order (T, H, W)."""
 
-_ATTENTION_LADDER: tuple[Triple, ...] = ((2, 8, 8), (1, 8, 8), (1, 4, 4), (1, 2, 2), (1, 1, 1))
-"""Tiles for attention, the largest first."""
+_LARGE_TILES: tuple[Triple, ...] = (
+    (2, 8, 8),
+    (1, 8, 16),
+    (1, 16, 8),
+    (2, 4, 16),
+    (4, 4, 8),
+    (2, 16, 4),
+    (4, 8, 4),
+    (8, 4, 4),
+)
+"""Shapes of 128 tokens, as many as a kernel multiplies at once; the first is the nearest to a cube."""
+
+_SMALL_TILES: tuple[Triple, ...] = ((1, 8, 8), (1, 4, 4), (1, 2, 2), (1, 1, 1))
+"""For videos of which the large ones would leave few tiles."""
+
+_CLEARLY_LESS = 0.99
+"""Another shape than the first must save more than a hundredth of the work."""
 
 _ENOUGH_TILES: Triple = (3, 4, 4)
 """Tiles per axis from which there are windows to choose from."""
 
-_MOST_REACH_TILES = 1024
-"""Numbers that a record of reach keeps per step, layer and head: one for every extent."""
+_USUAL_SCALE = 2
+"""How much larger than the small run the large one usually is, along H and W; the small run is not told."""
 
 
 @dataclass(frozen=True)
@@ -137,38 +151,39 @@ class TokenGrid:
         return dict(zip("thw", self.tile, strict=True))
 
 
-def choose_tile(shape: Triple, preferred: Triple = (2, 8, 8)) -> Triple:
-    """The largest tile that leaves enough tiles to choose windows from.
+def choose_tile(shape: Triple) -> Triple:
+    """The tile that causes least work, among the largest that leave enough tiles to choose windows from.
 
     Large tiles are fast, but a grid of 2x2 tiles has hardly any windows. Wanted are 3 tiles along T and 4
-    along H and W, or as many as there are tokens. A 30x96x160 grid keeps (2, 8, 8); 5x16x16 gets (1, 4, 4).
+    along H and W, or as many as there are tokens. Where a side does not divide, queries and keys of the last
+    tiles are partly padding, which a kernel computes as well: 21x60x104 tokens cause a quarter more work in
+    tiles of 2x8x8, and an eighth more in 1x16x8. 30x96x160 gets (2, 8, 8), 5x16x16 (1, 4, 4).
     """
-    ladder = (preferred, *(tile for tile in _ATTENTION_LADDER if math.prod(tile) < math.prod(preferred)))
-    for tile in ladder:
-        axes = zip(TokenGrid(shape, tile).tiles, _ENOUGH_TILES, tile, shape, strict=True)
-        if all(n >= min(enough, length) and side <= length for n, enough, side, length in axes):
-            return tile
-    return (1, 1, 1)
+    large = [tile for tile in _LARGE_TILES if _leaves_enough(shape, tile)]
+    if large:
+        least = min(large, key=lambda tile: _padding_work(shape, tile))
+        first = large[0]
+        return least if _padding_work(shape, least) < _CLEARLY_LESS * _padding_work(shape, first) else first
+    return next((tile for tile in _SMALL_TILES if _leaves_enough(shape, tile)), (1, 1, 1))
+
+
+def _leaves_enough(shape: Triple, tile: Triple) -> bool:
+    axes = zip(TokenGrid(shape, tile).tiles, _ENOUGH_TILES, tile, shape, strict=True)
+    return all(n >= min(enough, length) and side <= length for n, enough, side, length in axes)
+
+
+def _padding_work(shape: Triple, tile: Triple) -> float:
+    """What dense attention in whole tiles computes, as a multiple of what its tokens ask for."""
+    grid = TokenGrid(shape, tile)
+    return (grid.tile_count * grid.tile_tokens / grid.tokens) ** 2
 
 
 def choose_reach_tile(shape: Triple) -> Triple:
-    """The finest tile at which a low-resolution grid has at most 1024 tiles.
+    """The tile in which a low-resolution run records: what a tile of twice the size covers here.
 
-    Reach is stored for every extent, so its resolution is its size: 5x8x8 tokens are measured token by token,
-    30x48x80 in tiles of (2, 8, 8).
+    Windows snap to the tiles of the large grid, which matters most where a head looks near: a record in other
+    tiles, even in single tokens, puts the borders of its windows elsewhere and ranks them wrongly.
     """
-    return next(tile for tile in _reach_ladder() if TokenGrid(shape, tile).tile_count <= _MOST_REACH_TILES)
-
-
-def _reach_ladder() -> Iterator[Triple]:
-    """(1,1,1) (1,2,2) (1,4,4) (1,8,8) (2,8,8) (4,8,8) (4,16,16) (8,16,16) ... without end.
-
-    Space doubles first: video tokens are denser in space than in time.
-    """
-    yield from ((1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8), (2, 8, 8))
-    t, space = 4, 8
-    while True:
-        yield (t, space, space)
-        space *= 2
-        yield (t, space, space)
-        t *= 2
+    frames, height, width = shape
+    t, h, w = choose_tile((frames, _USUAL_SCALE * height, _USUAL_SCALE * width))
+    return t, max(1, h // _USUAL_SCALE), max(1, w // _USUAL_SCALE)

@@ -29,6 +29,7 @@ def size_of(trajectory) -> int:
         trajectory.final,
         reach.mass,
         reach.error,
+        reach.nothing,
     ]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

@@ -21,6 +21,7 @@ from ....s2flow_core.reach.output_error import measure_reach_and_error
 from ....s2flow_core.reach.record import AttentionReach
 from ....s2flow_core.reach.rows import sample_query_rows
 from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
+from ....s2flow_core.windows.ladder import extent_ladder
 from ..families.family import ModelFamily
 from ..model.areas import require_whole_video
 from ..model.checks import diffusion_model, require_family
@@ -45,10 +46,12 @@ class AttentionCapture(SelfAttentionHook):
         super().__init__(family, model)
         self.with_error = with_error
         self.grid = TokenGrid(grid, choose_reach_tile(grid))
+        self.knots = extent_ladder(self.grid.tiles)
         self.rows = sample_query_rows(self.grid, min(rows, self.grid.tokens), ROW_SEED)
-        # Per step: layer -> (heads, nT, nH, nW), the mean over the slices of a video under context windows
+        # Per step: layer -> (heads, kT, kH, kW), the mean over the slices of a video under context windows
         self.steps: list[dict[int, Tensor]] = []
         self.errors: list[dict[int, Tensor]] = []
+        self.nothing: list[dict[int, Tensor]] = []  # layer -> (heads,)
         self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
         # Prompts for parts of the picture are all positive, and may run on several devices at once.
         self.recording = Lock()
@@ -64,6 +67,7 @@ class AttentionCapture(SelfAttentionHook):
         while len(self.steps) <= step:
             self.steps.append({})
             self.errors.append({})
+            self.nothing.append({})
             self.slices = {}
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
@@ -115,16 +119,18 @@ class AttentionCapture(SelfAttentionHook):
         q, k, v = call.q[rows], call.k[rows], call.v[rows]
         earlier = self.slices.setdefault(call.layer, set())
         if self.with_error:
-            reach, error = measure_reach_and_error(q, k, v, sequence, self.rows)
-            join_mean(self.errors[-1], call.layer, error, len(earlier))
+            found = measure_reach_and_error(q, k, v, sequence, self.rows, self.knots)
+            join_mean(self.errors[-1], call.layer, found.error, len(earlier))
+            join_mean(self.nothing[-1], call.layer, found.nothing, len(earlier))
+            reach = found.mass
         else:
-            reach = measure_reach(q, k, sequence, self.rows)
+            reach = measure_reach(q, k, sequence, self.rows, self.knots)
         join_mean(self.steps[-1], call.layer, reach, len(earlier))
         earlier.add(call.frames)
 
     def state(self, done: int) -> dict[str, Tensor]:
-        """What was measured in the first `done` steps, by name: (heads, nT, nH, nW) per kind, step, layer."""
-        kinds = {"mass": self.steps, "error": self.errors}
+        """What was measured in the first `done` steps, by name: (heads, ...) per kind, step, layer."""
+        kinds = {"mass": self.steps, "error": self.errors, "nothing": self.nothing}
         return {
             f"{kind}.{step}.{layer}": values
             for kind, steps in kinds.items()
@@ -134,13 +140,15 @@ class AttentionCapture(SelfAttentionHook):
 
     def restore(self, state: RunState, prefix: str, steps: int) -> None:
         """Takes over what an earlier process measured in so many steps; prefix: of the names in `state`."""
-        form = (self.family.heads(self.model), *self.grid.tiles)
-        kinds = {"mass": [{} for _ in range(steps)], "error": [{} for _ in range(steps)]}
+        heads = self.family.heads(self.model)
+        windows = (heads, *map(len, self.knots))
+        forms = {"mass": windows, "error": windows, "nothing": (heads,)}
+        kinds = {kind: [{} for _ in range(steps)] for kind in forms}
         for name in state.tensors:
             if name.startswith(prefix):
                 kind, step, layer = named_place(name.removeprefix(prefix), kinds, steps, self.layers)
-                kinds[kind][step][layer] = state.tensor(name, form, (torch.float16,))
-        self.steps, self.errors = kinds["mass"], kinds["error"]
+                kinds[kind][step][layer] = state.tensor(name, forms[kind], (torch.float16,))
+        self.steps, self.errors, self.nothing = kinds["mass"], kinds["error"], kinds["nothing"]
 
     def reach(self) -> AttentionReach | None:
         """The record of the whole run; None, with the reason logged, if a layer never showed."""
@@ -154,7 +162,8 @@ class AttentionCapture(SelfAttentionHook):
             return None
         mass = stack_layers(self.steps, layers)
         error = stack_layers(self.errors, layers) if self.with_error else None
-        return AttentionReach(mass=mass, shape=self.grid.shape, tile=self.grid.tile, error=error)
+        nothing = stack_layers(self.nothing, layers) if self.with_error else None
+        return AttentionReach(mass, self.grid.shape, self.grid.tile, error, self.knots, nothing)
 
 
 def named_place(name: str, kinds: Collection[str], steps: int, layers: int) -> tuple[str, int, int]:
@@ -180,7 +189,7 @@ def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: in
 
 
 def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:
-    """Per step, layer -> (heads, nT, nH, nW)  becomes  (steps, layers, heads, nT, nH, nW).
+    """Per step, layer -> (heads, ...)  becomes  (steps, layers, heads, ...).
 
     What a step lacks, because a cache such as EasyCache left out its model call, is taken from the last step
     that has it, or else from the first.

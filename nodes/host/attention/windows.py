@@ -47,9 +47,9 @@ class WindowedAttention(SelfAttentionHook):
                 f"latent_image has {grid}. Connect the same latent to S²Flow Window Mask and to the sampler."
             )
 
-    def wrap_run(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+    def begin_run(self) -> None:
+        super().begin_run()
         self.chooser = BackendChooser(self.chooser.name, measured_rates())  # with a new run's hopes
-        return super().wrap_run(executor, *args, **kwargs)
 
     def serves(self, forward: ForwardPass) -> bool:
         return self.plan.step_at(forward.sigma) is not None

@@ -17,7 +17,8 @@ from ....s2flow_core.latent.held_latent import HeldLatent
 from ....s2flow_core.solver.flow_solver import FlowSolver
 from ....s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
-from ....s2flow_core.windows.grid import Triple
+from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
+from ....s2flow_core.windows.ladder import extent_ladder
 from ..attention.capture import AttentionCapture
 from .guided import Part
 from .guided_model import GuidedModel
@@ -165,8 +166,12 @@ def require_same_capture(earlier: Trajectory, rows: int, with_error: bool) -> No
             f"capture_rows is {rows}, but the earlier trajectory {other}. Set capture_rows to 0 in both "
             "Low-Res Samplers or in neither."
         )
-    if reach is not None and (reach.error is not None) != with_error:
+    if reach is None:
+        return
+    if (reach.error is not None) != with_error:
         raise ValueError(
             f"capture_error is {with_error} here and was {not with_error} in the earlier run. Set it alike "
             "in both Low-Res Samplers."
         )
+    grid = TokenGrid(reach.shape, choose_reach_tile(reach.shape))
+    reach.check_records(grid, extent_ladder(grid.tiles))

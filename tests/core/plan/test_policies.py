@@ -102,7 +102,7 @@ def test_error_policy_works_on_a_measured_record():
     v = torch.randn(1, len(HEADS), SMALL.tokens, 16) * torch.linspace(0.1, 2.0, len(HEADS))[:, None, None]
     rows = sample_query_rows(SMALL, 128, 0)
     mass = measure_reach(q, k, VideoSequence(SMALL, scale=1.0), rows)[None, None].half()
-    error = measure_reach_and_error(q, k, v, VideoSequence(SMALL, scale=1.0), rows)[1][None, None].half()
+    error = measure_reach_and_error(q, k, v, VideoSequence(SMALL, scale=1.0), rows).error[None, None].half()
     record = AttentionReach(mass, SMALL.shape, SMALL.tile, error)
     errors = {policy: output_error(plan(record, 0.4, policy), record, 0) for policy in POLICIES}
     assert errors["error"] < errors["budget"] and errors["error"] < errors["paper"]

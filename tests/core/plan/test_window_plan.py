@@ -25,6 +25,7 @@ def test_the_report_says_what_was_asked_and_what_is_done():
     assert "50.0% was asked for" in text and f"{made.density:.1%} of the video" in text
     assert f"{made.coverage.mean():.1%}" in text and f"keeps {made.coverage.min():.1%}" in text
     assert "in tiles of 5×4×4" in text
+    assert f"computes {made.density:.1%} of dense attention" in text  # every tile is full
 
 
 def test_density_is_the_mean_share_of_keys_partial_tiles_included():

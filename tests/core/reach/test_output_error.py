@@ -17,6 +17,7 @@ from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.grid import TokenGrid
+from s2flow_core.windows.ladder import extent_ladder
 
 
 def exact_window_error(q, k, v, grid, rows, prefix, suffix) -> torch.Tensor:
@@ -53,7 +54,7 @@ def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix
     v = torch.randn(2, 2, prefix + grid.tokens + suffix, 8)
     rows = sample_query_rows(grid, 12, 0)
     monkeypatch.setattr(output_error, "_projection", torch.eye)  # all 8 channels instead of 8 random ones
-    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows)[1]
+    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows).error
     assert torch.allclose(
         measured, exact_window_error(q, k, v, grid, rows, prefix, suffix), rtol=1e-3, atol=1e-5
     )
@@ -70,11 +71,34 @@ def test_reach_measured_with_the_error_is_the_same(grid, prefix, suffix, masked,
         mask = torch.rand(2, tokens) > 0.3
         mask[:, prefix] = True
     rows = sample_query_rows(grid, 9, seed)
-    reach, error = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix, mask), rows)
-    assert torch.allclose(
-        reach, measure_reach(q, k, VideoSequence(grid, prefix, suffix, mask), rows), atol=1e-5
-    )
-    assert (error[:, -1, -1, -1] == 0).all()
+    sequence = VideoSequence(grid, prefix, suffix, mask)
+    found = measure_reach_and_error(q, k, v, sequence, rows)
+    assert torch.allclose(found.mass, measure_reach(q, k, sequence, rows), atol=1e-5)
+    assert (found.error[:, -1, -1, -1] == 0).all()
+    # Some of the windows are measured as all are.
+    knots = extent_ladder(grid.tiles, 8)
+    some = measure_reach_and_error(q, k, v, sequence, rows, knots)
+    chosen = torch.meshgrid(*(torch.tensor(extents) - 1 for extents in knots), indexing="ij")
+    assert torch.allclose(some.mass, found.mass[:, chosen[0], chosen[1], chosen[2]], atol=1e-5)
+    assert torch.allclose(some.error, found.error[:, chosen[0], chosen[1], chosen[2]], atol=1e-5)
+    assert torch.allclose(some.nothing, found.nothing)
+    assert torch.allclose(measure_reach(q, k, sequence, rows, knots), some.mass, atol=1e-5)
+
+
+@pytest.mark.parametrize(("prefix", "suffix"), [(0, 0), (2, 3)])
+def test_seeing_nothing_costs_what_the_text_alone_leaves(monkeypatch, prefix, suffix):
+    torch.manual_seed(5)
+    grid = TokenGrid((2, 4, 5), (1, 2, 2))
+    q, k, v = (torch.randn(2, 2, prefix + grid.tokens + suffix, 8) for _ in range(3))
+    rows = sample_query_rows(grid, 12, 0)
+    monkeypatch.setattr(output_error, "_projection", torch.eye)
+    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows).nothing
+    asked = q[:, :, rows + prefix]
+    full = F.scaled_dot_product_attention(asked, k, v)
+    text = [*range(prefix), *range(prefix + grid.tokens, k.shape[2])]
+    left = F.scaled_dot_product_attention(asked, k[:, :, text], v[:, :, text]) if text else torch.zeros(())
+    expected = (left - full).square().sum(-1).mean(dim=(0, 2)) / full.square().sum(-1).mean()
+    assert torch.allclose(measured, expected, rtol=1e-3)
 
 
 def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
@@ -82,7 +106,7 @@ def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
     q, k = queries_and_keys(grid.shape)
     v = torch.randn(1, len(HEADS), grid.tokens, 64) * torch.linspace(0.3, 2.0, len(HEADS))[:, None, None]
     rows = sample_query_rows(grid, 128, 0)
-    estimate = measure_reach_and_error(q, k, v, VideoSequence(grid, scale=1.0), rows)[1].flatten()
+    estimate = measure_reach_and_error(q, k, v, VideoSequence(grid, scale=1.0), rows).error.flatten()
     q, k = F.pad(q * 64**0.5, (0, 56)), F.pad(k, (0, 56))  # the exact path wants equal shapes, scales by 1/8
     exact = exact_window_error(q, k, v, grid, rows, 0, 0).flatten()
     assert torch.corrcoef(torch.stack([estimate, exact]))[0, 1] >= 0.97

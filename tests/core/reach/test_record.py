@@ -78,7 +78,36 @@ def test_coverage_between_recorded_windows_is_trilinear():
     torch.testing.assert_close(record.coverage(shares)[0, 0, 0], shares.prod(dim=1).float())
 
 
-def test_below_the_smallest_window_coverage_falls_to_nothing_and_the_error_stays():
+@pytest.mark.parametrize(
+    "knots", [((1,), (1,), (1, 2, 3, 5)), ((1,), (1,), (2, 1, 3, 4)), ((1,), (1,), (1, 4))]
+)
+def test_extents_that_are_none_of_the_grid_are_refused(knots):
+    with pytest.raises(ValueError, match="attention record"):
+        AttentionReach(torch.zeros(1, 1, 1, 1, 1, 4), (1, 1, 4), (1, 1, 1), knots=knots)
+
+
+def mean(one: float, other: float) -> float:
+    """Half way between two errors, which are squares."""
+    return ((one**0.5 + other**0.5) / 2) ** 2
+
+
+def test_below_the_smallest_window_the_error_rises_to_that_of_seeing_nothing():
+    grid = TokenGrid((1, 2, 4), (1, 1, 1))
+    error = torch.tensor([[0.9, 0.5, 0.2, 0.1], [0.8, 0.4, 0.1, 0.0]]).view(1, 1, 1, 1, 2, 4)
+    record = AttentionReach(error * 0, grid.shape, grid.tile, error, nothing=torch.full((1, 1, 1), 1.5))
+    one = torch.ones(1).double()
+    widths = torch.tensor([0.0, 0.125, 0.25, 0.375, 1.0]).double()
+    whole = record.error_table(0, (one, one, widths)).flatten()
+    torch.testing.assert_close(whole, torch.tensor([1.5, mean(1.5, 0.8), 0.8, mean(0.8, 0.4), 0.0]))
+    # However wide a window is, without height it is empty.
+    flat = record.error_table(0, (one, torch.tensor([0.0, 0.25]).double(), widths))[0, 0, 0]
+    torch.testing.assert_close(flat[0], torch.full((5,), 1.5))
+    halfway = [mean(1.5, known) for known in (0.9, 0.1)]
+    torch.testing.assert_close(flat[1][[0, 2, 4]], torch.tensor([1.5, *halfway]))
+    assert (flat[1].diff() < 0).all()
+
+
+def test_records_of_earlier_versions_keep_the_error_of_their_smallest_window():
     grid = TokenGrid((1, 1, 4), (1, 1, 1))
     mass, error = torch.tensor([0.4, 0.6, 0.8, 1.0]), torch.tensor([0.9, 0.5, 0.2, 0.0])
     record = AttentionReach(mass.view(1, 1, 1, 1, 1, 4), grid.shape, grid.tile, error.view(1, 1, 1, 1, 1, 4))
@@ -88,5 +117,5 @@ def test_below_the_smallest_window_coverage_falls_to_nothing_and_the_error_stays
         record.coverage_table(0, shares).flatten(), torch.tensor([0.0, 0.2, 0.4, 0.5, 1.0])
     )
     torch.testing.assert_close(
-        record.error_table(0, shares).flatten(), torch.tensor([0.9, 0.9, 0.9, 0.7, 0.0])
+        record.error_table(0, shares).flatten(), torch.tensor([0.9, 0.9, 0.9, mean(0.9, 0.5), 0.0])
     )

@@ -67,10 +67,10 @@ def test_kernel_measures_the_same_reach_and_error(shape, tile, dim, dtype, text,
             q, k, v, VideoSequence(grid, *text, key_mask=mask), rows
         )
     assert torch.allclose(measured, expected, atol=1e-5)
-    assert torch.allclose(measured_with_error[0], reach_and_error[0], atol=1e-5)
+    assert torch.allclose(measured_with_error.mass, reach_and_error.mass, atol=1e-5)
     # The kernel weighs the values in the model's precision.
     rounding = 1e-5 if dtype == torch.float32 else 5e-3
-    assert torch.allclose(measured_with_error[1], reach_and_error[1], rtol=10 * rounding, atol=rounding)
+    assert torch.allclose(measured_with_error.error, reach_and_error.error, rtol=10 * rounding, atol=rounding)
 
 
 @only_in_interpreter

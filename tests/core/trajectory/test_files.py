@@ -106,6 +106,33 @@ def test_foreign_missing_and_newer_files_are_named(tmp_path: Path):
         load_trajectory(foreign)
 
 
+def test_a_record_of_the_first_version_still_loads(tmp_path: Path):
+    path = tmp_path / "old.safetensors"
+    old = recorded(reach(with_error=True))
+    assert old.reach is not None
+    save_trajectory(old, path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    values = json.loads(metadata["values"])
+    del values["reach"]["knots"], tensors["reach.nothing"]
+    save_file(tensors, path, metadata | {"values": json.dumps(values), "version": "1"})
+    loaded = load_trajectory(path).reach
+    assert loaded is not None and loaded.extents == old.reach.extents
+    torch.testing.assert_close(loaded.error, old.reach.error)
+    assert loaded.nothing is None
+
+
+def test_some_extents_and_the_error_of_nothing_survive_the_disk(tmp_path: Path):
+    mass, error = torch.rand(2, 5, 3, 2, 3, 2, 2).half()
+    knots = ((1, 2, 3), (1, 2), (1, 3))
+    kept = AttentionReach(mass, (3, 2, 3), (1, 1, 1), error, knots, torch.rand(5, 3, 2).half())
+    save_trajectory(recorded(kept), tmp_path / "run.safetensors")
+    loaded = load_trajectory(tmp_path / "run.safetensors").reach
+    assert loaded is not None and loaded.knots == knots
+    torch.testing.assert_close(loaded.nothing, kept.nothing)
+
+
 def test_a_file_from_before_there_were_seams_still_loads(tmp_path: Path):
     path = tmp_path / "old.safetensors"
     save_trajectory(recorded(), path)

@@ -45,7 +45,12 @@ def check_sound(run: Trajectory) -> None:
         -(-size // cells) == tokens for size, cells, tokens in zip(latent[2:], run.patch, run.token_shape)
     )
     if run.reach is not None:
-        assert run.reach.mass.shape == (steps, run.model.layers, run.model.heads, *run.reach.grid.tiles)
+        assert run.reach.mass.shape == (
+            steps,
+            run.model.layers,
+            run.model.heads,
+            *map(len, run.reach.extents),
+        )
 
 
 def same(one: Any, other: Any) -> bool:

@@ -52,11 +52,15 @@ WRONG_TENSORS: dict[str, dict[str, Any]] = {
     "attention of other layers": {"reach.mass": torch.zeros(5, 4, 2, 3, 2, 3).half()},
     "attention of other heads": {"reach.error": torch.zeros(5, 3, 4, 3, 2, 3).half()},
     "attention of another grid": {"reach.mass": torch.zeros(5, 3, 2, 3, 2, 4).half()},
+    "seeing nothing of other heads": {"reach.nothing": torch.zeros(5, 3, 4).half()},
+    "seeing nothing of every window": {"reach.nothing": torch.zeros(5, 3, 2, 3, 2, 3).half()},
     "attention above 1": {"reach.mass": torch.full((5, 3, 2, 3, 2, 3), 1.5).half()},
     "attention below 0": {"reach.mass": torch.full((5, 3, 2, 3, 2, 3), -0.5).half()},
     "a tensor too many": {"weights": torch.zeros(3)},
     "NaN": {"final": torch.full((1, 4, 3, 4, 6), float("nan"))},
 }
+
+GRID = {"shape": [3, 2, 3], "tile": [1, 1, 1]}
 
 WRONG_VALUES: dict[str, dict[str, Any]] = {
     "two sides": {"token_shape": [3, 2]},
@@ -81,6 +85,15 @@ WRONG_VALUES: dict[str, dict[str, Any]] = {
     "reach no object": {"reach": [3, 2, 3]},
     "reach without tile": {"reach": {"shape": [3, 2, 3]}},
     "reach of no token": {"reach": {"shape": [3, 0, 3], "tile": [1, 1, 1]}},
+    "extents of two axes": {"reach": GRID | {"knots": [[1, 2, 3], [1, 2]]}},
+    "extents no lists": {"reach": GRID | {"knots": [3, 2, 3]}},
+    "no extent": {"reach": GRID | {"knots": [[], [1, 2], [1, 2, 3]]}},
+    "an extent of nothing": {"reach": GRID | {"knots": [[0, 2, 3], [1, 2], [1, 2, 3]]}},
+    "extents fall": {"reach": GRID | {"knots": [[2, 1, 3], [1, 2], [1, 2, 3]]}},
+    "extents twice": {"reach": GRID | {"knots": [[1, 3, 3], [1, 2], [1, 2, 3]]}},
+    "extents beyond the video": {"reach": GRID | {"knots": [[1, 2, 4], [1, 2], [1, 2, 3]]}},
+    "extents short of the video": {"reach": GRID | {"knots": [[1, 2, 3], [1], [1, 2, 3]]}},
+    "fewer extents than were recorded": {"reach": GRID | {"knots": [[1, 3], [1, 2], [1, 2, 3]]}},
 }
 
 
@@ -139,9 +152,9 @@ def test_another_kind_of_file_is_told_apart(tmp_path: Path):
         write_whole(tmp_path / "run", tensors, changed, replace=True)
         with pytest.raises(UnreadableFile, match="run is not an S²Flow trajectory"):
             load_trajectory(tmp_path / "run")
-    for version in ("0", "2", "1.0", "v" * 999):
+    for version in ("0", "3", "1.0", "v" * 999):
         write_whole(tmp_path / "run", tensors, metadata | {"version": version}, replace=True)
-        with pytest.raises(UnreadableFile, match=rf"version {version[:20]}; this pack reads version 1"):
+        with pytest.raises(UnreadableFile, match=rf"version {version[:20]}; this pack reads version 2"):
             load_trajectory(tmp_path / "run")
 
 

@@ -17,10 +17,13 @@ from s2flow_core.windows.extents import (
     axis_starts,
     box_start,
     candidate_extents,
+    computed_pairs,
     extent_densities,
     extent_shares,
+    extent_triples,
+    seen_pairs,
 )
-from s2flow_core.windows.grid import TokenGrid
+from s2flow_core.windows.grid import TokenGrid, choose_tile
 
 axes = st.integers(1, 24)
 tile_counts = st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 7))
@@ -61,6 +64,37 @@ def test_cover_table_agrees_with_the_runs(tiles: int):
     for extent, tile in itertools.product(range(1, tiles + 1), range(tiles)):
         start = axis_starts(tiles, extent)[tile]
         assert table[extent - 1, tile].nonzero().flatten().tolist() == list(range(start, start + extent))
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"),
+    [
+        ((21, 90, 160), 1.115),  # 90 rows fill 5 of 6 tiles of 16, and 11 of 12 of 8
+        ((33, 90, 160), 1.10),
+        ((31, 44, 80), 1.10),
+        # 21 frames are odd, and 60 and 104 hold 4 and 8: tiles of 128 cannot divide them.
+        ((21, 60, 104), 1.13),
+    ],
+)
+@pytest.mark.parametrize("density", [0.25, 0.5, 0.75])
+def test_partial_tiles_cost_little_work(shape, most, density):
+    grid = TokenGrid(shape, choose_tile(shape))
+    extents = extent_triples(candidate_extents(grid.tiles, density, axis_shares(grid)))
+    computed = sum(computed_pairs(grid, extent) for extent in extents)
+    counted = sum(seen_pairs(grid, extent) for extent in extents)
+    assert counted <= computed <= most * counted
+
+
+@given(grids)
+@settings(max_examples=40)
+def test_pairs_are_counted_with_and_without_padding(grid: TokenGrid):
+    t, h, w = (n * side for n, side in zip(grid.tiles, grid.tile, strict=True))
+    whole = TokenGrid((t, h, w), grid.tile)
+    for extent in ((1, 1, 1), grid.tiles):
+        a, b, c = extent
+        seen = extent_densities(grid)[a - 1, b - 1, c - 1].item() * grid.tokens**2
+        assert seen_pairs(grid, extent) == pytest.approx(seen)
+        assert computed_pairs(grid, extent) == seen_pairs(whole, extent)
 
 
 def test_box_start_of_three_axes():
