@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,17 +55,45 @@ def skip_long(config: pytest.Config, items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="runs under --long"))
 
 
-def ran_cases(reports: list[Any]) -> list[str]:
-    """One line per kind of case: how many ran, and of how many."""
+@dataclass(frozen=True)
+class RanCases:
+    """Cases of one kind over a whole run. full: how many there are under --long."""
+
+    what: str
+    tried: int
+    full: int
+    failed: int
+
+    def __str__(self) -> str:
+        of_all = f" (--long: {self.full:,})" if self.tried < self.full else ""
+        return f"{self.what}: {self.tried:,} tried{of_all}"
+
+
+def ran_cases(reports: list[Any]) -> list[RanCases]:
+    """What ran, by kind; reports: of all tests' calls."""
     ran: Counter[str] = Counter()
     full: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     for report in reports:
         for name, value in getattr(report, "user_properties", ()):
             if name == RAN:
                 what, tried, all_of_them = value
                 ran[what] += tried
                 full[what] += all_of_them
-    return [
-        f"{what}: {ran[what]:,} tried" + (f" (--long: {full[what]:,})" if ran[what] < full[what] else "")
-        for what in sorted(ran)
-    ]
+                failed[what] += report.failed
+    return [RanCases(what, ran[what], full[what], failed[what]) for what in sorted(ran)]
+
+
+def keep_cases(cases: list[RanCases], path: Path) -> None:
+    """Writes a results file as the benchmarks do, for `python -m benchmarks.report`."""
+    from demo.measured_on import measured_on
+
+    table = {
+        "title": "Cases tried",
+        "columns": ["what", "tried", "tests that failed"],
+        "rows": [[case.what, case.tried, case.failed] for case in cases],
+        "note": "",
+    }
+    path.write_text(
+        json.dumps({"where": measured_on(), "tables": [table]}, indent=1) + "\n", encoding="utf-8"
+    )

@@ -20,7 +20,7 @@ ROOT = TESTS.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from amounts import amount, ran_cases, skip_long  # noqa: E402, F401  (amount is a fixture)
+from amounts import amount, keep_cases, ran_cases, skip_long  # noqa: E402, F401  (amount is a fixture)
 from running_comfy import comfyui_server  # noqa: E402, F401  (a fixture)
 
 
@@ -34,6 +34,7 @@ class PackFolderIsNoTestPackage:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="try all cases of the tests that have many")
+    parser.addoption("--keep", type=Path, help="write how many cases were tried into this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,11 +54,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     ended = [report for state in ("passed", "failed") for report in terminalreporter.stats.get(state, [])]
-    lines = ran_cases([report for report in ended if report.when == "call"])
-    if lines:
+    cases = ran_cases([report for report in ended if report.when == "call"])
+    if cases:
         terminalreporter.section("cases")
-        for line in lines:
-            terminalreporter.write_line(line)
+        for case in cases:
+            terminalreporter.write_line(str(case))
+    if (kept := terminalreporter.config.getoption("--keep")) is not None:
+        keep_cases(cases, kept)
 
 
 @pytest.hookimpl(optionalhook=True)

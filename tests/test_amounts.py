@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -63,3 +64,10 @@ def test_nothing_is_said_of_no_cases(folder: pytest.Pytester):
     result = folder.runpytest_inprocess("tests", "-n", "0", "-k", "no_cases")
     result.assert_outcomes(passed=1, deselected=4)
     assert "cases =" not in result.stdout.str()
+
+
+def test_what_was_tried_is_kept_with_where_it_ran(folder: pytest.Pytester):
+    folder.runpytest_subprocess("tests", "-n", "0", "--keep", "cases.json")
+    kept = json.loads((folder.path / "cases.json").read_text(encoding="utf-8"))
+    assert kept["tables"][0]["rows"] == [["coins tossed", 6, 0], ["dice thrown", 2, 1]]
+    assert {"device", "threads", "torch", "date"} <= set(kept["where"])

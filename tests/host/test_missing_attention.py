@@ -185,21 +185,34 @@ def greedy(original: Any, q: Any, *args: Any, **kwargs: Any) -> Any:
     return original(q, *args, **kwargs)
 
 
-def test_an_override_that_overwrites_ours_is_noticed(graph, record, caplog):
+def overwriting(model: Any) -> Any:
+    """The model under a wrapper that puts its own override in the place of what it finds."""
     import comfy.patcher_extension
 
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
         args = tuple(x | {"optimized_attention_override": greedy} if isinstance(x, dict) else x for x in args)
         return executor(*args, **kwargs)
 
-    model = graph.guider.model_patcher.clone()
+    model = model.clone()
     model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zzz", wrapper)
-    guider = wan_graph(graph.modules, model=model).guider
+    return model
+
+
+def test_an_override_that_overwrites_ours_is_noticed(graph, record, caplog):
+    (model,) = graph.run("S2FlowApplyWindows", model=graph.guider.model_patcher, windows=record[2])
+    guider = wan_graph(graph.modules, model=overwriting(model)).guider
     with caplog.at_level("INFO"):
-        windowed = graph.high_res(record[1], guider=guider, windows=record[2])
+        windowed = graph.high_res(record[1], guider=guider)
     assert torch.equal(windowed, graph.high_res(record[1]))
     assert len(warnings_of(caplog)) == 1 and "windows reached 0 of 2" in warnings_of(caplog)[0]
-    assert "attention density" not in caplog.text
+
+
+def test_windows_of_the_sampler_come_after_everything_in_the_model(graph, record, caplog):
+    """They are put in when the model's wrappers are already there."""
+    guider = wan_graph(graph.modules, model=overwriting(graph.guider.model_patcher)).guider
+    given = {"windows": record[2], "backend": "torch_boxes"}
+    assert torch.equal(graph.high_res(record[1], guider=guider, **given), graph.high_res(record[1], **given))
+    assert not warnings_of(caplog)
 
 
 def test_calls_that_fall_back_count_as_dense(graph, record, monkeypatch, caplog):
