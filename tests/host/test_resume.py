@@ -8,13 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 from kept_chain import HIGH, LOW, Chain, prompt_of
+from stopped_model import Stopper
 from tiny_wan import STEPS, SeededNoise
 
 HIGH_STEPS = 3
-
-
-class Stopped(BaseException):
-    """As a cancelled prompt ends: no handler for errors catches it."""
 
 
 @pytest.fixture
@@ -35,37 +32,6 @@ def unbroken(graph):
     chain = Chain(graph, prompt_of(every=0))
     latent, trajectory = chain.low()
     return latent["samples"], trajectory, chain.high(trajectory)
-
-
-class Stopper:
-    """Stops the model at its n-th call, and counts the calls."""
-
-    def __init__(self, graph):
-        self.model = graph.guider.model_patcher.model.diffusion_model
-        self.calls, self.last = 0, None
-
-    def __enter__(self):
-        self.hook = self.model.register_forward_pre_hook(self.count)
-        return self
-
-    def __exit__(self, *_):
-        self.hook.remove()
-
-    def count(self, *_):
-        self.calls += 1
-        if self.calls == self.last:
-            raise Stopped
-
-    def run(self, function, *given, **named):
-        """Unhindered."""
-        self.calls, self.last = 0, None
-        return function(*given, **named)
-
-    def stop(self, calls, function, *given, **named):
-        """After so many calls of the model."""
-        self.calls, self.last = 0, calls + 1
-        with pytest.raises(Stopped):
-            function(*given, **named)
 
 
 def same_trajectory(a, b):
