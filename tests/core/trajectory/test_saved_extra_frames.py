@@ -14,7 +14,13 @@ from s2flow_core.trajectory.files import load_trajectory, save_trajectory
 
 @pytest.mark.parametrize(
     "extra",
-    [NO_EXTRA_FRAMES, ExtraFrames((1,)), ExtraFrames((1,), (1,)), ExtraFrames((1, 1)), ExtraFrames(behind=(2,))],
+    [
+        NO_EXTRA_FRAMES,
+        ExtraFrames((1,)),
+        ExtraFrames((1,), (1,)),
+        ExtraFrames((1, 1)),
+        ExtraFrames(behind=(2,)),
+    ],
     ids=str,
 )
 def test_extra_frames_are_saved(tmp_path: Path, extra: ExtraFrames):
