@@ -100,6 +100,15 @@ def definition_inputs(definition: Json) -> Iterator[tuple[str, list]]:
             yield name, specs[name]
 
 
+def inputs_taken(definition: Json, given: Json, within: str = "") -> Iterator[tuple[str, list]]:
+    """(name, spec) of every input that a node takes with these values, those of a chosen option included."""
+    for name, spec in definition_inputs(definition):
+        yield within + name, spec
+        if spec[0] == DYNAMIC_COMBO:
+            inner = {"input": inputs_of_option(spec[1], given.get(within + name))}
+            yield from inputs_taken(inner, given, f"{within}{name}.")
+
+
 def has_control(name: str, kind: str, options: Json) -> bool:
     """Whether the frontend puts a "control after generate" widget behind this one."""
     by_name = kind == "INT" and name in ("seed", "noise_seed")

@@ -25,7 +25,7 @@ from .host.model.extra_frames import extra_frames
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
-from .host.sampling.latents import finished, held_latent, latent_samples
+from .host.sampling.latents import finished, held_in_run, latent_samples
 from .host.sampling.low_res import (
     LowResRun,
     RecordedPart,
@@ -140,7 +140,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         experts.check(given, "the Low-Res Sampler")
         models = [identity_of(expert.model_patcher) for expert in experts.guiders]
         require_one_architecture(models[0], models[-1])
-        held = held_latent(latent_image, given.video)
+        held = held_in_run(guider, latent_image, given.video)
         if trajectory is not None:
             require_nothing_held(latent_image)
             trajectory.check_fits(models[0])

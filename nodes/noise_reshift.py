@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from dataclasses import replace
+from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..s2flow_core.latent.flow import SNR_MODES, check_sigmas
+from ..s2flow_core.latent.held_latent import HeldLatent, resized_start
 from ..s2flow_core.transition.reshift import (
     NOISE_MODES,
     check_clean,
@@ -25,6 +29,8 @@ from .host.sampling.latents import held_latent, mask_beside
 from .host.sampling.ready_noise import ReadyNoise, described
 from .host.sampling.streams import VideoLatent, model_space_beside, require_streams
 from .host.size.enlarge import pixels_per_cell
+
+log = logging.getLogger(__name__)
 
 METHODS = ("area", "bilinear", "bicubic")
 
@@ -108,6 +114,14 @@ class S2FlowNoiseReshift(io.ComfyNode):
                         tooltip="How the latent is shrunk; all are antialiased.",
                     )
                 ),
+                io.Latent.Input(
+                    "latent_image",
+                    optional=True,
+                    tooltip=(
+                        "latent_image of the same sampler; only needed where its mask holds partly (a start "
+                        "image of a strength below 1, a soft inpainting mask)."
+                    ),
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The clean estimate at the small size."),
@@ -131,6 +145,7 @@ class S2FlowNoiseReshift(io.ComfyNode):
         width: int = 0,
         height: int = 0,
         method: str = "area",
+        latent_image=None,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of Noise Reshift", to_zero=False)
         require_flow_model(model)
@@ -156,20 +171,55 @@ class S2FlowNoiseReshift(io.ComfyNode):
         of_run = None
         if noisy_latent is not None:
             of_run = noise_of_run(model, given, VideoLatent.of(noisy_latent["samples"]), sigmas, k)
-        clean = VideoLatent(shrink_estimate(denoised, small, method), given.beside)
+        kept = held_before(latent, denoised, latent_image)
+        shrunk, lacking = resized_start(
+            denoised,
+            kept,
+            small,
+            lambda video: shrink_estimate(video, small, method),
+            float(rest[0]),
+            model.model.latent_format.process_in,
+        )
+        clean = VideoLatent(shrunk, given.beside)
         if of_run is None or noise_mode == "fresh":
             of_run = VideoLatent(
                 reshifted_noise(None, tuple(clean.video.shape), seed), given.noise_beside(seed)
             )
         else:
             of_run = VideoLatent(reshifted_noise(of_run.video, tuple(clean.video.shape), seed), of_run.beside)
+        if lacking is not None:
+            of_run = VideoLatent(of_run.video + lacking.to(of_run.video), of_run.beside)
         result = {"samples": clean.samples()}
-        kept = held_latent(latent, denoised)
         if kept is not None:
             result["noise_mask"] = VideoLatent(kept.mask_at(small), mask_beside(latent)).samples()
-        consistent = noise_mode == "consistent"
-        noise = ReadyNoise(of_run.samples(), seed, of_video=consistent)
+        belongs = noise_mode == "consistent" or lacking is not None
+        noise = ReadyNoise(of_run.samples(), seed, of_video=belongs)
         return io.NodeOutput(result, rest, counted(noise))
+
+
+def held_before(latent: dict[str, Any], denoised: Tensor, given: dict[str, Any] | None) -> HeldLatent | None:
+    """What the mask of the first sampler holds, and to what; None without a mask.
+
+    latent: its denoised output with the mask; denoised: the video of it, (B, C, T, H, W); given: what it
+    began with. Where the mask holds partly, the denoised output is a mixture of both.
+    """
+    held = held_latent(latent, denoised)
+    if held is None or not held.partly.any():
+        return held
+    if given is None:
+        log.warning(
+            "S²Flow Noise Reshift: the mask holds partly, and what it holds is not known here, so the small "
+            "run holds it more strongly than the large one did. Connect the first sampler's latent_image to "
+            "latent_image."
+        )
+        return held
+    start = VideoLatent.of(given["samples"]).video
+    if start.shape != denoised.shape:
+        raise ValueError(
+            f"latent_image has the shape {tuple(start.shape)} and latent {tuple(denoised.shape)}. Connect "
+            "what the sampler of the first k steps was given as latent_image."
+        )
+    return replace(held, latent=start.float().cpu())
 
 
 def noise_of_run(model, denoised: VideoLatent, state: VideoLatent, sigmas: Tensor, k: int) -> VideoLatent:

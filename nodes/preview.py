@@ -8,13 +8,17 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..s2flow_core.contact_sheet import contact_sheet
+from ..s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES
+from ..s2flow_core.latent.resample import check_finite
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.counted import counted
-from .host.inputs import CATEGORY, AnyResultType, TrajectoryType
+from .host.inputs import CATEGORY, AnyResultType, TrajectoryType, trim_latent_input
 from .host.model.checks import require_video_axes
+from .host.model.extra_frames import known_or_trimmed
 from .host.sampling.latents import held_latent, mask_beside
 from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import require_matching_vae
+from .host.size.video_pixels import VideoPixels
 
 # ComfyUI shows this only where a connected node takes the missing trajectory.
 NO_TRAJECTORY = "Connect the Low-Res Sampler's trajectory to S²Flow Pick Preview as well."
@@ -35,17 +39,43 @@ class S2FlowContactSheet(io.ComfyNode):
                 io.Vae.Input("vae"),
                 io.Int.Input("columns", default=4, min=1, max=32, tooltip="Frames shown of each video."),
                 io.Int.Input("frame_height", default=192, min=32, max=1024, tooltip="In pixels."),
+                TrajectoryType.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip=(
+                        "Of the same Low-Res Sampler: it knows which frames of the latent are references or "
+                        "guides, and the sheet leaves them out."
+                    ),
+                ),
+                trim_latent_input(),
             ],
             outputs=[io.Image.Output(display_name="sheet")],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(cls, latent, vae, columns: int, frame_height: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        latent,
+        vae,
+        columns: int,
+        frame_height: int,
+        trajectory: Trajectory | None = None,
+        trim_latent: int | None = None,
+    ) -> io.NodeOutput:
         samples = VideoLatent.of(latent["samples"]).video
         require_video_axes(samples, "latent")
         require_matching_vae(vae, samples.shape[1], "the latent")
-        clips = [vae.decode(video[None])[0].float().cpu().clamp(0, 1) for video in samples]
+        frames = samples.shape[2]
+        if trajectory is not None and trajectory.latent_shape[2] != frames:
+            raise ValueError(
+                f"latent holds {frames} latent frames and trajectory {trajectory.latent_shape[2]}. Connect "
+                "both from the same Low-Res Sampler, or leave trajectory empty."
+            )
+        known = NO_EXTRA_FRAMES if trajectory is None else trajectory.extra
+        videos = known_or_trimmed(known, trim_latent, frames).video(samples)
+        pixels = VideoPixels(vae)
+        clips = [pixels.decode(video[None])[0].float().cpu().clamp(0, 1) for video in videos]
         sheet = contact_sheet(clips, columns, frame_height)[None]  # (1, height, width, 3)
         return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
 
@@ -81,6 +111,7 @@ class S2FlowPickPreview(io.ComfyNode):
                 f"{batch}. Choose one of those, or raise batch_size of the empty latent."
             )
         one = samples.of_video(choice - 1)
+        check_finite(one.video, f"Video {choice} of the latent")
         picked = {"samples": one.samples()}
         kept = held_latent(latent, samples.video)
         if kept is not None:

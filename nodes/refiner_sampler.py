@@ -19,6 +19,7 @@ from .host.inputs import (
     exact_size_inputs,
     resume_input,
     seed_input,
+    trim_latent_input,
 )
 from .host.model.checks import (
     diffusion_model,
@@ -28,9 +29,11 @@ from .host.model.checks import (
     require_video_latent,
     video_channels,
 )
+from .host.model.extra_frames import extra_frames, known_or_trimmed
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.guided import Part, sample_in_parts
 from .host.sampling.high_res import FlowRun, FlowSettings
+from .host.sampling.latents import held_latent
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.refiner_start import RefinerStart
 from .host.sampling.streams import VideoLatent, require_streams
@@ -142,6 +145,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
                     )
                 ),
                 resume_input(),
+                trim_latent_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[io.Latent.Output(display_name="latent")],
@@ -166,6 +170,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         height: int = 0,
         method: str = "bicubic",
         resume_every: int = 0,
+        trim_latent: int | None = None,
     ) -> io.NodeOutput:
         patcher = guider.model_patcher
         require_flow_model(patcher)
@@ -189,12 +194,18 @@ class S2FlowRefinerSampler(io.ComfyNode):
         size = wanted_size(video, cell, scale, width, height)
         check_conditioning_size(guider, size.latent_hw, "the Refiner Sampler")
         require_memory(video, size, vae)
+        at_large = samples[..., :1, :1].expand(*samples.shape[:3], *size.latent_hw)
+        extra = known_or_trimmed(extra_frames(guider, at_large), trim_latent, samples.shape[2])
+        held = held_latent(latent, samples)
 
-        large = enlarge(samples.float(), size, video_pixels(vae), method)  # (B, C, T, H, W) in LATENT space
+        pixels = video_pixels(vae)
+        # (B, C, T, H, W) in LATENT space
+        large = extra.of_each(samples.float(), lambda clip: enlarge(clip, size, pixels, method))
         clean, noise = start.parts(large, patcher.model.process_latent_in)
         whole = VideoLatent(clean, given.beside)
         begun = {"samples": whole.samples()}
-        if (mask := whole.mask(None, of_beside=0)) is not None:
+        of_video = None if held is None else held.mask_at(size.latent_hw)
+        if (mask := whole.mask(of_video, of_beside=0)) is not None:
             begun["noise_mask"] = mask
         run = FlowRun(FlowSettings(order=1, source="none"), None, sigmas)
         drawn = VideoLatent(noise, given.noise_beside(seed)).samples()

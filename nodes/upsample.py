@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from ..s2flow_core.latent.flow import SNR_MODES
+from ..s2flow_core.latent.held_latent import resized_start
 from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_noise
 from ..s2flow_core.trajectory.trajectory import Trajectory
-from ..s2flow_core.transition.upsample import clean_estimate, step_noise, tail_sigmas
+from ..s2flow_core.transition.upsample import clean_estimate, held_in_last_steps, step_noise, tail_sigmas
 from .host.counted import counted
 from .host.inputs import (
     CATEGORY,
@@ -19,6 +22,7 @@ from .host.inputs import (
     trim_latent_input,
 )
 from .host.model.extra_frames import known_or_trimmed
+from .host.model.latent_space import to_model_space
 from .host.sampling.ready_noise import ReadyNoise
 from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import (
@@ -152,14 +156,25 @@ class S2FlowUpsample(io.ComfyNode):
             noise = lr_consistent_noise(coarse, size.latent_hw, seed)
         else:
             noise = white_noise((*clean.shape[:3], *size.latent_hw), seed)
-        # The sound has no size: it is finished, and held while the picture gets its detail.
         pixels = video_pixels(vae)
-        enlarged = extra.of_each(clean, lambda clip: enlarge(clip, size, pixels, method, upscale_model))
+        held = held_in_last_steps(trajectory, sigmas)
+        enlarged, lacking = resized_start(
+            clean,
+            held,
+            size.latent_hw,
+            lambda video: extra.of_each(video, lambda x: enlarge(x, size, pixels, method, upscale_model)),
+            float(sigmas[0]),
+            partial(to_model_space, trajectory.model.latent_format),
+        )
+        if lacking is not None:
+            noise = noise + lacking.to(noise)
+        # The sound has no size: it is finished, and held while the picture gets its detail.
         large = VideoLatent(enlarged, trajectory.beside)
         latent = {"samples": large.samples()}
-        held = None if trajectory.held is None else trajectory.held.mask_at(size.latent_hw)
-        if (mask := large.mask(held, of_beside=0)) is not None:
+        of_video = None if held is None else held.mask_at(size.latent_hw)
+        if (mask := large.mask(of_video, of_beside=0)) is not None:
             latent["noise_mask"] = mask
         drawn = VideoLatent(noise, large.noise_beside(seed)).samples()
-        noise = ReadyNoise(drawn, seed, of_video=noise_mode == "lr_consistent")
+        belongs = noise_mode == "lr_consistent" or lacking is not None
+        noise = ReadyNoise(drawn, seed, of_video=belongs)
         return io.NodeOutput(latent, sigmas, counted(noise))

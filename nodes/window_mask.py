@@ -6,12 +6,13 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..s2flow_core.plan.picture import plan_picture
-from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows
+from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows, planning_steps
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.windows.grid import TokenGrid, choose_tile
 from .host.counted import counted
 from .host.families.family import patched_grid
 from .host.inputs import CATEGORY, TrajectoryType, WindowsType
+from .host.progress import progress
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.streams import VideoLatent
 
@@ -96,6 +97,7 @@ class S2FlowWindowMask(io.ComfyNode):
         shape = (trajectory.reach.shape[0], height, width)
         grid = TokenGrid(shape, choose_tile(shape))
         sigmas = trajectory.sigmas[: trajectory.steps].to(torch.float32)
-        plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail)
+        step_done = progress(planning_steps(trajectory.reach, policy))
+        plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail, step_done)
         report = plan.report()
         return io.NodeOutput(counted(plan), report, plan_picture(plan)[None], ui=ui.PreviewText(report))

@@ -72,10 +72,12 @@ def numbered_files(prefix: Any, suffix: str) -> tuple[Callable[[int], Path], int
             "trajectories/s2flow: without '..', not beginning with '/' or a drive."
         )
     with told(place("output") / inside):
-        folder, name, *_ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+        *folders, name = (_dated(part) for part in inside.parts)
+        folder = place("output").joinpath(*folders)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def numbered(number: int) -> Path:
-        return Path(folder) / f"{name}_{number:05}{suffix}"
+        return folder / f"{name}_{number:05}{suffix}"
 
     return numbered, _highest_number(folder, f"{name}_", suffix) + 1
 
@@ -85,7 +87,15 @@ def shown_name(path: Path) -> str:
     return f"output/{path.relative_to(place('output')).as_posix()}"
 
 
-def _highest_number(folder: str, start: str, suffix: str) -> int:
+def _dated(part: str) -> str:
+    """A folder's or file's name with ComfyUI's %date% parts put in.
+
+    One name at a time: asked for all of them, later versions refuse folders that are links elsewhere.
+    """
+    return folder_paths.get_save_image_path(part, folder_paths.get_output_directory())[1]
+
+
+def _highest_number(folder: Path, start: str, suffix: str) -> int:
     """Of the files that are there; 0 where none can be seen. Case counts as the drive's system counts it."""
     start, suffix = os.path.normcase(start), os.path.normcase(suffix)
     highest = 0

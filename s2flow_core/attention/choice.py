@@ -42,6 +42,7 @@ class BackendChooser:
 
     def __init__(self, name: str = "auto", rates: MeasuredRates | None = None):
         self.name = name
+        self.memory_steps = 0  # how far this run stepped down for want of memory
         self._rates = MeasuredRates() if rates is None else rates
         self._failed: set[str] = set()
         self._whole_layers = False  # the installed attention refused some heads of a layer

@@ -64,7 +64,11 @@ def say_left_out(name: str, call: AttentionCall, problem: str | Exception) -> No
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a failure says nothing about the kernel; some devices tell it by words alone."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
+    words = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        told in words
+        for told in ("out of memory", "can't allocate memory")  # the latter on the CPU
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from ..windows.grid import TokenGrid, Triple
 from .call import AttentionCall, InstalledAttention, VisitedKeys
 from .choice import BackendChooser
 from .errors import WindowsNotApplicable
+from .less_memory import compute_within_memory
 from .measured_rates import MeasuredRates
 from .sequence import VideoSequence
 
@@ -77,7 +78,7 @@ def window_attention(
         installed=installed,
     )
     chooser = backend if isinstance(backend, BackendChooser) else BackendChooser(backend, _THIS_PROCESS)
-    return chooser.compute(call)
+    return compute_within_memory(call, chooser)
 
 
 def count_visited_keys(grid: TokenGrid, extents: Tensor) -> Tensor:

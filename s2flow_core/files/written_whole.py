@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +16,9 @@ from itertools import count
 from pathlib import Path
 
 from torch import Tensor
+
+if sys.platform != "win32":
+    import fcntl
 
 from .layout import laid_out, pieces
 
@@ -79,11 +83,13 @@ def _unfinished(
     unfinished = folder / f".s2flow-{secrets.token_hex(8)}.part"
     header, in_order = laid_out(tensors, metadata)
     size = len(header) + sum(tensor.numel() * tensor.element_size() for tensor in in_order)
+    locked = None
     try:
         with told(path, size):
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(folder)
+            remove_abandoned(folder)
             with open(unfinished, "xb") as file:
+                locked = _keep_locked(file.fileno())
                 file.write(header)
                 for tensor in in_order:
                     for piece in pieces(tensor):
@@ -95,6 +101,8 @@ def _unfinished(
     finally:
         with suppress(OSError):
             unfinished.unlink()
+        if locked is not None:
+            os.close(locked)
 
 
 @contextmanager
@@ -153,15 +161,48 @@ def _folder_to_disk(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Removes what a writer left that was killed: whole copies of a run, hidden by their name."""
     with suppress(OSError):
         for name in os.listdir(folder):
             with suppress(OSError):
                 left = folder / name
-                if _UNFINISHED.fullmatch(name) and time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                if _UNFINISHED.fullmatch(name) and _is_abandoned(left):
                     left.unlink()
                     logging.info("S²Flow removed %s, left by a run that was killed while it saved.", left)
+
+
+def _is_abandoned(unfinished: Path) -> bool:
+    """Whether nobody writes to it any more: its writer holds a lock from before the first byte on."""
+    about = unfinished.stat()
+    if time.time() - about.st_mtime > _ABANDONED_SECONDS:
+        return True
+    if sys.platform == "win32":
+        return True  # no file is removed there that somebody has open
+    if not about.st_size:
+        return False
+    descriptor = os.open(unfinished, os.O_RDONLY)
+    try:
+        return _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _keep_locked(descriptor: int) -> int | None:
+    """A descriptor that holds a lock until it is closed; Windows renames no file that is open."""
+    if sys.platform == "win32":
+        return None
+    _lock(descriptor)
+    return os.dup(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether the file is ours now; never where locks are unknown, as on some network drives."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _sentence(problem: OSError, path: Path, size: int) -> str:

@@ -55,6 +55,7 @@ class StoredValues:
     model: ModelIdentity
     reach: StoredReach | None
     extra: ExtraFrames
+    held_released_at: float | None
     beside: int
 
 
@@ -83,6 +84,7 @@ def check_header(header: FileHeader, name: str) -> StoredValues:
         model=model,
         reach=_check_reach(header, values, model),
         extra=_extra_frames(values, size[0]),
+        held_released_at=_released_at(values),
         beside=_check_beside(header, batch),
     )
 
@@ -179,6 +181,16 @@ def _extra_frames(values: dict[str, Any], frames: int) -> ExtraFrames:
     if sum((*extra.before, *extra.behind)) >= frames:
         raise DamagedFile(f"its extra frames leave none of {frames} to the video")
     return extra
+
+
+def _released_at(values: dict[str, Any]) -> float | None:
+    """Of a mask that is let go of step by step; files of earlier versions have none."""
+    sigma = values.get("held_released_at")
+    if sigma is None:
+        return None
+    if type(sigma) not in (int, float) or not 0 <= cast(float, sigma) < 1:
+        raise DamagedFile("the sigma at which its mask is let go of is none")
+    return float(cast(float, sigma))
 
 
 def _clips(stored: Any, name: str) -> tuple[int, ...]:

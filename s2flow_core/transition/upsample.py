@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..latent.flow import SAME_SIGMA, SNR_MODES, snr_matched_sigma
+from ..latent.held_latent import HeldLatent
 from ..latent.resample import check_finite
 from ..trajectory.trajectory import Trajectory
 
@@ -78,6 +79,9 @@ def require_recorded_steps(sigmas: Tensor, record: Tensor, scale: float) -> None
 def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step") -> Tensor:
     """LATENT-space clean estimate (B, C, T, H, W), float32, from which HR starts; what a mask held as given.
 
+    Where a mask held partly, it is the mixture that the run had there; `HeldLatent.drawn_to` is what it was
+    drawn to.
+
     source "step": D of the LR step whose σ the HR run starts at (the paper's point of the path).
     "final": the finished LR video, sharper, and what the artist has seen in the preview.
     Raises ValueError for a step that was not recorded, another source, or an estimate that is not finite.
@@ -92,7 +96,13 @@ def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step"
         raise ValueError(f"Unknown clean estimate '{source}'; choose one of {', '.join(CLEAN_SOURCES)}.")
     check_finite(clean, name)
     clean = clean.float()
-    return clean if trajectory.held is None else trajectory.held.laid_over(clean)
+    held = held_in_last_steps(trajectory, trajectory.sigmas[-steps_left - 1 :])
+    return clean if held is None else held.laid_over(clean)
+
+
+def held_in_last_steps(trajectory: Trajectory, rest: Tensor) -> HeldLatent | None:
+    """What holds in a run over `rest` (n+1,): the σ of the last n steps, as they are or matched."""
+    return None if trajectory.held is None else trajectory.held.in_last_steps(trajectory.sigmas, rest)
 
 
 def step_noise(trajectory: Trajectory, steps_left: int) -> Tensor:

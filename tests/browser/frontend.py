@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
 
-from comfyui_runner.workflow_api import definition_inputs
+from comfyui_runner.workflow_api import inputs_taken
 
 Json = dict[str, Any]
 # Generous: the machine may have other work.
@@ -21,7 +21,7 @@ FAILED_RESPONSE = "Failed to load resource"
 
 READY = "() => window.app?.vueAppReady && window.app.extensionManager && window.app.graph"
 NODES = """() => window.app.graph.nodes.map((node) => ({
-    id: node.id,
+    id: Number(node.id),
     type: node.type,
     title: node.title,
     known: node.type in window.LiteGraph.registered_node_types,
@@ -53,6 +53,8 @@ CUT_OFF = """() => window.app.graph.nodes.filter((node) => node.type === 'Markdo
     const text = node.widgets[0].element.querySelector('.ProseMirror, .tiptap') ?? node.widgets[0].element;
     return Math.max(0, text.scrollHeight - node.widgets[0].element.clientHeight);
 })"""
+# The mark stood on what holds the button, and is on the button itself in later versions.
+RUN_BUTTON = "[data-testid=queue-button] button, button[data-testid=queue-button]"
 # The width of the video that each node shows, by the id of the node.
 VIDEO_WIDTHS = """() => Object.fromEntries(window.app.graph.nodes.flatMap((node) => {
     const video = node.widgets?.find((widget) => widget.name === 'video-preview')?.element;
@@ -98,6 +100,8 @@ class Frontend:
     def open(self) -> None:
         self.page.goto(self.url, timeout=SECONDS_TO_OPEN * 1000, wait_until="domcontentloaded")
         self.page.wait_for_function(READY, timeout=SECONDS_TO_OPEN * 1000)
+        # Later versions lay this over the page a little longer, and it takes the clicks.
+        self.page.locator("#splash-loader").wait_for(state="hidden")
 
     def command(self, name: str) -> None:
         self.page.evaluate("(name) => window.app.extensionManager.command.execute(name)", name)
@@ -118,7 +122,10 @@ class Frontend:
         """Loads a workflow as a click on its card does, without the cards of all the other templates."""
         self.page.evaluate(OPEN_TEMPLATE, [self.pack, name])
         self.command("Comfy.Canvas.FitView")
-        # What the canvas and the notes look like is known when they have been drawn.
+        self.wait_until_drawn()
+
+    def wait_until_drawn(self) -> None:
+        """What the canvas and the notes look like, and what a click hits, is known only then."""
         self.page.evaluate(TWO_FRAMES)
 
     def dialogs(self) -> list[str]:
@@ -141,7 +148,7 @@ class Frontend:
         self.page.evaluate(SET_WIDGET, [node_type, name, value])
 
     def press_run(self) -> None:
-        self.page.get_by_test_id("queue-button").get_by_role("button").first.click()
+        self.page.locator(RUN_BUTTON).first.click()
 
     def video_widths(self) -> dict[str, int]:
         return self.page.evaluate(VIDEO_WIDTHS)
@@ -151,6 +158,6 @@ def known_inputs(prompt: Json, object_info: Json) -> Json:
     """A prompt without the inputs by which the frontend shows results; the server does not know them."""
     known = {}
     for key, node in prompt.items():
-        names = {name for name, _ in definition_inputs(object_info[node["class_type"]])}
+        names = {name for name, _ in inputs_taken(object_info[node["class_type"]], node["inputs"])}
         known[key] = node | {"inputs": {name: v for name, v in node["inputs"].items() if name in names}}
     return known

@@ -13,13 +13,22 @@ FETCH = """(addresses) => Promise.all(addresses.map(async (address) => {
     const answer = await fetch(window.comfyAPI.api.api.fileURL(address));
     return [answer.status, await answer.text()];
 }))"""
-SELECT_NEW = """(type) => {
+ADD_NEW = """(type) => {
     window.app.graph.clear();
     const node = window.LiteGraph.createNode(type);
     window.app.graph.add(node);
     node.pos = [600, 300];
-    window.app.canvas.selectNode(node);
 }"""
+# The middle of the only node's title, in pixels of the page.
+TITLE = """() => {
+    const [node] = window.app.graph.nodes;
+    const { canvas, ds } = window.app.canvas;
+    const { x, y } = canvas.getBoundingClientRect();
+    const [right, down] = ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] - 15]);
+    return [x + right, y + down];
+}"""
+
+CLOSE_PANEL = "() => window.app.extensionManager.setting.set('Comfy.RightSidePanel.IsOpen', false)"
 
 
 def test_every_node_of_the_pack_has_its_page(frontend: Frontend, comfyui_server: RunningComfy):
@@ -37,11 +46,21 @@ def test_every_node_of_the_pack_has_its_page(frontend: Frontend, comfyui_server:
 
 
 def test_the_info_button_shows_the_page(frontend: Frontend):
-    frontend.page.evaluate(SELECT_NEW, "S2FlowWindowMask")
+    frontend.page.evaluate(ADD_NEW, "S2FlowWindowMask")
+    frontend.wait_until_drawn()
+    frontend.page.mouse.click(*frontend.page.evaluate(TITLE))
     frontend.page.get_by_test_id("info-button").click()
     text = frontend.page.locator(".node-help-content")
     text.get_by_role("heading").first.wait_for()
     heading = (DOCS / "S2FlowWindowMask.md").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
     assert heading in text.inner_text()
-    frontend.command("Workspace.ToggleSidebarTab.node-library")
+    close_help(frontend)
     text.wait_for(state="detached")
+
+
+def close_help(frontend: Frontend) -> None:
+    """Earlier frontends show the page in the side bar, later ones in the panel of the selected node."""
+    if frontend.page.get_by_test_id("properties-panel").is_visible():
+        frontend.page.evaluate(CLOSE_PANEL)
+    else:
+        frontend.command("Workspace.ToggleSidebarTab.node-library")

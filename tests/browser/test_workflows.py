@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,15 +13,14 @@ from PIL import Image
 from running_comfy import RunningComfy
 
 from comfyui_runner.installation import ROOT
-from comfyui_runner.workflow_api import definition_inputs, to_api
+from comfyui_runner.workflow_api import inputs_taken, to_api
 
+from .boxes import overlap, require_apart, require_grouped
 from .frontend import Frontend, known_inputs
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-TITLE_BAR = 30
 CONTROL = "control_after_generate"
 Json = dict[str, Any]
-Box = Sequence[float]  # x, y, width, height
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,30 @@ def test_every_widget_shows_the_value_that_the_file_holds(opened: Opened, comfyu
         definition = comfyui_server.object_info.get(saved["type"])
         if definition is not None:
             # The frontend adds widgets of its own that show results.
-            kept = {name for name, _ in definition_inputs(definition)} | {CONTROL}
-            widgets = [widget for widget in widgets if widget["name"] in kept]
+            given = {widget["name"]: widget["value"] for widget in widgets}
+            named = set(names_of_widgets(definition, given))
+            widgets = [widget for widget in widgets if widget["name"] in named]
         # One value for each widget: after a new input all values behind it belong to the wrong ones.
-        assert [widget["value"] for widget in widgets] == (saved.get("widgets_values") or []), saved["type"]
+        values, kept = [widget["value"] for widget in widgets], saved.get("widgets_values") or []
+        assert values[: len(kept)] == kept, saved["type"]
+        # Core's own nodes get further inputs with time, at their end; the files know all of ours.
+        assert len(values) == len(kept) or not is_ours(definition), saved["type"]
         for widget in widgets:
             assert is_possible(widget), (saved["type"], widget)
+
+
+def names_of_widgets(definition: Json, given: Json) -> Iterator[str]:
+    """Of the inputs, and of what the frontend puts behind a seed; later versions may name that themselves."""
+    yield CONTROL
+    for name, (_, *rest) in inputs_taken(definition, given):
+        yield name
+        control = (rest[0] if rest else {}).get(CONTROL)
+        if isinstance(control, str):
+            yield control
+
+
+def is_ours(definition: Json | None) -> bool:
+    return definition is not None and definition["python_module"].startswith("custom_nodes.")
 
 
 def is_possible(widget: Json) -> bool:
@@ -122,39 +139,14 @@ def test_the_frontend_sends_what_the_demo_sends(opened: Opened, comfyui_server: 
 
 def test_nodes_have_room_and_lie_apart(opened: Opened):
     for saved in opened.saved["nodes"]:
-        page = opened.nodes[saved["id"]]
-        assert page["box"] == [*saved["pos"], *saved["size"]], f"{saved['type']} grew or moved"
-    for one, other in combinations(opened.nodes.values(), 2):
-        assert not overlap(with_title(one), with_title(other)), (one["type"], other["type"])
+        *place, height = opened.nodes[saved["id"]]["box"]
+        assert place == [*saved["pos"], saved["size"][0]], f"{saved['type']} moved"
+        # Later versions keep no room for a video that is still to come.
+        assert height <= saved["size"][1], f"{saved['type']} grew"
+    require_apart(opened.nodes.values())
     assert opened.text_cut_off == [0] * len(opened.text_cut_off)
 
 
 def test_groups_hold_their_nodes_whole_and_hide_no_note(opened: Opened):
     assert not any(overlap(one, other) for one, other in combinations(opened.groups, 2))
-    for node in opened.nodes.values():
-        box = with_title(node)
-        touched = [group for group in opened.groups if overlap(group, box)]
-        if node["type"] == "MarkdownNote":
-            assert touched == []
-        else:
-            assert len(touched) == 1, node["type"]
-            assert holds(touched[0], box), node["type"]
-
-
-def with_title(node: Json) -> Box:
-    x, y, width, height = node["box"]
-    return x, y - TITLE_BAR, width, height + TITLE_BAR
-
-
-def overlap(one: Box, other: Box) -> bool:
-    return all(
-        one[axis] < other[axis] + other[axis + 2] and other[axis] < one[axis] + one[axis + 2]
-        for axis in (0, 1)
-    )
-
-
-def holds(outer: Box, inner: Box) -> bool:
-    return all(
-        outer[axis] <= inner[axis] and inner[axis] + inner[axis + 2] <= outer[axis] + outer[axis + 2]
-        for axis in (0, 1)
-    )
+    require_grouped(opened.nodes.values(), opened.groups)

@@ -73,6 +73,14 @@ def record(graph: Any) -> Any:
 
 
 @pytest.fixture
+def no_fall_back(caplog):
+    """Every attention of the video must have been served."""
+    with caplog.at_level("WARNING"):
+        yield
+    assert not [record for record in caplog.records if "leaves attention unchanged" in record.message]
+
+
+@pytest.fixture
 def output_folder(comfy_modules: ComfyModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that ComfyUI takes for its output folder; the input folder is empty too."""
     folder_paths = importlib.import_module("folder_paths")

@@ -44,7 +44,9 @@ class Chain:
 
         place = self.prompt[number]
         kind = self.graph.modules.node(place["class_type"])
-        kind = kind.PREPARE_CLASS_CLONE({io.Hidden.prompt: self.prompt, io.Hidden.unique_id: number})
+        hidden: dict[Any, Any] = {io.Hidden.prompt: self.prompt, io.Hidden.unique_id: number}
+        # Earlier versions take them as they are, later ones under a name.
+        kind = kind.PREPARE_CLASS_CLONE(hidden | {"hidden_inputs": hidden})
         every = place["inputs"].get("resume_every")
         return kind.execute(**inputs, **({} if every is None else {"resume_every": every})).args
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from present_host import lacks
 from tiny_wan import LAYERS
 
 DIM = 128  # of a head
@@ -108,7 +109,7 @@ def require_core(name: str) -> None:
     import comfy.ldm.modules.attention as attention
 
     if name not in inspect.getsource(attention.attention_pytorch):
-        pytest.skip(f"the attention of this ComfyUI takes no {name} yet")
+        lacks(f"attention that takes {name}")
 
 
 @pytest.mark.parametrize("given", ["scale", "enable_gqa"])

@@ -92,6 +92,17 @@ def test_latents_of_another_kind(graph, triple):
         graph.low_res(latent_image={"samples": torch.ones(1, 4, 3, 8, 8)})
     with pytest.raises(ValueError, match=r"five axes"):
         graph.low_res(latent_image={"samples": torch.ones(1, 16, 8)})
+    for shape in ((16,), (16, 8), ()):
+        with pytest.raises(ValueError, match=r"latent_image has the shape .* five axes"):
+            graph.low_res(latent_image={"samples": torch.ones(shape)})
+        with pytest.raises(ValueError, match=r"latent_image has the shape .* five axes"):
+            graph.high_res(({"samples": torch.ones(shape)}, *triple[1:]))
+    for empty in ((0, 16, 3, 8, 8), (1, 16, 0, 8, 8), (1, 16, 3, 8, 0)):
+        with pytest.raises(ValueError, match="is empty"):
+            graph.low_res(latent_image={"samples": torch.ones(empty)})
+        inputs = {"guider": graph.guider, "mode": "flow_map", "latent": {"samples": torch.ones(empty)}}
+        with pytest.raises(ValueError, match="latent is empty"):
+            graph.run("S2FlowRefinerSampler", **inputs)
     with pytest.raises(ValueError, match=r"NaN or infinite"):
         graph.high_res(triple, latent_image={"samples": triple[0]["samples"] * float("nan")})
 

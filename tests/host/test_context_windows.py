@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from present_host import lacks
 from tiny_wan import LAYERS, STEPS, SeededNoise, wan_graph
 
 FRAMES, CONTEXT = 5, 3  # latent frames of the video, and of a slice
@@ -124,7 +125,7 @@ def shuffled(plain):
     """The model under FreeNoise, which puts noise of earlier frames into later ones."""
     node = plain.modules.node("WanContextWindowsManual")
     if "freenoise" not in inspect.signature(node.execute).parameters:
-        pytest.skip("the context windows of this ComfyUI have no FreeNoise yet")
+        lacks("FreeNoise in its context windows")
     return sliced(plain, freenoise=True)
 
 

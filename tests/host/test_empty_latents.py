@@ -6,6 +6,7 @@ import inspect
 
 import pytest
 import torch
+from present_host import lacks
 from tiny_variant import variant_graph
 from tiny_wan import SeededNoise
 from tiny_wan_variants import WAN_VARIANTS
@@ -19,7 +20,7 @@ def graph(comfy_modules, tmp_path_factory):
     import comfy.sample
 
     if "downscale_ratio_spacial" not in inspect.signature(comfy.sample.fix_empty_latent_channels).parameters:
-        pytest.skip("the empty latents of this ComfyUI do not say their size in pixels yet")
+        lacks("empty latents that say their size in pixels")
     return variant_graph(comfy_modules, WAN22, WAN22.load(tmp_path_factory.mktemp("model")))
 
 

@@ -165,7 +165,7 @@ def test_an_image_of_less_strength_draws_as_strongly_at_the_large_size(ltx):
     given, estimate = first(start["samples"]), first(trajectory.denoised[3].float())
     assert (estimate - given).norm() > 0.05 * estimate.norm()
     resize = ltx.modules.pack("s2flow_core.latent.resample").resize_latent
-    assert_close(first(latent["samples"]), resize(0.25 * estimate + 0.75 * given, (8, 8)))
+    assert_close(first(latent["samples"]), resize(given, (8, 8)))  # what it is drawn to, not the mixture
     assert torch.isfinite(ltx.high_res((latent, *_))).all()
 
 

@@ -141,3 +141,28 @@ def test_models_that_add_their_pictures_themselves_have_none_in_the_latent(graph
     graph = graph_of(name)
     latent = graph.variant.latent(graph.variant.channels, graph.variant.size)
     assert not known(graph, texts_of(graph), latent)
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_previews_while_it_runs_show_the_video(graph_of, monkeypatch, reference):
+    """Core's previewers show the first frame that they are given."""
+    import latent_preview
+
+    graph = graph_of("wan21_vace")
+    picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(7))
+    given = {"reference_image": picture} if reference else {}
+    node = graph.modules.node("WanVaceToVideo")
+    *texts, latent, trim = node.execute(
+        *plain_texts(graph), loaded_vae("wan21"), **PIXELS, strength=1.0, **given
+    ).args
+    guider = type(graph.guider)(graph.guider.model_patcher)
+    guider.set_conds(*texts)
+    shown = []
+    monkeypatch.setattr(
+        latent_preview, "prepare_callback", lambda *_: lambda step, clean, x, steps: shown.append(clean)
+    )
+    _, trajectory = graph.low_res(guider=guider, latent_image=latent, capture_rows=0)
+    assert trajectory.extra.first == trim == int(reference)
+    space = graph.guider.model_patcher.model.latent_format
+    for clean, recorded in zip(shown, trajectory.denoised, strict=True):
+        torch.testing.assert_close(space.process_out(clean), recorded[:, :, trim:].float(), atol=1e-2, rtol=0)

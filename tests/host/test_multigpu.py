@@ -10,24 +10,46 @@ from typing import Any
 
 import pytest
 import torch
+from present_host import lacks
 from safetensors.torch import save_file
 from tiny_wan import random_wan_weights, wan_graph
+
+
+@pytest.fixture(autouse=True)
+def inference():
+    """As ComfyUI runs a prompt; the threads of the devices do not inherit it."""
+    with torch.inference_mode():
+        yield
 
 
 @pytest.fixture(scope="module")
 def graphs(comfy_modules, tmp_path_factory) -> tuple[Any, Any]:
     """The same model on one device and on two."""
+    weights = random_wan_weights(comfy_modules.pack)
+    return on_one_and_two(comfy_modules, weights, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def low_noise(comfy_modules, tmp_path_factory) -> tuple[Any, Any]:
+    """A second expert on one device and on two."""
+    weights = random_wan_weights(comfy_modules.pack)
+    other = {name: value.flip(0) if "ffn" in name else value for name, value in weights.items()}
+    return on_one_and_two(comfy_modules, other, tmp_path_factory.mktemp("low_noise"))
+
+
+def on_one_and_two(modules: Any, weights: dict[str, torch.Tensor], folder: Any) -> tuple[Any, Any]:
+    """Graphs on one device and on two; a clone for a device is loaded from the file once more."""
     import comfy.sd
 
     if importlib.util.find_spec("comfy.multigpu") is None:
-        pytest.skip("this ComfyUI has no MultiGPU CFG Split yet")
-    file = tmp_path_factory.mktemp("model") / "wan.safetensors"
-    save_file(random_wan_weights(comfy_modules.pack), file)
-    model = comfy_modules.pack("demo.generate").with_shift(comfy.sd.load_diffusion_model(str(file)), 3.0)
+        lacks("MultiGPU CFG Split")
+    file = folder / "wan.safetensors"
+    save_file(weights, file)
+    model = modules.pack("demo.generate").with_shift(comfy.sd.load_diffusion_model(str(file)), 3.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("comfy.model_management.get_all_torch_devices", two_devices)
-        split = comfy_modules.node("MultiGPU_WorkUnits").execute(model, 2).args[0]
-    return wan_graph(comfy_modules, model=model), wan_graph(comfy_modules, model=split)
+        split = modules.node("MultiGPU_WorkUnits").execute(model, 2).args[0]
+    return wan_graph(modules, model=model), wan_graph(modules, model=split)
 
 
 def two_devices(exclude_current: bool = False) -> list[torch.device]:
@@ -110,3 +132,22 @@ def test_the_network_of_each_device_keeps_its_positions(graphs, record):
     before = [network.rope_embedder for network in networks]
     graphs[1].high_res(triple, trajectory=trajectory, rope="position")
     assert [network.rope_embedder for network in networks] == before
+
+
+def test_two_experts_on_two_devices_are_those_of_one(graphs, low_noise, monkeypatch):
+    """Each expert has a network on each device: the record, and the video with windows and positions."""
+    results = []
+    for high, low in zip(graphs, low_noise, strict=True):
+        experts = {"guider_low_noise": low.guider, "boundary": 0.7}
+        seen = models_that_ran(graphs, monkeypatch)
+        _, trajectory = high.low_res(**experts)
+        triple = high.upsample(trajectory, t_i=5)
+        windows = high.windows(trajectory, triple[0], s=0.5)
+        settings = {"rope": "position", "backend": "torch_boxes", "order": 3, "derivative": "blend"}
+        video = high.high_res(triple, trajectory=trajectory, windows=windows, **settings, **experts)
+        results.append((trajectory, video, len(seen)))
+    (one, expected, networks), (two, video, twice) = results
+    assert (networks, twice) == (2, 4)
+    assert two.boundaries == one.boundaries and one.boundaries != ()
+    assert relative_difference(two.reach.mass.float(), one.reach.mass.float()) < 1e-3
+    assert relative_difference(video, expected) < 1e-4

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from present_host import knows, lacks
 from tiny_newer_models import NEWER_VARIANTS
-from tiny_variant import knows, variant_graph
+from tiny_variant import variant_graph
 from tiny_wan_variants import SETTINGS, WAN_VARIANTS
 
 STRANGERS = {
@@ -26,7 +27,7 @@ def variant(name: str) -> Any:
 @pytest.mark.parametrize("name", STRANGERS)
 def test_other_flows_are_refused_by_name_with_what_to_do(comfy_modules, tmp_path, name):
     if not knows("comfy.model_base", name):
-        pytest.skip(f"needs a newer ComfyUI: this one has no {name}")
+        lacks(name)
     import comfy.model_base
 
     wan = variant("wan21_t2v")
@@ -39,7 +40,7 @@ def test_other_flows_are_refused_by_name_with_what_to_do(comfy_modules, tmp_path
 
 def test_animate_2_runs_dense_and_says_so(comfy_modules, tmp_path, caplog):
     if not knows("comfy.ldm.wan.model_animate2", "WanAnimate2Model"):
-        pytest.skip("needs a newer ComfyUI: this one has no Wan Animate 2")
+        lacks("Wan Animate 2")
     import comfy.ldm.wan.model_animate2
     import comfy.model_base
     import comfy.ops

@@ -164,3 +164,111 @@ def test_a_trim_that_no_prompt_explains_is_said(graph, recorded, caplog):
         graph.upsample(recorded, trim_latent=0)
         graph.upsample(recorded)
     assert "trim_latent" not in caplog.text
+
+
+@pytest.mark.parametrize(("before", "behind"), PLACES)
+def test_noise_reshift_keeps_the_video_as_it_would_be_alone(graph, clip, picture, before, behind):
+    """It resizes frame by frame, so nothing has to tell it which frames are no video."""
+
+    def shrunk(latent: Tensor, begin: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(6)
+        of_video = torch.randn(1, *clip.shape[1:], generator=generator)
+        noise = torch.randn(1, *latent.shape[1:], generator=generator)
+        noise[:, :, begin : begin + 3] = of_video
+        sigma = float(graph.sigmas[2])
+        space = graph.guider.model_patcher.model.latent_format
+        state = space.process_out(space.process_in(latent) + sigma / (1 - sigma) * noise)
+        given = {"k": 2, "scale": 0.5, "noise_mode": "consistent", "sigma_mode": "literal", "seed": 5}
+        small, _, drawn = graph.run(
+            "S2FlowNoiseReshift",
+            model=graph.guider.model_patcher,
+            latent={"samples": latent},
+            noisy_latent={"samples": state},
+            sigmas=graph.sigmas,
+            **given,
+        )
+        return small["samples"][:, :, begin : begin + 3], drawn.noise[:, :, begin : begin + 3]
+
+    video, noise = shrunk(with_pictures(clip, picture, before, behind), before)
+    alone, noise_alone = shrunk(clip, 0)
+    assert torch.equal(video, alone)
+    torch.testing.assert_close(noise, noise_alone, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("before", "behind"), PLACES)
+def test_the_refiner_starts_from_the_video_as_it_would_be_alone(
+    graph, vae, scene, monkeypatch, before, behind
+):
+    started = []
+    place = graph.modules.pack("nodes.refiner_sampler")
+    extra = graph.modules.pack("s2flow_core.latent.extra_frames").ExtraFrames
+    monkeypatch.setattr(place, "extra_frames", lambda *_: extra(behind=(behind,) if behind else ()))
+    monkeypatch.setattr(
+        type(graph.guider),
+        "predict_noise",
+        lambda self, x, *_, **__: started.append(x) or torch.zeros_like(x),
+    )
+    inputs = {"guider": graph.guider, "mode": "flow_map", "steps": 1, "vae": vae}
+    latent = {"samples": with_pictures(scene.clip, scene.picture, before, behind)}
+    graph.run("S2FlowRefinerSampler", latent=latent, trim_latent=before or None, **inputs)
+    space = graph.guider.model_patcher.model.latent_format
+    video = space.process_out(started[0])[:, :, before : before + 3]
+    assert scene.lost(video) < MOST_LOST
+    torch.testing.assert_close(video, scene.alone, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("before", "behind"), PLACES)
+def test_the_contact_sheet_shows_the_video_alone(graph, recorded, vae, clip, picture, before, behind):
+    latent = with_pictures(clip, picture, before, behind)
+    trajectory = trajectory_of(graph, recorded, latent, behind)
+    given = {"vae": vae, "columns": 3, "frame_height": 32}
+    (sheet,) = graph.run(
+        "S2FlowContactSheet",
+        latent={"samples": latent},
+        trajectory=trajectory,
+        trim_latent=before or None,
+        **given,
+    )
+    (alone,) = graph.run("S2FlowContactSheet", latent={"samples": clip}, **given)
+    assert torch.equal(sheet, alone)
+
+
+@pytest.mark.parametrize(("trim", "says"), [(-2, "trim_latent is -2"), (3, "no video is left")])
+def test_other_nodes_name_an_impossible_trim_too(graph, vae, clip, trim, says):
+    with pytest.raises(ValueError, match=says):
+        graph.run(
+            "S2FlowContactSheet",
+            latent={"samples": clip},
+            vae=vae,
+            columns=1,
+            frame_height=32,
+            trim_latent=trim,
+        )
+    with pytest.raises(ValueError, match=says):
+        graph.run(
+            "S2FlowRefinerSampler",
+            guider=graph.guider,
+            latent={"samples": clip},
+            mode="flow_map",
+            trim_latent=trim,
+        )
+
+
+def test_a_contact_sheet_of_another_run_is_refused(graph, recorded, vae, clip, picture):
+    with pytest.raises(ValueError, match=r"latent holds 4 latent frames and trajectory 3\. Connect both"):
+        graph.run(
+            "S2FlowContactSheet",
+            latent={"samples": with_pictures(clip, picture, 1, 0)},
+            vae=vae,
+            columns=1,
+            frame_height=32,
+            trajectory=recorded,
+        )
+
+
+@pytest.mark.parametrize("node", ["S2FlowUpsample", "S2FlowRefinerSampler", "S2FlowContactSheet"])
+def test_graphs_of_before_still_fit(comfy_modules, node):
+    """trim_latent is the last input, optional, and no widget: saved widget values keep their places."""
+    optional = comfy_modules.node(node).INPUT_TYPES()["optional"]
+    assert list(optional)[-1] == "trim_latent"
+    assert optional["trim_latent"][0] == "INT" and optional["trim_latent"][1]["forceInput"]

@@ -12,7 +12,7 @@ from comfyui_runner.client import PromptRefused
 from comfyui_runner.installation import ROOT
 from comfyui_runner.ports import free_port
 from comfyui_runner.server import ComfyServer, ServerFailed
-from comfyui_runner.workflow_api import to_api
+from comfyui_runner.workflow_api import DYNAMIC_COMBO, inputs_taken, to_api
 from demo.run_demo.video_files import read_facts
 
 OUR_NODES = {
@@ -117,12 +117,19 @@ def test_a_server_that_ends_at_once_says_why(comfyui_server, tmp_path):
 def test_bundled_workflows_convert_to_what_the_server_knows(comfyui_server, file):
     prompt = to_api(json.loads(file.read_text(encoding="utf-8")), comfyui_server.object_info)
     for node in prompt.values():
-        definition = comfyui_server.object_info[node["class_type"]]["input"]
-        known = {**definition.get("required", {}), **definition.get("optional", {})}
+        definition = comfyui_server.object_info[node["class_type"]]
+        known = dict(inputs_taken(definition, node["inputs"]))
         assert node["inputs"].keys() <= known.keys()
-        assert node["inputs"].keys() >= definition.get("required", {}).keys(), node
+        assert node["inputs"].keys() >= definition["input"].get("required", {}).keys(), node
         for name, value in node["inputs"].items():
-            kind, *rest = known[name]
-            choices = kind if isinstance(kind, list) else (rest[0] if rest else {}).get("options")
+            choices = choices_of(known[name])
             if choices and not name.endswith("_name"):
                 assert value in choices, (node["class_type"], name)
+
+
+def choices_of(spec: list[Any]) -> list:
+    kind, *rest = spec
+    if isinstance(kind, list):
+        return kind
+    options = (rest[0] if rest else {}).get("options") or []
+    return [option["key"] for option in options] if kind == DYNAMIC_COMBO else options

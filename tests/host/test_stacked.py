@@ -1,16 +1,16 @@
-"""What artists stack on a model: LoRAs, fp8 weights, large batches, guidance off, odd sizes."""
+"""What artists stack on a model: LoRAs, half precision, large batches, guidance off, odd sizes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from both_runs import assert_close, both_runs
 from tiny_hunyuan import HUNYUAN_VARIANTS
+from tiny_lora import lora_file, with_lora
 from tiny_ltx import LTX_VARIANTS
-from tiny_variant import State, Variant, variant_graph
+from tiny_variant import variant_graph
 from tiny_wan_variants import WAN_VARIANTS
 
 BY_NAME = {variant.name: variant for variant in (*WAN_VARIANTS, *HUNYUAN_VARIANTS, *LTX_VARIANTS)}
@@ -28,58 +28,6 @@ SCALED = {"832x480x81": (5, 6, 10), "848x480x33": (3, 6, 11), "1280x720x121": (7
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("checkpoints")
-
-
-def both_runs(
-    modules: Any, variant: Variant, model: Any, **changes: Any
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """HR results with windows and without, after an LR run; every layer must have been windowed."""
-    graph = variant_graph(modules, variant, model)
-    _, trajectory = graph.low_res(**changes)
-    assert trajectory.reach is not None
-    triple = graph.upsample(trajectory)
-    windows = graph.windows(trajectory, triple[0], s=0.5)
-    whole = graph.windows(trajectory, triple[0], s=1.0)
-    dense = graph.high_res(triple)
-    assert_close(graph.high_res(triple, windows=whole, backend="torch_boxes"), dense, 1e-3)
-    return graph.high_res(triple, windows=windows, backend="torch_boxes"), dense
-
-
-def assert_close(result: torch.Tensor, expected: torch.Tensor, relative: float) -> None:
-    assert (result - expected).abs().max() <= relative * expected.abs().max()
-
-
-@pytest.fixture
-def no_fall_back(caplog):
-    with caplog.at_level("WARNING"):
-        yield
-    assert not [record for record in caplog.records if "leaves attention unchanged" in record.message]
-
-
-def lora_file(model: Any, path: Any) -> str:
-    """A LoRA in ComfyUI's key layout for every projection that feeds the first block's attention."""
-    generator = torch.Generator().manual_seed(5)
-    state = {}
-    for name, weight in model.model.diffusion_model.state_dict().items():
-        if name.endswith("weight") and weight.ndim == 2 and ("blocks.0." in name and "attn" in name):
-            base = "diffusion_model." + name.removesuffix(".weight")
-            state[f"{base}.lora_up.weight"] = 0.2 * torch.randn(weight.shape[0], 4, generator=generator)
-            state[f"{base}.lora_down.weight"] = 0.2 * torch.randn(4, weight.shape[1], generator=generator)
-            state[f"{base}.alpha"] = torch.tensor(4.0)
-    assert state
-    save_file(state, path)
-    return str(path)
-
-
-def with_lora(model: Any, path: Any, strength: float = 1.0) -> Any:
-    """The model as Load LoRA gives it."""
-    import comfy.sd
-    import comfy.utils
-
-    lora = comfy.utils.load_torch_file(lora_file(model, path))
-    patched, _ = comfy.sd.load_lora_for_models(model, None, lora, strength, 0.0)
-    assert patched.patches
-    return patched
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "wan21_vace", "wan21_i2v"])
@@ -141,49 +89,6 @@ def test_with_a_lora_on_one_prompt_alone(comfy_modules, folder, no_fall_back):
     assert (dense - graph.high_res(triple)).abs().max() > 1e-3 * dense.abs().max()
     for name, value in model.model.state_dict().items():
         assert torch.equal(value, before[name]), name
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_with_fp8_weights(comfy_modules, folder, name, no_fall_back):
-    """weight_dtype fp8_e4m3fn of core's Load Diffusion Model: stored in 8 bits, computed in more."""
-    variant = BY_NAME[name]
-    model = variant.load(folder, dtype=torch.float8_e4m3fn)
-    stored = {value.dtype for value in model.model.diffusion_model.parameters() if value.ndim > 1}
-    assert torch.float8_e4m3fn in stored
-    windowed, dense = both_runs(comfy_modules, variant, model)
-    assert torch.isfinite(windowed).all()
-    assert not torch.equal(windowed, dense)
-
-
-def scaled_fp8(weights: State) -> tuple[State, State]:
-    """A checkpoint as "fp8_scaled" files are, every matrix in 8 bits with a scale, and what it stands for."""
-    stored, meant = {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}, {}
-    for name, value in weights.items():
-        stored[name] = meant[name] = value
-        if name.endswith(".weight") and value.ndim == 2 and "type_embedding" not in name:
-            scale = value.abs().max() / torch.finfo(torch.float8_e4m3fn).max
-            stored[name] = (value / scale).to(torch.float8_e4m3fn)
-            stored[name.removesuffix("weight") + "scale_weight"] = scale
-            meant[name] = stored[name].float() * scale
-    return stored, meant
-
-
-@pytest.mark.parametrize("name", ["wan21_t2v", "hunyuan15", "ltx_video"])
-def test_with_scaled_fp8_weights(comfy_modules, tmp_path, name, no_fall_back):
-    variant = BY_NAME[name]
-    stored, meant = scaled_fp8(variant.weights())
-    # Compute types are core's choice for such files, bfloat16 for the most part.
-    model = replace(variant, weights=lambda: stored).load(tmp_path)
-    # Later versions wrap such a matrix together with its scale.
-    matrices = [getattr(weight, "_qdata", weight) for weight in model.model.diffusion_model.parameters()]
-    assert len([matrix for matrix in matrices if matrix.dtype == torch.float8_e4m3fn]) > 20
-    windowed, dense = both_runs(comfy_modules, variant, model)
-    assert not torch.equal(windowed, dense)
-    same = replace(variant, name=f"{name}_meant", weights=lambda: meant).load(tmp_path)
-    expected, _ = variant_graph(comfy_modules, variant, same).low_res(capture_rows=0)
-    latent, _ = variant_graph(comfy_modules, variant, model).low_res(capture_rows=0)
-    error = (latent["samples"] - expected["samples"]).norm() / expected["samples"].norm()
-    assert error < 0.05
 
 
 @pytest.mark.parametrize("name", FAMILIES)

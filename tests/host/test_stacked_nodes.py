@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from present_host import lacks
 from tiny_wan import LAYERS, STEPS, SeededNoise, wan_graph
 
 CACHE = {"reuse_threshold": 0.4, "start_percent": 0.0, "end_percent": 1.0, "verbose": False}
@@ -36,7 +37,7 @@ def stacked(request, plain) -> Any:
     """The model behind one of the nodes."""
     node = plain.modules.nodes.NODE_CLASS_MAPPINGS.get(request.param)
     if node is None:
-        pytest.skip(f"this ComfyUI has no {request.param} yet")
+        lacks(f"{request.param} node")
     (model,) = node.execute(plain.guider.model_patcher, **NODES[request.param]).args
     return wan_graph(plain.modules, model=model)
 
@@ -94,7 +95,7 @@ def test_smaller_windows_serve_every_layer_at_the_density_asked(stacked, run, ca
 def test_an_attention_chosen_for_the_model_runs_below_the_windows(plain, caplog):
     """What Model Attention Backend does in later versions: the windows answer, the rest is its."""
     if not hasattr(plain.guider.model_patcher, "set_model_optimized_attention"):
-        pytest.skip("this ComfyUI chooses no attention per model yet")
+        lacks("attention of a model's own")
     calls = []
 
     def chosen(q: Any, k: Any, v: Any, heads: int, *more: Any, **named: Any) -> torch.Tensor:

@@ -18,16 +18,18 @@ def loaded(variants, name, folder):
     return variant.load(folder).model.diffusion_model
 
 
-def test_text_before_the_video_in_later_versions(layouts, tmp_path):
+def test_text_behind_the_video_and_before_it_in_later_versions(layouts, tmp_path):
     model = loaded(HUNYUAN_VARIANTS, "hunyuan_t2v", tmp_path)
     latent, context = torch.zeros(1, 16, 3, 8, 8), torch.zeros(1, TEXT_TOKENS, 64)
     reference = torch.zeros(1, 16, 1, 8, 8)
     family = layouts.family_of(model)
     inputs = {"context": context, "ref_latent": reference}
-    assert family.layout(model, latent, inputs) == layouts.TokenLayout(16, (3, 4, 4), TEXT_TOKENS)
-    for block in model.double_blocks:
-        block.flipped_img_txt = False
-    assert family.layout(model, latent, inputs) == layouts.TokenLayout(TEXT_TOKENS + 16, (3, 4, 4))
+    behind = layouts.TokenLayout(16, (3, 4, 4), TEXT_TOKENS)
+    before = layouts.TokenLayout(TEXT_TOKENS + 16, (3, 4, 4))
+    for flipped, expected in ((True, behind), (False, before)):
+        for block in model.double_blocks:
+            block.flipped_img_txt = flipped
+        assert family.layout(model, latent, inputs) == expected
 
 
 def test_reference_videos_behind_the_video_in_later_versions(layouts, tmp_path):

@@ -28,22 +28,23 @@ def sound(*shape: int) -> Callable[[int, Size], dict[str, Any]]:
 class AudioVideo(Variant):
     """text_lengths: of the positive and the negative prompt. passes: of the model in a step.
 
-    frames_behind: of guides, behind the video's. config: what the checkpoint's metadata say of the network.
+    config: what the checkpoint's metadata say of the network.
     """
 
     text_lengths: tuple[int, int] = (6, 6)
     passes: int = 1
-    frames_behind: int = 0
     config: dict[str, Any] | None = field(default=None, kw_only=True)
 
     def load(self, folder: Path, **options: Any) -> Any:
         """Core's loader from tensors and metadata; nothing goes over the disk."""
         import comfy.sd
 
-        metadata = {} if self.config is None else {"config": json.dumps({"transformer": self.config})}
         return comfy.sd.load_diffusion_model_state_dict(
-            self.weights(), model_options=options, metadata=metadata
+            self.weights(), model_options=options, metadata=self.metadata()
         )
+
+    def metadata(self) -> dict[str, str]:
+        return {} if self.config is None else {"config": json.dumps({"transformer": self.config})}
 
     def guider(self, model: Any, size: Size, guidance: float | None = None) -> Any:
         import comfy.samplers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,9 +28,13 @@ def ltx_weights() -> State:
     return random_weights(model, sharpened="attn1.q_norm.weight")
 
 
+def frame_rate(size: Size) -> dict[str, Any]:
+    return {"frame_rate": 25}
+
+
 def text_mask(size: Size) -> dict[str, Any]:
     """What the T5 text encoder adds."""
-    return {"attention_mask": torch.ones(1, TEXT_TOKENS, dtype=torch.int64), "frame_rate": 25}
+    return {"attention_mask": torch.ones(1, TEXT_TOKENS, dtype=torch.int64)} | frame_rate(size)
 
 
 def held_first_frame(channels: int, size: Size, strength: float = 1.0) -> dict[str, Any]:
@@ -43,6 +48,30 @@ def held_first_frame(channels: int, size: Size, strength: float = 1.0) -> dict[s
         [], [], image=picture, vae=loaded_vae("ltx"), strength=strength, **pixels
     ).args
     return latent
+
+
+@lru_cache
+def guided(size: Size, strength: float, shrunk: int = 1) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(conditions, LATENT of the video) of LTXVAddGuide: a text, pictures at the first and the last frame.
+
+    shrunk: how many times smaller an IC-LoRA wants the pictures.
+    """
+    from comfy_extras.nodes_lt import LTXVAddGuide
+
+    texts = [[[None, frame_rate(size)]], [[None, frame_rate(size)]]]
+    latent = {"samples": torch.zeros(1, 128, *size)}
+    for frame in (0, -1):
+        picture = start_picture(size, side=32)
+        *texts, latent = LTXVAddGuide.execute(
+            *texts,
+            loaded_vae("ltx"),
+            latent,
+            picture,
+            frame,
+            strength,
+            iclora_parameters={"reference_downscale_factor": shrunk},
+        ).args
+    return texts[0][0][1], latent
 
 
 def variant(name: str, **settings: Any) -> Variant:

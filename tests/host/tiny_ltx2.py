@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from tiny_audio_video import AudioVideo, sound
-from tiny_ltx import held_first_frame
-from tiny_vae import loaded_vae, start_picture
+from tiny_ltx import frame_rate, guided, held_first_frame
 from tiny_variant import Size, State, random_weights
 
 CAPTION = 64
@@ -35,10 +33,6 @@ def ltx2_weights() -> State:
     return random_weights(model, sharpened="attn1.q_norm.weight")
 
 
-def frame_rate(size: Size) -> dict[str, Any]:
-    return {"frame_rate": 25}
-
-
 def first_frame_with_sound(channels: int, size: Size) -> dict[str, Any]:
     """The LATENT of LTXVImgToVideo and an empty sound through LTXVConcatAVLatent."""
     return with_sound(held_first_frame(channels, size))
@@ -49,30 +43,6 @@ def with_sound(latent: dict[str, Any]) -> dict[str, Any]:
     from comfy_extras.nodes_lt import LTXVConcatAVLatent
 
     return LTXVConcatAVLatent.execute(latent, {"samples": torch.zeros(1, *SOUND)}).args[0]
-
-
-@lru_cache
-def guided(size: Size, strength: float, shrunk: int = 1) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(conditions, LATENT) that LTXVAddGuide makes of a text and pictures at the first and the last frame.
-
-    shrunk: how many times smaller an IC-LoRA wants the pictures.
-    """
-    from comfy_extras.nodes_lt import LTXVAddGuide
-
-    texts = [[[None, frame_rate(size)]], [[None, frame_rate(size)]]]
-    latent = {"samples": torch.zeros(1, 128, *size)}
-    for frame in (0, -1):
-        picture = start_picture(size, side=32)
-        *texts, latent = LTXVAddGuide.execute(
-            *texts,
-            loaded_vae("ltx"),
-            latent,
-            picture,
-            frame,
-            strength,
-            iclora_parameters={"reference_downscale_factor": shrunk},
-        ).args
-    return texts[0][0][1], with_sound(latent)
 
 
 def variant(name: str, **settings: Any) -> AudioVideo:
@@ -99,7 +69,7 @@ def guide_variant(name: str, strength: float, shrunk: int = 1) -> AudioVideo:
     return variant(
         name,
         conditions=lambda size: guided(size, strength, shrunk)[0],
-        latent=lambda channels, size: guided(size, strength, shrunk)[1],
+        latent=lambda channels, size: with_sound(guided(size, strength, shrunk)[1]),
         frames_behind=2,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from present_host import knows, lacks, older_than, version
 from safetensors.torch import save_file
 from tiny_wan import STEPS, Graph, SeededNoise
 from torch import Tensor, nn
@@ -51,6 +51,7 @@ class Variant:
     prefix: Callable[[Size], int] = lambda size: 0
     suffix: Callable[[Size], int] = lambda size: 0
     guidance: float = 3.0
+    frames_behind: int = field(default=0, kw_only=True)  # of guides, behind the video's
     model_class: str = field(default="", kw_only=True)
     module: str = field(default="", kw_only=True)  # of ComfyUI, with that class; empty: all versions have it
     version: str = field(default="", kw_only=True)  # of ComfyUI from which on hooks reach the model
@@ -61,11 +62,9 @@ class Variant:
     def require_host(self) -> None:
         """Skips the test where this version of ComfyUI does not know the model."""
         if self.module and not knows(self.module, self.model_class):
-            pytest.skip(f"needs a newer ComfyUI: this one has no {self.model_class}")
-        from comfyui_version import __version__ as present
-
-        if self.version and numbers(present) < numbers(self.version):
-            pytest.skip(f"needs ComfyUI {self.version}, and this is {present}")
+            lacks(self.model_class)
+        if self.version and older_than(self.version):
+            pytest.skip(f"ComfyUI {version()} gives hooks no way to {self.name}; {self.version} does")
 
     @property
     def large(self) -> Size:
@@ -84,6 +83,10 @@ class Variant:
         if not path.exists():
             save_file({key: value.contiguous() for key, value in self.weights().items()}, path)
         return comfy.sd.load_diffusion_model(str(path), model_options=options)
+
+    def metadata(self) -> dict[str, str]:
+        """What a checkpoint's file says of its network."""
+        return {}
 
     def guider(self, model: Any, size: Size, guidance: float | None = None) -> Any:
         """Core's CFGGuider with a random text for each side."""
@@ -114,19 +117,6 @@ class VariantGraph(Graph):
 
     def high_res(self, triple: tuple[Any, Any, Any], **inputs: Any) -> Tensor:
         return super().high_res(triple, **{"guider": self.large_guider} | inputs)
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """ "0.3.75" -> (0, 3, 75)"""
-    return tuple(map(int, version.split(".")))
-
-
-def knows(module: str, name: str) -> bool:
-    """Whether this ComfyUI has a module with such a class."""
-    try:
-        return hasattr(importlib.import_module(module), name)
-    except ModuleNotFoundError:
-        return False
 
 
 def variant_graph(modules: Any, variant: Variant, model: Any, guidance: float | None = None) -> VariantGraph:

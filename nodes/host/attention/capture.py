@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import replace
 from threading import Lock
 from typing import Any
 
+import comfy.model_management
 import torch
 from torch import Tensor
 
 from ....s2flow_core.attention.errors import WindowsNotApplicable
+from ....s2flow_core.attention.trust import is_out_of_memory
 from ....s2flow_core.files.checked_tensors import DamagedFile
 from ....s2flow_core.files.run_state import RunState
 from ....s2flow_core.reach.measure import measure_reach
@@ -20,13 +23,17 @@ from ....s2flow_core.reach.rows import sample_query_rows
 from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
 from ....s2flow_core.windows.ladder import extent_ladder
 from ..families.family import ModelFamily
+from ..model.areas import require_whole_video
 from ..model.checks import diffusion_model, require_family
 from .call import SelfAttentionCall
 from .hook import SelfAttentionHook
 from .video_grid import video_grid
 
+log = logging.getLogger(__name__)
+
 # The same rows in every step and layer, so that heads and steps can be compared.
 ROW_SEED = 0
+FEWEST_ROWS = 16
 LARGEST_HALF = torch.finfo(torch.float16).max
 
 
@@ -80,9 +87,29 @@ class AttentionCapture(SelfAttentionHook):
             )
             return
         try:
-            self.record(call, rows)
+            self.record_within_memory(call, rows)
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
+
+    def record_within_memory(self, call: SelfAttentionCall, rows: slice) -> None:
+        """Measures with ever fewer query rows where memory does not suffice: the run goes before them."""
+        while True:
+            try:
+                return self.record(call, rows)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            comfy.model_management.soft_empty_cache()
+            if len(self.rows) <= FEWEST_ROWS:
+                raise WindowsNotApplicable(
+                    f"memory does not suffice to measure attention, not even with {len(self.rows)} query rows"
+                )
+            self.rows = self.rows[::2]
+            log.warning(
+                "S²Flow ran out of memory while it measured attention; it goes on with capture_rows %d, "
+                "which makes the windows a little less exact.",
+                len(self.rows),
+            )
 
     def record(self, call: SelfAttentionCall, rows: slice) -> None:
         mask = call.mask
@@ -183,4 +210,5 @@ def capture_for(
     if not rows or not family.layers(model):
         return None
     require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
+    require_whole_video(guider, (samples.shape[-3], samples.shape[-2], samples.shape[-1]))
     return AttentionCapture(family, model, video_grid(guider, samples, family), rows, with_error)

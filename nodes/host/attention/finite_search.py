@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import local
 from typing import Any
 
 import torch
@@ -14,6 +15,13 @@ from .forward_pass import ForwardPass
 from .hook import SelfAttentionHook, untraced
 
 
+class Here(local):
+    """Where a thread's forward pass is. layer: of its last self-attention. attending: whether it runs one."""
+
+    layer: int | None = None
+    attending = False
+
+
 class FiniteSearch(SelfAttentionHook):
     """Changes no result. found: the first place, in words; None as long as every number is one."""
 
@@ -22,11 +30,11 @@ class FiniteSearch(SelfAttentionHook):
     def __init__(self, family: Any, model: Any):
         super().__init__(family, model)
         self.found: str | None = None
-        self.layer: int | None = None  # of the last self-attention
-        self.attending = False  # whether the present call is one
+        # Under core's MultiGPU CFG Split several threads run the model at once.
+        self.here = Here()
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
-        self.layer, self.attending = call.layer, True
+        self.here.layer, self.here.attending = call.layer, True
         if not all(torch.isfinite(x).all() for x in (call.q, call.k, call.v)):
             self.note(f"before the attention of layer {call.layer}")
         return None
@@ -35,7 +43,7 @@ class FiniteSearch(SelfAttentionHook):
         unchanged = super().override_above(below, forward)
 
         def override(*given: Any, **named: Any) -> Tensor:
-            self.attending = False
+            self.here.attending = False
             out = unchanged(*given, **named)
             if not torch.isfinite(out).all():
                 self.note(self.place())
@@ -44,11 +52,10 @@ class FiniteSearch(SelfAttentionHook):
         return untraced(override)
 
     def place(self) -> str:
-        if self.attending:
-            return f"in the attention of layer {self.layer}"
-        return (
-            "before the first layer" if self.layer is None else f"in layer {self.layer}, after its attention"
-        )
+        layer = self.here.layer
+        if self.here.attending:
+            return f"in the attention of layer {layer}"
+        return "before the first layer" if layer is None else f"in layer {layer}, after its attention"
 
     def note(self, place: str) -> None:
         self.found = self.found or place

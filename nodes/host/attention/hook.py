@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
 from ..families.family import ModelFamily
-from ..model.context_windows import frames_of_slice, without_lent_frames
+from ..model.context_windows import frames_of_slice, without_lent_frame
 from ..model.preferred_attention import preferred_attention
 from .call import HostCall, SelfAttentionCall
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
@@ -137,7 +138,7 @@ class SelfAttentionHook:
         return ForwardPass(
             family=self.family,
             model=model,
-            layout=without_lent_frames(layout, self.family.patch(model), options),
+            layout=without_lent_frame(layout, self.family.patch(model), options),
             sigma=float(options["sigmas"].flatten()[0]),
             batch=latent.shape[0],
             conditions=len(options["cond_or_uncond"]),
@@ -181,6 +182,7 @@ class SelfAttentionHook:
 
     def answer(self, forward: ForwardPass, given: HostCall) -> tuple[Tensor, Tensor | None]:
         """q as the attention below is to see it, and our answer in ComfyUI's layout or None."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
         options = given.named.get(OPTIONS) or {}
         layer = forward.layer_of_next_call(given.q, given.k, options)
         if layer is None:

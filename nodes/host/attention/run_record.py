@@ -61,9 +61,10 @@ class RunRecord:
             if self.judged or self.first_sigma is None:
                 return
             self.judged = True
-        if len(self.served) == layers:
+            served, reasons = len(self.served), sorted(self.reasons)
+        if served == layers:
             return
-        why = "; ".join(sorted(self.reasons)) or (
+        why = "; ".join(reasons) or (
             "another node answers the model's attention before S²Flow sees it. Try without the nodes that "
             "patch or replace attention"
         )
@@ -71,7 +72,7 @@ class RunRecord:
             "S²Flow: %s reached %d of %d attention layers in the first step. The others run as if it were "
             "not connected: %s.",
             work,
-            len(self.served),
+            served,
             layers,
             why,
         )

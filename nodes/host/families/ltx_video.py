@@ -63,7 +63,7 @@ class LtxVideo(ModelFamily):
     def is_self_attention(self, model: Any, q: Tensor, k: Tensor, layout: TokenLayout, first: bool) -> bool:
         # Guides of a strength other than 1 are weighed by a mask. Then the block asks twice or thrice: for
         # the video, which sees all keys, and after it for the guides.
-        of_video_alone = first and layout.suffix > 0 and q.shape[-2] == layout.video
+        of_video_alone = first and layout.suffix > 0 and q.shape[-2] == layout.total - layout.suffix
         return q.shape == k.shape or (of_video_alone and k.shape[-2] == layout.total)
 
 

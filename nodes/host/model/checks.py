@@ -156,12 +156,17 @@ def video_channels(patcher: Any) -> int:
 
 
 def require_video_axes(samples: Tensor, name: str) -> None:
-    """Raises unless samples have the axes of a video latent (B, C, T, H, W)."""
+    """Raises unless samples have the axes of a video latent (B, C, T, H, W), and something in them."""
     if samples.ndim != 5:
         raise ValueError(
             f"{name} has the shape {tuple(samples.shape)}, but a video latent has five axes "
             "(batch, channels, frames, height, width). Use an empty video latent such as "
             "EmptyHunyuanLatentVideo, not one made for images."
+        )
+    if not samples.numel():
+        raise ValueError(
+            f"{name} is empty: its shape (batch, channels, frames, height, width) is {tuple(samples.shape)}. "
+            "Look at the node that cut it, and leave at least one video of one frame."
         )
 
 

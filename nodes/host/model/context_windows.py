@@ -42,22 +42,14 @@ def frames_of_slice(options: dict[str, Any]) -> tuple[int, ...] | None:
     return None if frames is None else tuple(frames)
 
 
-def without_lent_frames(layout: TokenLayout, patch: Triple, options: dict[str, Any]) -> TokenLayout:
-    """The layout of a slice without frames that core only lends to it and takes off its result again.
+def without_lent_frame(layout: TokenLayout, patch: Triple, options: dict[str, Any]) -> TokenLayout:
+    """The layout of a slice without the frame that core only lends to it and takes off its result again.
 
-    Those of `causal_window_fix` stand before the slice, guide frames of LTX-Video after it. patch: latent
-    cells per token.
+    That of `causal_window_fix` stands before the slice. Guide frames behind it are no part of the grid
+    anyway. patch: latent cells per token.
     """
-    window = options.get("context_window")
-    anchor = getattr(window, "causal_anchor_index", None)
-    before = int(anchor is not None and anchor >= 0)
-    after = len(getattr(window, "guide_frames_indices", ()))
-    if patch[0] != 1 or not before + after:
+    anchor = getattr(options.get("context_window"), "causal_anchor_index", None)
+    if patch[0] != 1 or anchor is None or anchor < 0:
         return layout
     frames, height, width = layout.grid
-    return replace(
-        layout,
-        prefix=layout.prefix + before * height * width,
-        grid=(frames - before - after, height, width),
-        suffix=layout.suffix + after * height * width,
-    )
+    return replace(layout, prefix=layout.prefix + height * width, grid=(frames - 1, height, width))

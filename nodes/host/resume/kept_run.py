@@ -13,7 +13,7 @@ import folder_paths
 
 from ....s2flow_core.files.checked_tensors import DamagedFile, UnreadableFile
 from ....s2flow_core.files.run_state import ForeignState, load_run_state, save_run_state
-from ....s2flow_core.files.written_whole import NotWritten
+from ....s2flow_core.files.written_whole import NotWritten, remove_abandoned
 from ..sampling.guided import NoiseSource
 from ..sampling.sampled_run import SampledRun
 from .content import digest_of_content, guider_content
@@ -121,8 +121,11 @@ class KeptRun:
         above = [] if self.place is None else self.place.ancestors()
         done = [self.path, *(p for one in above if one.kind in SAMPLERS for p in kept_of(one))]
         for path in done:
-            with suppress(FileNotFoundError):
-                path.unlink()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as reason:
+                log.warning("S²Flow could not remove %s, which is needed no more: %s", path, reason)
+        remove_abandoned(folder())
         with suppress(OSError):
             folder().rmdir()  # if it is empty
 

@@ -17,8 +17,10 @@ import comfy.utils
 import latent_preview
 from torch import Tensor
 
+from ..model.extra_frames import extra_frames
 from .latents import latent_samples
 from .part_sampler import Part, PartSampler
+from .streams import VideoLatent
 
 
 class NoiseSource(Protocol):
@@ -38,6 +40,8 @@ def sample_in_parts(parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, l
     latent = latent | {"samples": samples}
     steps = len(sigmas) - 1
     report = latent_preview.prepare_callback(parts[0].guider.model_patcher, steps)
+    # Previews show a latent's first frame, which may be a reference picture.
+    first = extra_frames(parts[0].guider, VideoLatent.of(samples).video).first
     result = samples
     for part in parts:
         if part.steps.stop <= part.run.position and part is not parts[-1]:
@@ -51,12 +55,17 @@ def sample_in_parts(parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, l
                 PartSampler(part, drawn if getattr(noise, "of_video", False) else None),
                 sigmas[part.steps.start : part.steps.stop + 1],
                 denoise_mask=latent.get("noise_mask"),
-                callback=lambda step, denoised, x, _: report(step, denoised, x, steps),
+                callback=lambda step, denoised, x, _: report(step, from_frame(first, denoised), x, steps),
                 disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
                 seed=noise.seed,
             )
         part.run.require_handed(part.steps.stop)
     return result.to(comfy.model_management.intermediate_device())
+
+
+def from_frame(first: int, latent: Any) -> Any:
+    """(B, C, T, H, W) from a frame on; latents of other axes are left as they are."""
+    return latent[:, :, first:] if first and latent.ndim == 5 else latent
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -12,14 +13,22 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.latent.held_latent import HeldLatent
+from ..model.checks import require_video_axes
 from .streams import VideoLatent
 
 # What later versions write into an empty latent: pixels and frames per cell of the VAE that it is meant for.
+MASK_FUNCTION = "denoise_mask_function"  # where Differential Diffusion is found in the model options
 RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
 def latent_samples(guider: Any, latent: dict[str, Any]) -> Any:
-    """The samples of a LATENT, as `VideoLatent.of` takes them; an empty one takes what the model wants."""
+    """The samples of a LATENT, as `VideoLatent.of` takes them; an empty one takes what the model wants.
+
+    Raises ValueError for what has fewer axes than a picture, which core would stumble over.
+    """
+    video = VideoLatent.of(latent["samples"]).video
+    if video.ndim < 4:
+        require_video_axes(video, "latent_image")
     ratios = {name: latent[name] for name in RATIOS if latent.get(name) is not None}
     return comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"], **ratios)
 
@@ -39,6 +48,14 @@ def held_latent(latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
     if (mask == mask[:, :1]).all():
         mask = mask[:, :1]
     return HeldLatent(samples.detach().to("cpu", torch.float32, copy=True), mask.cpu().contiguous())
+
+
+def held_in_run(guider: Any, latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
+    """`held_latent` as a guider's run reads the mask: under core's Differential Diffusion step by step."""
+    held = held_latent(latent, samples)
+    if held is None or MASK_FUNCTION not in guider.model_options:
+        return held
+    return replace(held, released_at=float(guider.model_patcher.get_model_object("model_sampling").sigma_min))
 
 
 def mask_beside(latent: dict[str, Any]) -> tuple[Tensor, ...]:

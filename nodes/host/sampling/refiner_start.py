@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ....s2flow_core.latent.flow import check_sigmas
@@ -33,7 +32,10 @@ class RefinerStart:
         reference_signal(self.reference_step)
 
     def parts(self, large: Tensor, to_model_space: Any) -> tuple[Tensor, Tensor]:
-        """(LATENT, noise in model space) whose mixture at the first σ is the start; large in LATENT space."""
+        """(LATENT, noise in model space) whose mixture at the first σ is the start; large in LATENT space.
+
+        A flow map starts at its noise alone; the latent is what a mask holds.
+        """
         # Under --gpu-only latents stay on the GPU.
         fresh = white_noise(tuple(large.shape), self.seed).to(large.device)
         if self.mode == "renoise":
@@ -41,4 +43,4 @@ class RefinerStart:
         small = to_model_space(large)
         if self.mode == "flashvideo":
             small = degraded(small, fresh, reference_signal(self.reference_step))
-        return torch.zeros_like(large), small
+        return large, small

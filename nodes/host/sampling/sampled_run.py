@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from ....s2flow_core.files.run_state import RunState
 from ....s2flow_core.latent.flow import SAME_SIGMA
 from .guided_model import GuidedModel
 from .numbers import check_estimate, check_start, check_state
+from .out_of_memory import tried_twice
 from .streams import Streams
 
 
@@ -124,7 +126,12 @@ class SampledRun:
         assert x is not None
         for i in steps:
             started = time.perf_counter()
-            denoised = self.denoised(guided, x, i)
+            denoised = tried_twice(
+                partial(self.denoised, guided, x, i),
+                guided.base_model,
+                self.streams.split(x)[0],
+                f"step {i + 1} of {self.steps}",
+            )
             self.model_calls += guided.calls
             guided.calls = 0
             check_estimate(denoised, guided, x, i, self.sigmas)

@@ -157,8 +157,7 @@ def whole_only(vae: Any) -> Any:
 
 def ran_out_of_memory(problem: Exception) -> bool:
     """Whether an exception says that memory is out, on any device."""
-    known = (comfy.model_management.OOM_EXCEPTION, torch.OutOfMemoryError, MemoryError, WholePassFailed)
-    if type(problem) is not Exception and isinstance(problem, known):
+    if isinstance(problem, (torch.cuda.OutOfMemoryError, MemoryError, WholePassFailed)):
         return True
     words = str(problem).lower()
     return isinstance(problem, RuntimeError) and (

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import multiprocessing
 import os
 import shutil
 import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -192,6 +194,22 @@ def test_many_writers_at_once_overwrite_nothing(tmp_path: Path, monkeypatch: pyt
     assert len(names(tmp_path)) == 24
 
 
+def save_some(folder: Path) -> list[tuple[int, str]]:
+    """What one process of several does: ten files, each marked with the process."""
+    mark = os.getpid()
+    tensors = {"a": torch.full((1000,), float(mark))}
+    made = [write_numbered(numbered(folder), 1, tensors, {"value": str(mark)}) for _ in range(10)]
+    return [(mark, path.name) for path in made]
+
+
+def test_several_processes_overwrite_nothing(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(3, mp_context=context) as pool:
+        saved = [pair for pairs in pool.map(save_some, [tmp_path] * 6) for pair in pairs]
+    assert sorted(name for _, name in saved) == names(tmp_path) and len(saved) == 60
+    assert all(value_of(tmp_path / name) == mark for mark, name in saved)
+
+
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 def test_the_umask_decides_who_may_read(
@@ -208,15 +226,19 @@ def test_the_umask_decides_who_may_read(
     assert {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("run", "run_1")} == {mode}
 
 
-def test_a_killed_writers_leftovers_go_after_a_day(tmp_path: Path):
-    old, young = (tmp_path / f".s2flow-{letter * 16}.part" for letter in "ab")
+def test_a_killed_writers_leftovers_go_and_a_living_ones_stay(tmp_path: Path):
+    """What is locked has a writer, and so may have what holds nothing yet; after a day nobody has."""
+    left, old, empty, held = (tmp_path / f".s2flow-{letter * 16}.part" for letter in "abcd")
     others = tmp_path / ".s2flow-notes.part"
-    for path in (old, young, others):
+    for path in (left, old, held, others):
         path.write_bytes(b"half")
-    for path in (old, others):
-        os.utime(path, (0, time.time() - 2 * 24 * 3600))
-    write(tmp_path / "run")
-    assert names(tmp_path) == sorted([young.name, others.name, "run"])
+    empty.touch()
+    os.utime(others, (0, time.time() - 2 * 24 * 3600))
+    os.utime(old, (0, time.time() - 2 * 24 * 3600))
+    with open(held, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write(tmp_path / "run")
+    assert names(tmp_path) == sorted([empty.name, held.name, others.name, "run"])
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,19 @@ import torch
 
 from s2flow_core.latent.area import area_means, area_overlap
 
-RATIOS = [(12, 8), (72, 42), (60, 40), (7, 3), (8, 12), (5, 5), (3, 7), (16, 4)]
+RATIOS = [
+    (12, 8),
+    (72, 42),
+    (60, 40),
+    (7, 3),
+    (8, 12),
+    (5, 5),
+    (3, 7),
+    (16, 4),
+    (104, 60),
+    (106, 64),
+    (17, 5),
+]
 
 
 def exact(line: torch.Tensor, intervals: int) -> torch.Tensor:

@@ -106,13 +106,16 @@ def test_sigmas_that_cannot_be_run_are_named(values: list[float], words: str):
     assert words in str(problem.value)
 
 
-@pytest.mark.parametrize("boundary", [0.7, 0.875, 0.9, 0.95])
-@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 9.0])
-def test_a_boundary_is_one_number_for_tensors_and_for_floats(boundary: float, shift: float):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("boundary", [0.5, 0.6, 0.7, 0.8, 0.833, 0.875, 0.9, 0.95])
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 8.0, 9.0, 12.0])
+def test_a_boundary_is_one_number_for_tensors_and_for_floats(
+    boundary: float, shift: float, dtype: torch.dtype
+):
     """Schedules that hold the boundary, such as shift 9 with .9, once gave its step to both experts."""
     switch = boundary_sigma(boundary)
     for steps in range(2, 51):
-        sigmas = shifted_sigmas(steps, shift)
+        sigmas = shifted_sigmas(steps, shift, dtype)
         by_numbers = sum(float(sigma) >= switch for sigma in sigmas[:-1])
         assert int((sigmas[:-1] >= switch).sum()) == by_numbers
         exact = [step for step in range(steps) if abs(float(sigmas[step]) - boundary) < 1e-6]

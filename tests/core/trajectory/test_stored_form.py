@@ -165,3 +165,17 @@ def test_more_steps_than_any_run_has_are_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("s2flow_core.trajectory.stored_form._MOST_STEPS", 4)
     with pytest.raises(UnreadableFile, match="claims 5 steps, more than the 4 allowed"):
         load_trajectory(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["sigmas", "denoised", "noise", "final"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path, name: str, value: float):
+    run = recorded()
+    save_trajectory(run, tmp_path / "run")
+    before = (tmp_path / "run").read_bytes()
+    broken = dataclasses.replace(run, **{name: getattr(run, name) * value})
+    with pytest.raises(ValueError, match=rf"could not be loaded again.*'{name}' holds NaN"):
+        save_trajectory(broken, tmp_path / "run")
+    assert (tmp_path / "run").read_bytes() == before
+    with pytest.raises(ValueError, match=r"could not be loaded again.*\(1, 1, 1\) tokens"):
+        save_trajectory(dataclasses.replace(run, token_shape=(1, 1, 1)), tmp_path / "run")

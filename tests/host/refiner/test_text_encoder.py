@@ -50,8 +50,9 @@ def tiny_text_encoder(comfy_modules, tmp_path_factory) -> tuple[Path, dict[str, 
     torch.manual_seed(0)
     model = comfy.text_encoders.t5.T5(settings | sizes, torch.float32, "cpu", comfy.ops.disable_weight_init)
     weights = {name: torch.randn_like(value) * 0.02 for name, value in model.state_dict().items()}
-    # What core tells the size class by.
-    weights["encoder.block.23.layer.1.DenseReluDense.wi_1.weight"] = torch.zeros(1, 4096)
+    # What core tells the size class by: its columns, in later versions its rows.
+    sign = torch.zeros(10240, 4096, dtype=torch.float8_e4m3fn)
+    weights["encoder.block.23.layer.1.DenseReluDense.wi_1.weight"] = sign
     weights["spiece_model"] = torch.frombuffer(
         bytearray((folder / "letters.model").read_bytes()), dtype=torch.uint8
     )

@@ -1,4 +1,4 @@
-"""Trajectory files as damage and ill will leave them: bytes, header, values or numbers changed."""
+"""Files as damage and ill will leave them: bytes, header, values or numbers changed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,35 @@
+"""Window Mask shows its progress and is cancelled within one step of planning."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(("policy", "passes"), [("paper", 2), ("budget", 3), ("error", 3), ("fixed", 1)])
+def test_the_bar_runs_to_its_end(graph, record, policy, passes):
+    import comfy.utils
+
+    trajectory, triple, _ = record
+    shown = []
+    before = comfy.utils.PROGRESS_BAR_HOOK
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, *_, **__: shown.append((value, total)))
+    try:
+        graph.windows(trajectory, triple[0], s=0.5, policy=policy)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(before)
+    total = passes * trajectory.steps
+    assert shown == [(done, total) for done in range(1, total + 1)]
+
+
+@pytest.mark.parametrize("policy", ["paper", "budget", "error", "fixed"])
+def test_cancel_takes_effect_within_one_step_and_leaves_nothing(graph, record, policy):
+    import comfy.model_management as management
+    import torch
+
+    trajectory, triple, _ = record
+    expected = graph.windows(trajectory, triple[0], s=0.5, policy=policy)
+    management.interrupt_current_processing()
+    with pytest.raises(management.InterruptProcessingException):
+        graph.windows(trajectory, triple[0], s=0.5, policy=policy)
+    again = graph.windows(trajectory, triple[0], s=0.5, policy=policy)
+    assert torch.equal(again.extents, expected.extents)
