@@ -58,7 +58,7 @@ WINDOW_LAUNCHES = {
     ("sm_89", 64): Launch(128, 64, 4, 3),
     ("sm_89", 128): Launch(128, 64, 8, 3),
     ("sm_90", 64): Launch(128, 128, 8, 3),
-    ("sm_90", 128): Launch(128, 128, 8, 2),
+    ("sm_90", 128): Launch(128, 128, 8, 3),
     ("sm_100", 64): Launch(128, 64, 8, 3),
     ("sm_100", 128): Launch(128, 64, 8, 3),
     ("sm_120", 64): Launch(128, 64, 4, 3),
@@ -67,6 +67,17 @@ WINDOW_LAUNCHES = {
     ("gfx942", 128): Launch(128, 64, 4, 2),
 }
 """(architecture, channels of a head) -> how `window_attention_kernel` is launched."""
+
+PARTIAL_LAUNCHES = {
+    ("sm_80", 64): Launch(128, 64, 8, 3),
+    ("sm_86", 64): Launch(128, 64, 8, 3),
+    ("sm_89", 64): Launch(128, 64, 8, 3),
+    ("sm_100", 128): Launch(128, 64, 8, 2),
+    ("sm_120", 64): Launch(128, 64, 8, 3),
+    ("gfx942", 64): Launch(128, 32, 4, 1),
+    ("gfx942", 128): Launch(128, 32, 4, 1),
+}
+"""What replaces those where tiles are partial or keys have a bias, which takes more registers."""
 
 REACH_LAUNCHES = {
     ("sm_80", 64): Launch(128, 64, 4, 2),
@@ -87,9 +98,14 @@ REACH_LAUNCHES = {
 """The same for `tile_sums_kernel`."""
 
 
-def window_launch(architecture: str, dim: int) -> Launch | None:
-    """How windowed attention is launched on a chip; None if the chip or the head size is not known."""
-    return WINDOW_LAUNCHES.get((SAME_GENERATION.get(architecture, architecture), dim))
+def window_launch(architecture: str, dim: int, partial: bool = False) -> Launch | None:
+    """How windowed attention is launched on a chip; None if the chip or the head size is not known.
+
+    partial: some tiles reach over the video's end, or its keys have a bias.
+    """
+    entry = SAME_GENERATION.get(architecture, architecture), dim
+    usual = WINDOW_LAUNCHES.get(entry)
+    return PARTIAL_LAUNCHES.get(entry, usual) if partial else usual
 
 
 def reach_launch(architecture: str, dim: int) -> Launch | None:

@@ -1,9 +1,10 @@
 """Windowed attention in one launch over all batches and heads; windows are three integers per head.
 
-One program answers BLOCK_M queries of one tile. Keys and values lie in tile order, so the box that these
-queries see is a few runs of neighbouring rows, and one flat loop over blocks of BLOCK_N rows visits it: no
-index table and no mask. A video that does not fill its last tiles gets a second loop over those partial
-tiles, which alone read a bias per slot. Text and, with a tail, the means of all tiles follow as extra keys.
+One program answers BLOCK_M queries of one tile. Keys and values are read where the model has put them, in
+raster order: within every whole tile they lie at the same distances, so one flat loop over blocks of BLOCK_N
+rows visits the box that these queries see, without copy, index table or mask. A video that does not fill its
+last tiles gets a second loop over those partial tiles. Text and, with a tail, the means of all tiles follow
+as extra keys.
 
 The softmax is the online one of FlashAttention (Dao, 2022), in powers of two with log2(e) folded into the
 scale. Offsets of heads and rows are 64-bit, because two videos of 460,800 tokens hold more than 2^31 numbers.
@@ -16,6 +17,8 @@ from collections.abc import Callable
 import triton
 import triton.language as tl
 
+from .box_keys import absorb, absorb_box, absorb_rest
+
 GUARD_BITS = (1 << 9) | (1 << 19) | (1 << 29)
 """The bit above each of the three numbers of a packed place; it is set. Subtracting clears it where the
 number is too small, so two subtractions tell whether a tile lies in a box. It must not cost more: on
@@ -23,64 +26,6 @@ Blackwell every thread looks at all keys of a block.
 """
 
 GUARDS = tl.constexpr(GUARD_BITS)
-
-
-@triton.jit
-def _absorb(logits, v, state_max, state_sum, acc, scale):
-    """Fold one block of keys into the running softmax of every query row.
-
-    logits: (BLOCK_M, BLOCK_N) q.k, before scaling; v: (BLOCK_N, DIM); scale: with log2(e), positive.
-    """
-    new_max = tl.maximum(state_max, tl.max(logits, 1) * scale)
-    # A row that has only met hidden keys has the maximum -inf, and -inf minus -inf is no number.
-    reference = tl.where(new_max == float("-inf"), 0.0, new_max)
-    weights = tl.math.exp2(logits * scale - reference[:, None])
-    shrink = tl.math.exp2(state_max - reference)
-    state_sum = state_sum * shrink + tl.sum(weights, 1)
-    acc = tl.dot(weights.to(v.dtype), v, acc * shrink[:, None], input_precision="ieee")
-    return new_max, state_sum, acc
-
-
-@triton.jit
-def _absorb_box(
-    q,
-    k,
-    v,
-    bias,
-    corner,
-    count_t,
-    count_h,
-    count_w,
-    tiles_h,
-    tiles_w,
-    state_max,
-    state_sum,
-    acc,
-    scale,
-    TILE_TOKENS: tl.constexpr,
-    DIM: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BIASED: tl.constexpr,
-):
-    """Fold all keys of a box of count_t x count_h x count_w tiles, whose first tile is number `corner`.
-
-    k, v, bias: the first slot of this head.
-    """
-    slots = tl.arange(0, BLOCK_N)
-    numbers = slots[:, None] * DIM + tl.arange(0, DIM)[None, :]
-    blocks_per_run = count_w * (TILE_TOKENS // BLOCK_N)
-    for step in range(count_t * count_h * blocks_per_run):
-        run = step // blocks_per_run
-        tile = corner + (run // count_h * tiles_h + run % count_h) * tiles_w
-        slot = tile * TILE_TOKENS + step % blocks_per_run * BLOCK_N
-        row = slot.to(tl.int64) * DIM
-        keys = tl.load(k + row + numbers)
-        logits = tl.dot(q, tl.trans(keys), input_precision="ieee")
-        if BIASED:
-            logits += tl.load(bias + slot + slots)[None, :]
-        values = tl.load(v + row + numbers)
-        state_max, state_sum, acc = _absorb(logits, values, state_max, state_sum, acc, scale)
-    return state_max, state_sum, acc
 
 
 # Compiled once for all videos: what changes with their size is no constant of the code.
@@ -105,7 +50,7 @@ def window_attention_kernel(
     k,
     v,
     out,
-    slot_bias,
+    video_bias,
     extra_k,
     extra_v,
     extra_bias,
@@ -114,6 +59,12 @@ def window_attention_kernel(
     q_batch_stride,
     q_head_stride,
     q_token_stride,
+    k_batch_stride,
+    k_head_stride,
+    k_token_stride,
+    v_batch_stride,
+    v_head_stride,
+    v_token_stride,
     out_batch_stride,
     out_head_stride,
     out_token_stride,
@@ -136,16 +87,18 @@ def window_attention_kernel(
     DIM: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    PARTIAL: tl.constexpr,
     BIASED: tl.constexpr,
     EXTRA: tl.constexpr,
 ):
     """Grid: (query blocks, batch, ranks); rank r answers head windows[r, 0] with the extent windows[r, 1:].
 
-    q, out: the video's rows in raster order, strided, channels adjacent. k, v: (B, heads, slots, DIM), dense,
-    in tile order. shape, tiles: the video in tokens and in tiles. scale: softmax scale times log2(e).
+    q, k, v, out: the video's rows in raster order, strided, channels adjacent. shape, tiles: the video in
+    tokens and in tiles, whose sides are powers of two. scale: softmax scale times log2(e).
 
-    BIASED: slot_bias (B or 1, slots), divided by the softmax scale, is added to the logits of all tiles but
-    the first whole_t x whole_h x whole_w.
+    PARTIAL: tiles beyond the first whole_t x whole_h x whole_w are read token by token, because they reach
+    over the video's end or because of the bias.
+    BIASED: video_bias (B or 1, tokens), divided by the softmax scale, is added to their logits.
     EXTRA: every query also sees extra_k and extra_v (B, heads, extra_slots, DIM), in whole blocks, with
     extra_bias (B, extra_slots), divided likewise; and a key whose packed place (extra_slots,) lies in the box
     is hidden. A place is a tile's T, H and W in nine bits each, and GUARDS.
@@ -182,36 +135,31 @@ def window_attention_kernel(
     q_row = tl.maximum(token, 0).to(tl.int64)[:, None] * q_token_stride
     queries = tl.load(q + q_row + channel)
 
-    slots = tiles_t * tiles_h * tiles_w * TILE_TOKENS
-    k += (item * heads + head) * slots * DIM
-    v += (item * heads + head) * slots * DIM
+    k += item * k_batch_stride + head * k_head_stride
+    v += item * v_batch_stride + head * v_head_stride
     state_max = tl.full([BLOCK_M], float("-inf"), tl.float32)
     state_sum = tl.zeros([BLOCK_M], tl.float32)
     acc = tl.zeros([BLOCK_M, DIM], tl.float32)
 
-    corner = (box_t * tiles_h + box_h) * tiles_w + box_w
     free_t, free_h, free_w = extent_t, extent_h, extent_w
-    if BIASED:
+    if PARTIAL:
         free_t = tl.minimum(tl.maximum(whole_t - box_t, 0), extent_t)
         free_h = tl.minimum(tl.maximum(whole_h - box_h, 0), extent_h)
         free_w = tl.minimum(tl.maximum(whole_w - box_w, 0), extent_w)
-    state_max, state_sum, acc = _absorb_box(
-        queries, k, v, slot_bias, corner, free_t, free_h, free_w, tiles_h, tiles_w,
-        state_max, state_sum, acc, scale, TILE_TOKENS, DIM, BLOCK_N, False,
+    state_max, state_sum, acc = absorb_box(
+        queries, k, v, k_token_stride, v_token_stride,
+        box_t, box_h, box_w, free_t, free_h, free_w, shape_h, shape_w,
+        state_max, state_sum, acc, scale, TILE_T, TILE_H, TILE_W, DIM, BLOCK_N,
     )  # fmt: skip
-    if BIASED:
-        # What is left of the box is up to three slabs: behind the free part along T, H and W.
-        slot_bias += item * bias_batch_stride
-        for slab in range(3):
-            beyond = tl.where(slab == 1, free_h * tiles_w, free_w)
-            beyond = tl.where(slab == 0, free_t * tiles_h * tiles_w, beyond)
-            count_t = tl.where(slab == 0, extent_t - free_t, free_t)
-            count_h = tl.where(slab == 0, extent_h, tl.where(slab == 1, extent_h - free_h, free_h))
-            count_w = tl.where(slab == 2, extent_w - free_w, extent_w)
-            state_max, state_sum, acc = _absorb_box(
-                queries, k, v, slot_bias, corner + beyond, count_t, count_h, count_w, tiles_h, tiles_w,
-                state_max, state_sum, acc, scale, TILE_TOKENS, DIM, BLOCK_N, True,
-            )  # fmt: skip
+    if PARTIAL:
+        if BIASED:
+            video_bias += item * bias_batch_stride
+        state_max, state_sum, acc = absorb_rest(
+            queries, k, v, video_bias, k_token_stride, v_token_stride,
+            box_t, box_h, box_w, extent_t, extent_h, extent_w, free_t, free_h, free_w,
+            shape_t, shape_h, shape_w, state_max, state_sum, acc, scale,
+            TILE_T, TILE_H, TILE_W, DIM, BLOCK_N, BIASED,
+        )  # fmt: skip
 
     if EXTRA:
         extra_k += (item * heads + head) * extra_slots * DIM
@@ -229,7 +177,7 @@ def window_attention_kernel(
             bias = tl.where(inside, float("-inf"), tl.load(extra_bias + first + slot))
             logits = tl.dot(queries, tl.trans(keys), input_precision="ieee") + bias[None, :]
             values = tl.load(extra_v + first * DIM + numbers)
-            state_max, state_sum, acc = _absorb(logits, values, state_max, state_sum, acc, scale)
+            state_max, state_sum, acc = absorb(logits, values, state_max, state_sum, acc, scale)
 
     # A query that sees no key at all gets zeros.
     acc *= (1.0 / tl.where(state_sum == 0.0, 1.0, state_sum))[:, None]

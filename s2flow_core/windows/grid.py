@@ -26,7 +26,6 @@ _LARGE_TILES: tuple[Triple, ...] = (
     (4, 4, 8),
     (2, 16, 4),
     (4, 8, 4),
-    (8, 4, 4),
 )
 """Shapes of 128 tokens, as many as a kernel multiplies at once; the first is the nearest to a cube."""
 

@@ -32,9 +32,9 @@ _MOST_TILES = 511
 class WindowLaunch:
     """What one launch computes: attention of the video's queries under the windows of some heads.
 
-    q, out: (B, heads, grid.tokens, dim) in raster order, any strides but adjacent channels. k, v: (B, heads,
-    slots, dim), dense, in tile order. windows: (ranks, 4) int32, head and extent; other heads stay as they
-    are. video_bias: (B, grid.tokens) float32 added to the logits, or None. extra: keys that all queries see.
+    q, k, v, out: (B, heads, grid.tokens, dim) in raster order, any strides but adjacent channels. windows:
+    (ranks, 4) int32, head and extent; other heads stay as they are. video_bias: (B, grid.tokens) float32
+    added to the logits, or None. extra: keys that all queries see.
     """
 
     q: Tensor
@@ -53,10 +53,13 @@ def refuses(call: AttentionCall) -> str | None:
     architecture, tile = architecture_of(call.q.device), call.grid.tile_tokens
     if window_launch(architecture, call.q.shape[3]) is None:
         return f"it knows NVIDIA GPUs from Ampere on and AMD's MI300, and this is {architecture}."
-    if tile % _SMALLEST_BLOCK:
-        return f"it needs tiles of 16, 32, 48 ... tokens, and this video is cut into tiles of {tile}."
+    if tile < _SMALLEST_BLOCK or any(side & (side - 1) for side in call.grid.tile):
+        sides = "x".join(map(str, call.grid.tile))
+        return f"it needs tiles of at least 16 tokens and of sides 1, 2, 4, 8 ..., and these are {sides}."
     if max(call.grid.tiles) > _MOST_TILES:
         return f"it can number {_MOST_TILES} tiles along an axis, and this video has {max(call.grid.tiles)}."
+    if _span(call.grid) * max(call.k.stride(2), call.v.stride(2)) >= 2**31:
+        return "the rows of keys within a tile lie too far apart."
     if call.scale <= 0:
         return f"it needs a positive softmax scale, and this model uses {call.scale}."
     return None
@@ -69,15 +72,17 @@ def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
     size.
     """
     batch, _, _, dim = call.q.shape
-    launch = launch or window_launch(architecture_of(call.q.device), dim)
+    out = call.output()
+    q, k, v = (
+        (x if x.stride(3) == 1 else x.contiguous())[:, :, call.video] for x in (call.q, call.k, call.v)
+    )
+    extra = extra_keys(call)
+    partial = extra.video_bias is not None or not call.grid.divides
+    launch = launch or window_launch(architecture_of(call.q.device), dim, partial)
     if launch is None:
         raise ValueError(f"The attention kernel has no launch configuration for {call.q.device}.")
-    out = call.output()
-    q = call.q if call.q.stride(3) == 1 else call.q.contiguous()
-    k, v = (call.grid.to_tiles(x[:, :, call.video]).contiguous() for x in (call.k, call.v))
-    extra = extra_keys(call)
     work = WindowLaunch(
-        q=q[:, :, call.video],
+        q=q,
         k=k,
         v=v,
         out=out[:, :, call.video],
@@ -102,21 +107,18 @@ def start(work: WindowLaunch, launch: Launch) -> None:
     grid = work.grid
     batch, heads, _, dim = work.k.shape
     blocks = launch.for_tile(grid.tile_tokens)
-    biased = work.video_bias is not None or not grid.divides
-    bias = _slot_bias(work) if biased else None
+    bias = None if work.video_bias is None else work.video_bias / work.scale
     extra_k, extra_v, extra_bias, places = _padded_extra(work, blocks.block_n)
-    # Every key that may be hidden is read with its bias; where the video has none, only partial tiles are.
+    # Where the video has a bias, every tile is read with it.
     whole = tuple(
-        0 if work.video_bias is not None else length // side
-        for length, side in zip(grid.shape, grid.tile, strict=True)
+        0 if bias is not None else length // side for length, side in zip(grid.shape, grid.tile, strict=True)
     )
     programs = (grid.tile_count * grid.tile_tokens // blocks.block_m, batch, len(work.windows))
     tensors = (work.q, work.k, work.v, work.out, bias, extra_k, extra_v, extra_bias, places, work.windows)
     with torch.cuda.device_of(work.q):
         window_attention_programs(programs)(
             *tensors,
-            *work.q.stride()[:3],
-            *work.out.stride()[:3],
+            *(stride for x in (work.q, work.k, work.v, work.out) for stride in x.stride()[:3]),
             bias.stride(0) if bias is not None else 0,
             heads,
             *grid.shape,
@@ -130,7 +132,8 @@ def start(work: WindowLaunch, launch: Launch) -> None:
             DIM=dim,
             BLOCK_M=blocks.block_m,
             BLOCK_N=blocks.block_n,
-            BIASED=biased,
+            PARTIAL=bias is not None or not grid.divides,
+            BIASED=bias is not None,
             EXTRA=places is not None,
             num_warps=blocks.warps,
             num_stages=blocks.stages,
@@ -153,16 +156,10 @@ def packed_places(grid: TokenGrid, device: torch.device) -> Tensor:
     return places.flatten() + GUARD_BITS
 
 
-def _slot_bias(work: WindowLaunch) -> Tensor:
-    """(B, slots) float32, divided by the softmax scale; -inf where a tile reaches beyond the video."""
-    grid, batch = work.grid, work.k.shape[0]
-    beyond = ~grid.slot_valid(work.q.device).flatten()  # (slots,)
-    if work.video_bias is None:
-        return (
-            torch.zeros_like(beyond, dtype=torch.float32).masked_fill(beyond, float("-inf")).expand(batch, -1)
-        )
-    bias = grid.to_tiles(work.video_bias[:, None, :, None] / work.scale)[:, 0, :, 0]  # (B, slots)
-    return bias.masked_fill(beyond, float("-inf"))
+def _span(grid: TokenGrid) -> int:
+    """Tokens of the raster from the first to the last of one tile."""
+    (t, h, w), (_, height, width) = grid.tile, grid.shape
+    return ((t - 1) * height + h - 1) * width + w
 
 
 def _padded_extra(

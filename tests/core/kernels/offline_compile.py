@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -21,11 +21,33 @@ ALIGNED = [["tt.divisibility", 16]]
 
 @dataclass(frozen=True)
 class Compiled:
-    """What one program costs: registers per thread, bytes spilled per thread, bytes of shared memory."""
+    """What one program costs: registers per thread, bytes spilled per thread, bytes of shared memory.
+
+    cubin: the program, on NVIDIA's chips.
+    """
 
     registers: int
     spilled: int
     shared: int
+    cubin: bytes = field(default=b"", repr=False)
+
+    def inner_loops(self, product: str) -> list[list[str]]:
+        """The instructions of every loop that holds such products of matrices and no loop of its own."""
+        with NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(self.cubin)
+            file.flush()
+            command = [NVIDIA_TOOLS / "cuobjdump", "-sass", file.name]
+            text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        lines = re.findall(r"^\s+/\*([0-9a-f]{4,})\*/\s+(.*?);", text, re.MULTILINE)
+        code = {int(place, 16): instruction for place, instruction in lines}
+        jumps = [(place, re.search(r"BRA.*?(0x[0-9a-f]+)", line)) for place, line in code.items()]
+        loops = [(int(to[1], 16), place) for place, to in jumps if to is not None and int(to[1], 16) < place]
+        bodies = [
+            [line for place, line in code.items() if start <= place <= end]
+            for start, end in loops
+            if not any(start <= s and e <= end and (s, e) != (start, end) for s, e in loops)
+        ]
+        return [body for body in bodies if any(product in line for line in body)]
 
 
 def compile_for(
@@ -54,7 +76,7 @@ def compile_for(
     )
     read = _read_nvidia if nvidia else _read_amd
     registers, spilled = read(compiled.asm)
-    return Compiled(registers, spilled, compiled.metadata.shared)
+    return Compiled(registers, spilled, compiled.metadata.shared, compiled.asm.get("cubin", b""))
 
 
 def _read_nvidia(asm: dict[str, Any]) -> tuple[int, int]:

@@ -13,8 +13,8 @@ import pytest
 from s2flow_core.kernels.launch_table import (
     REACH_LAUNCHES,
     SHARED_MEMORY,
-    WINDOW_LAUNCHES,
     Launch,
+    window_launch,
 )
 from s2flow_core.windows.grid import Triple
 
@@ -22,9 +22,10 @@ triton = pytest.importorskip("triton", reason="Triton is not installed; it exist
 
 WINDOW_TYPES = {
     **dict.fromkeys(("q", "k", "v", "out", "extra_k", "extra_v"), "*bf16"),
-    **dict.fromkeys(("slot_bias", "extra_bias"), "*fp32"),
+    **dict.fromkeys(("video_bias", "extra_bias"), "*fp32"),
     **dict.fromkeys(("windows", "extra_places"), "*i32"),
-    **dict.fromkeys(("q_batch_stride", "out_batch_stride"), "i64"),  # of two large videos
+    # Of two large videos.
+    **dict.fromkeys([f"{tensor}_batch_stride" for tensor in ("q", "k", "v", "out")], "i64"),
     "scale": "fp32",
 }
 REACH_TYPES = {
@@ -46,26 +47,43 @@ def assert_fits(compiled, architecture: str) -> None:
     assert compiled.shared <= SHARED_MEMORY[architecture]
 
 
+VARIANTS = {
+    "whole tiles": (False, False, False),
+    "whole tiles and text": (False, False, True),
+    "partial tiles": (True, False, False),
+    "partial tiles and text": (True, False, True),
+    "masked video": (True, True, False),
+    "masked video and text": (True, True, True),
+}
+"""PARTIAL, BIASED and EXTRA as calls have them; a tail counts as text."""
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 @pytest.mark.parametrize(("architecture", "dim"), ENTRIES)
-def test_windows_with_partial_tiles_masks_and_text(architecture: str, dim: int, record_property):
-    """The variant that needs most registers."""
-    compiled = compile_windows(architecture, dim, (2, 8, 8), everything=True)
-    record_property("compiled", str(compiled))
-    assert_fits(compiled, architecture)
+def test_windows(architecture: str, dim: int, dtype: str, record_property):
+    """In every variant; half precision in the one that needs most registers."""
+    for name, variant in VARIANTS.items():
+        if dtype == "bf16" or name == "masked video and text":
+            compiled = compile_windows(architecture, dim, (2, 8, 8), variant, dtype)
+            record_property(name, str(compiled))
+            assert_fits(compiled, architecture)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_windows_of_whole_tiles_alone(architecture: str, record_property):
-    """The variant that large videos use."""
-    compiled = compile_windows(architecture, 128, (2, 8, 8), everything=False)
-    record_property("compiled", str(compiled))
-    assert_fits(compiled, architecture)
+@pytest.mark.parametrize("variant", ["whole tiles", "partial tiles and text"])
+def test_the_inner_loop_on_hopper_is_short_and_waits_for_no_load(variant: str):
+    """Two blocks of keys are under way while one is multiplied, and no product waits for the one before."""
+    compiled = compile_windows("sm_90", 128, (2, 8, 8), VARIANTS[variant], "bf16")
+    loops = compiled.inner_loops("HGMMA")
+    assert len(loops) == (1 if variant == "whole tiles" else 3)
+    assert len(loops[0]) <= 540
+    for loop in loops:
+        assert sum("WARPGROUP.DEPBAR" in line for line in loop) == 1
+        assert any("DEPBAR.LE SB0, 0x2" in line for line in loop)
 
 
-@pytest.mark.parametrize("tile", [(1, 8, 8), (1, 4, 4)])
-def test_windows_of_small_tiles(tile: Triple, record_property):
-    """What small videos are cut into."""
-    compiled = compile_windows("sm_90", 128, tile, everything=True)
+@pytest.mark.parametrize("tile", [(1, 8, 16), (1, 16, 8), (2, 4, 16), (4, 4, 8), (1, 8, 8), (1, 4, 4)])
+def test_windows_of_other_tiles(tile: Triple, record_property):
+    compiled = compile_windows("sm_90", 128, tile, VARIANTS["partial tiles and text"], "bf16")
     record_property("compiled", str(compiled))
     assert_fits(compiled, "sm_90")
 
@@ -85,13 +103,19 @@ def test_reach(architecture: str, dim: int, channels: int, record_property):
     assert_fits(compiled, architecture)
 
 
-def compile_windows(architecture: str, dim: int, tile: Triple, everything: bool):
+def compile_windows(architecture: str, dim: int, tile: Triple, variant: tuple[bool, bool, bool], dtype: str):
     from offline_compile import compile_for
 
     from s2flow_core.kernels.window_kernel import window_attention_kernel
 
-    launch = WINDOW_LAUNCHES[architecture, dim].for_tile(math.prod(tile))
-    options = {**constants(launch, dim, tile), "BIASED": everything, "EXTRA": everything}
-    if not everything:
-        options |= dict.fromkeys(("slot_bias", "extra_k", "extra_v", "extra_bias", "extra_places"))
-    return compile_for(architecture, window_attention_kernel, WINDOW_TYPES, options, launch)
+    partial, biased, extra = variant
+    launch = window_launch(architecture, dim, partial)
+    assert launch is not None
+    launch = launch.for_tile(math.prod(tile))
+    options = {**constants(launch, dim, tile), "PARTIAL": partial, "BIASED": biased, "EXTRA": extra}
+    if not extra:
+        options |= dict.fromkeys(("extra_k", "extra_v", "extra_bias", "extra_places"))
+    if not biased:
+        options |= {"video_bias": None}
+    types = {name: kind.replace("bf16", dtype) for name, kind in WINDOW_TYPES.items()}
+    return compile_for(architecture, window_attention_kernel, types, options, launch)

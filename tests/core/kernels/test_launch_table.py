@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2flow_core.kernels.launch_table import (
+    PARTIAL_LAUNCHES,
     REACH_LAUNCHES,
     SAME_GENERATION,
     SHARED_MEMORY,
@@ -29,6 +30,9 @@ def test_the_table_covers_every_generation():
         assert window_launch(chip, 128) == WINDOW_LAUNCHES[like, 128]
         assert reach_launch(chip, 64) == REACH_LAUNCHES[like, 64]
     assert window_launch("sm_75", 128) is None and reach_launch("sm_90", 96) is None
+    assert set(PARTIAL_LAUNCHES) < set(WINDOW_LAUNCHES)
+    assert window_launch("sm_121", 64, partial=True) == PARTIAL_LAUNCHES["sm_120", 64]
+    assert window_launch("sm_90", 64, partial=True) == WINDOW_LAUNCHES["sm_90", 64]
 
 
 def test_blocks_divide_the_tile():

@@ -5,7 +5,7 @@ The interpreter needs milliseconds per block, so the cases are tiny and few. It 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import naive_attention as naive
@@ -73,7 +73,7 @@ class Case:
 @st.composite
 def cases(draw) -> Case:
     shape = draw(st.tuples(st.integers(1, 4), st.integers(3, 9), st.integers(3, 9)))
-    grid = TokenGrid(shape, draw(st.sampled_from([(2, 4, 4), (1, 4, 4), (1, 4, 12)])))
+    grid = TokenGrid(shape, draw(st.sampled_from([(2, 4, 4), (1, 4, 4), (1, 2, 16), (4, 2, 4)])))
     extent = st.tuples(*(st.integers(1, n) for n in grid.tiles))
     return Case(
         grid=grid,
@@ -166,21 +166,21 @@ def test_addresses_beyond_two_to_the_31_are_right():
     from s2flow_core.attention.backends.triton_windows import WindowLaunch, start
 
     grid = TokenGrid((1, 4, 5), (1, 4, 4))
-    heads = 2**31 // (2 * 16 * 64) + 2
-    tiles = torch.empty(1, heads, 2 * 16, 64, dtype=torch.float16)  # more than 2^31 numbers
-    head_step, row_step = 128, 2**27
+    heads = 1026
+    head_step, row_step = 2**21, 2**26
     rows = torch.empty(heads * head_step + grid.tokens * row_step, dtype=torch.float16)
-    q, out = (
-        rows.as_strided((1, heads, grid.tokens, 64), (0, head_step, row_step, 1), place) for place in (0, 64)
+    q, k, v, out = (
+        rows.as_strided((1, heads, grid.tokens, 64), (0, head_step, row_step, 1), 64 * place)
+        for place in range(4)
     )
     last = slice(heads - 1, heads)
-    for x in (q, tiles):
+    for x in (q, k, v):
         x[:, last] = torch.randn(x[:, last].shape).half()
     windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32)
     no_extra = ExtraKeys(None, None, None, 0, None)
-    start(WindowLaunch(q, tiles, tiles, out, grid, windows, None, no_extra, 0.125), LAUNCHES[0])
-    video = grid.from_tiles(tiles[:, last])
-    expected = naive.attention(q[:, last], video, video, naive.Boxes(grid.shape, grid.tile, [(1, 1, 1)]))
+    start(WindowLaunch(q, k, v, out, grid, windows, None, no_extra, 0.125), LAUNCHES[0])
+    boxes = naive.Boxes(grid.shape, grid.tile, [(1, 1, 1)])
+    expected = naive.attention(q[:, last], k[:, last], v[:, last], boxes)
     assert relative_error(out[:, last], expected) <= TOLERANCE[torch.float16]
 
 
@@ -222,8 +222,8 @@ def on_a_gpu(tile=(1, 4, 4), dim=64, dtype=torch.float16, scale=0.125) -> Attent
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        (on_a_gpu(tile=(1, 2, 2)), "tiles of 4"),
-        (on_a_gpu(tile=(1, 3, 8)), "tiles of 24"),
+        (on_a_gpu(tile=(1, 2, 2)), "tiles of at least 16 tokens"),
+        (on_a_gpu(tile=(1, 3, 16)), "these are 1x3x16"),
         (on_a_gpu(scale=0.0), "positive softmax scale"),
     ],
 )
@@ -233,6 +233,10 @@ def test_what_the_kernel_cannot_do_is_refused_in_words(monkeypatch, call, reason
     monkeypatch.setattr(triton_windows, "architecture_of", lambda device: "sm_90")
     assert triton_windows.refuses(on_a_gpu()) is None
     assert reason in str(triton_windows.refuses(call))
+    far = replace(on_a_gpu(), k=torch.empty(1, 1, 1, 1, device="meta").expand(1, 1, 64, 64))
+    assert triton_windows.refuses(far) is None
+    far = replace(far, v=torch.empty_strided((1, 1, 64, 64), (0, 0, 2**27, 1), device="meta"))
+    assert "too far apart" in str(triton_windows.refuses(far))
     monkeypatch.setattr(triton_windows, "architecture_of", lambda device: "sm_75")
     assert "sm_75" in str(triton_windows.refuses(on_a_gpu()))
 
