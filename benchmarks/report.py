@@ -156,6 +156,7 @@ def quality(title: str, names: dict[str, str]) -> ShownTable:
 COMPARED = {"95 % interval": "95 % interval"}
 TABLES: dict[str, ShownTable] = {
     "small models": ShownTable("small_models", small_models),
+    "protection": whole("protection", "Cases tried", "what was tried"),
     "solver": ShownTable("solver", solver),
     "attention": ShownTable("attention_cpu", attention),
     "preview": whole("refine", "Preview: large steps - small steps", "large - small steps"),

@@ -84,8 +84,8 @@ def trajectories(good: Any, plain: Any, unfinished: Any) -> list[Any]:
         replace(good, denoised=good.denoised * NAN),
         replace(good, noise=good.noise * float("inf")),
         replace(good, final=good.final * NAN),
-        replace(good, reach=replace(good.reach, mass=good.reach.mass[:2])),
-        replace(good, reach=replace(good.reach, error=None)),
+        replace(good, reach=replace(good.reach, mass=good.reach.mass[:2], error=None, nothing=None)),
+        replace(good, reach=replace(good.reach, error=None, nothing=None)),
         replace(good, boundaries=(2,)),
     ]
     return mostly([good, good, good, plain], wrong)

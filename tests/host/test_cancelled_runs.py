@@ -54,6 +54,7 @@ class Cancel:
             comfy.model_management.interrupt_current_processing()
 
 
+@pytest.mark.timeout(3600)  # under --long
 def test_cancels_at_random_moments_leave_a_fresh_process(graph, amount):
     import comfy.model_management
 
@@ -73,6 +74,7 @@ def test_cancels_at_random_moments_leave_a_fresh_process(graph, amount):
     assert hooks_of(graph) == before
 
 
+@pytest.mark.timeout(3600)
 def test_many_runs_in_one_process_hold_no_more_than_a_few(graph, amount):
     chain(graph)
     before, alive = hooks_of(graph), [bytes_alive()]

@@ -32,12 +32,30 @@ def test_any_large_request_of_the_large_run_may_fail(graph, record, whole, amoun
             try:
                 again = windowed(graph, record)
             except torch.OutOfMemoryError:
-                continue  # before the first step there is nothing smaller to step down to
+                continue  # the small inputs of the node itself, before anything was computed
             finally:
                 assert memory.failures == 1
         finished += 1
         assert torch.allclose(again, result, atol=1e-5)
     assert finished >= min(0.9 * places.number, places.number - 1)
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_what_was_computed_is_not_lost_around_the_steps(graph, record, whole, monkeypatch, after, caplog):
+    """Memory that fails before the first step, or after the last one, when the result is handed over."""
+    sampling = graph.guider.model_patcher.get_model_object("model_sampling")
+    name = "inverse_noise_scaling" if after else "noise_scaling"
+    original, failed = getattr(type(sampling), name), []
+
+    def failing(self, *given, **named):
+        if not failed:
+            failed.append(1)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, *given, **named)
+
+    monkeypatch.setattr(type(sampling), name, failing)
+    assert torch.equal(windowed(graph, record), whole[0])
+    assert caplog.text.count("tries once more") == 1
 
 
 @pytest.mark.parametrize("nth", [1, 4, 11])
@@ -54,10 +72,10 @@ def test_capture_drops_rows_before_it_drops_the_run(graph, record, monkeypatch, 
     capture = graph.modules.pack("nodes.host.attention.capture")
     measure = capture.measure_reach_and_error
 
-    def measured(q, k, v, sequence, rows):
+    def measured(q, k, v, sequence, rows, *more):
         if len(rows) > 20:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return measure(q, k, v, sequence, rows)
+        return measure(q, k, v, sequence, rows, *more)
 
     monkeypatch.setattr(capture, "measure_reach_and_error", measured)
     latent, trajectory = graph.low_res()

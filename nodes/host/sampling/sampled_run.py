@@ -53,6 +53,7 @@ class SampledRun:
         self.x: Tensor | None = None
         self.position = 0  # the step that x stands before
         self.handed = 0  # the step up to which the run was handed to its guiders
+        self.stepping = False  # a step runs now, or was stopped
         self.model_calls = 0
         self.seconds = 0.0  # that its steps took
         self.keeper: RunKeeper | None = None
@@ -110,12 +111,14 @@ class SampledRun:
             if self.resumed is not None:
                 self.restore_kept(self.resumed)
         self.x = self.x.to(x)
+        self.stepping = True
         try:
             self.run_steps(guided, range(max(start, self.position), stop), callback)
         except BaseException:
             if self.keeper is not None:
                 self.keeper.stopped(self)
             raise
+        self.stepping = False
         self.handed = stop
         if stop == self.steps:
             self.end()
