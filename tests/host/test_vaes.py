@@ -58,7 +58,8 @@ def test_a_size_in_pixels_is_counted_by_the_vae(case):
 
 def test_what_exceeds_the_memory_runs_in_tiles(case, comfy_modules, monkeypatch, caplog):
     room = comfy_modules.pack("nodes.host.size.video_pixels")
-    monkeypatch.setattr(room, "TILES", (4 * case.vae.compression[1],))
+    # The small video is 4 cells wide and the large one 6: both are cut.
+    monkeypatch.setattr(room, "TILES", tuple(cells * case.vae.compression[1] for cells in (4, 2)))
     for direction in ("decode", "encode"):
         monkeypatch.setattr(case.loaded, f"memory_used_{direction}", lambda shape, dtype: 1e18)
     with caplog.at_level("INFO"):
