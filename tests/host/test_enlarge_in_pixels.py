@@ -55,8 +55,8 @@ def test_an_upscale_model_without_a_vae_is_refused(graph, trajectory, upscale_mo
         graph.upsample(trajectory, upscale_model=upscale_model)
 
 
-# Tiles of half the large picture cut only its encoding; those that cut the small one too show more of a random
-# VAE's seams.
+# Tiles of half the large picture cut only its encoding; those that cut the small one too show more seams of
+# a random VAE.
 @pytest.mark.parametrize(("tile", "doing", "most"), [(96, "encoding", 0.2), (48, "decoding", 0.3)])
 def test_what_exceeds_the_memory_runs_in_tiles(
     graph, comfy_modules, trajectory, vae, monkeypatch, caplog, tile, doing, most
