@@ -22,6 +22,25 @@ class BadNoise(SeededNoise):
         return noise
 
 
+@pytest.mark.parametrize("value", BAD)
+def test_a_mask_that_is_no_number_is_told_before_the_first_step(graph, record, value):
+    def masked(latent):
+        mask = torch.ones_like(latent["samples"][:, :1])
+        mask[0, 0, 1, 2, 2] = value
+        return latent | {"noise_mask": mask}
+
+    empty = masked({"samples": torch.zeros(LATENT)})
+    small = masked({"samples": record[0].final})
+    with pytest.raises(ValueError, match="mask holds NaN"):
+        graph.low_res(latent_image=empty)
+    with pytest.raises(ValueError, match="mask holds NaN"):
+        graph.high_res((masked(record[1][0]), *record[1][1:]))
+    with pytest.raises(ValueError, match="mask holds NaN"):
+        graph.run("S2FlowPickPreview", latent=small, choice=1)
+    with pytest.raises(ValueError, match="mask holds NaN"):
+        graph.run("S2FlowRefinerSampler", guider=graph.guider, latent=small, mode="renoise", steps=2)
+
+
 def spoiled_block(graph, layer, value, from_call, part="self_attn"):
     """A hook that spoils one number of what a part of a block gives, from its n-th call on."""
     calls = []

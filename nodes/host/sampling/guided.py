@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ....s2flow_core.attention.trust import is_out_of_memory
 from ..model.extra_frames import extra_frames
-from .latents import latent_samples
+from .latents import latent_samples, require_finite_mask
 from .part_sampler import Part, PartSampler
 from .streams import VideoLatent
 
@@ -41,6 +41,7 @@ def sample_in_parts(parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, l
 
     Returns the samples of a LATENT.
     """
+    require_finite_mask(latent)
     samples = latent_samples(parts[0].guider, latent)
     latent = latent | {"samples": samples}
     steps = len(sigmas) - 1

@@ -38,11 +38,24 @@ def finished(latent: dict[str, Any], samples: Any) -> dict[str, Any]:
     return {name: value for name, value in latent.items() if name not in RATIOS} | {"samples": samples}
 
 
+def require_finite_mask(latent: dict[str, Any]) -> None:
+    """Raises if a LATENT's noise_mask holds NaN or infinity, which every step would carry into the video."""
+    if (given := latent.get("noise_mask")) is None:
+        return
+    masks = VideoLatent.of(given)
+    if not all(torch.isfinite(mask).all() for mask in (masks.video, *masks.beside)):
+        raise ValueError(
+            "The latent's mask holds NaN or infinity: look at the node that made it. A mask is 1 where the "
+            "video is made and 0 where it is held."
+        )
+
+
 def held_latent(latent: dict[str, Any], samples: Tensor) -> HeldLatent | None:
     """What a LATENT's noise_mask keeps of its video (B, C, T, H, W); None if it has no mask."""
     given = latent.get("noise_mask")
     if given is None:
         return None
+    require_finite_mask(latent)
     given = VideoLatent.of(given).video
     mask = comfy.utils.reshape_mask(given.float(), samples.shape)  # (B, C, T, H, W), as core reads it
     if (mask == mask[:, :1]).all():
