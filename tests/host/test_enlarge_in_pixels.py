@@ -59,9 +59,9 @@ def test_an_upscale_model_without_a_vae_is_refused(graph, trajectory, upscale_mo
 # a random VAE.
 @pytest.mark.parametrize(("tile", "doing", "most"), [(96, "encoding", 0.2), (48, "decoding", 0.3)])
 def test_what_exceeds_the_memory_runs_in_tiles(
-    graph, comfy_modules, trajectory, vae, monkeypatch, caplog, tile, doing, most
+    graph, trajectory, vae, monkeypatch, caplog, tile, doing, most
 ):
-    room = comfy_modules.pack("nodes.host.size.video_pixels")
+    room = graph.modules.pack("nodes.host.size.video_pixels")
     whole, *_ = graph.upsample(trajectory, vae=vae)
     # A VAE that asks for more than any machine has.
     monkeypatch.setattr(room, "TILES", (96, tile))
