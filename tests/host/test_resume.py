@@ -40,6 +40,7 @@ def same_trajectory(a, b):
     assert torch.equal(a.final, b.final)
     assert torch.equal(a.reach.mass, b.reach.mass)
     assert torch.equal(a.reach.error, b.reach.error)
+    assert torch.equal(a.reach.nothing, b.reach.nothing)
     assert torch.equal(a.sigmas, b.sigmas)
 
 

@@ -96,7 +96,7 @@ class KeptRun:
         """The run was cancelled or failed: its last good state is kept."""
         if run.position and run.position != self.written:
             self.write(run)
-        if run.position:
+        if self.written:
             log.info(
                 "S²Flow kept step %d of %d in %s; the same graph goes on from there",
                 self.written,
