@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_runs import core_euler
 from tiny_audio_video import AudioVideo
 from tiny_h3 import H3_VARIANTS
 from tiny_ltx2 import LTX2_VARIANTS
@@ -64,19 +65,8 @@ def near(one: Tensor, other: Tensor, tolerance: float = 1e-5) -> bool:
 
 
 def test_the_small_run_is_cores_euler_to_the_bit(case):
-    import comfy.samplers
-
-    graph = case.graph
     start = case.variant.latent(case.variant.channels, case.variant.size)
-    expected = graph.guider.sample(
-        SeededNoise(3).generate_noise(start),
-        start["samples"],
-        comfy.samplers.sampler_object("euler"),
-        graph.sigmas,
-        denoise_mask=start.get("noise_mask"),
-        disable_pbar=True,
-        seed=3,
-    )
+    expected = core_euler(case.graph, SeededNoise(3), case.graph.sigmas, start)
     made, plain = case.latent["samples"].unbind(), expected.unbind()
     assert all(torch.equal(one, other) for one, other in zip(made, plain, strict=True))
     assert torch.equal(case.trajectory.final, plain[0])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_runs import noise_that_is_sampled
 from present_host import lacks
 from tiny_wan import LAYERS, STEPS, SeededNoise, wan_graph
 
@@ -129,24 +130,6 @@ def shuffled(plain):
     return sliced(plain, freenoise=True)
 
 
-def noise_that_is_sampled(graph: Any, triple: Any, patch: pytest.MonkeyPatch, **inputs: Any) -> torch.Tensor:
-    """The noise of an HR run as the sampler gets it, behind everything that core does to it."""
-    import comfy.samplers
-
-    given = []
-    sample = comfy.samplers.KSAMPLER.sample
-
-    def noting(
-        self: Any, model: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *more: Any, **named: Any
-    ):
-        given.append(noise.clone())
-        return sample(self, model, sigmas, extra, callback, noise, *more, **named)
-
-    patch.setattr(comfy.samplers.KSAMPLER, "sample", noting)
-    graph.high_res(triple, **inputs)
-    return given[0]
-
-
 def agreement(noise: torch.Tensor, low: torch.Tensor) -> list[float]:
     """Per frame, the correlation of the noise's block means with the noise of the small run."""
     coarse = torch.nn.functional.avg_pool3d(noise, (1, 2, 2))
@@ -160,7 +143,7 @@ def test_freenoise_shuffles_once_and_the_large_run_keeps_it(shuffled, monkeypatc
     _, trajectory = low_res(shuffled)
     triple = shuffled.upsample(trajectory)
     ready = triple[2].noise.clone()
-    sampled = noise_that_is_sampled(shuffled, triple, monkeypatch)
+    sampled = noise_that_is_sampled(lambda: shuffled.high_res(triple), monkeypatch)
     assert torch.equal(sampled, ready)
     assert torch.equal(triple[2].noise, ready)
     assert min(agreement(sampled, trajectory.noise[3].float())) > 0.95
@@ -174,7 +157,7 @@ def test_fresh_noise_is_shuffled_and_stays_as_it_was(shuffled, monkeypatch):
     _, trajectory = low_res(shuffled)
     triple = shuffled.upsample(trajectory, noise_mode="fresh")
     ready = triple[2].noise.clone()
-    sampled = noise_that_is_sampled(shuffled, triple, monkeypatch)
+    sampled = noise_that_is_sampled(lambda: shuffled.high_res(triple), monkeypatch)
     assert torch.equal(sampled[:, :, :CONTEXT], ready[:, :, :CONTEXT])
     assert not torch.equal(sampled, ready)
     assert torch.equal(triple[2].noise, ready)

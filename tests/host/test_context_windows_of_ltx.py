@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_runs import core_euler, noise_that_is_sampled
 from present_host import lacks
 from tiny_ltx import LTX_VARIANTS
 from tiny_ltx2 import LTX2_VARIANTS
@@ -110,19 +111,8 @@ def near(one: Tensor, other: Tensor, tolerance: float = 1e-5) -> bool:
 
 
 def test_the_small_run_is_cores_euler_to_the_bit(case):
-    import comfy.samplers
-
-    graph = case.graph
     start = case.variant.latent(case.variant.channels, case.variant.size)
-    expected = graph.guider.sample(
-        SeededNoise(3).generate_noise(start),
-        start["samples"],
-        comfy.samplers.sampler_object("euler"),
-        graph.sigmas,
-        denoise_mask=start.get("noise_mask"),
-        disable_pbar=True,
-        seed=3,
-    )
+    expected = core_euler(case.graph, SeededNoise(3), case.graph.sigmas, start)
     pairs = zip(streams(case.latent["samples"]), streams(expected), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
@@ -169,21 +159,9 @@ def test_windows_of_everything_give_what_there_was_without(case, order):
 
 def test_the_large_runs_noise_keeps_the_coarse_part_in_every_frame(case, monkeypatch):
     """With FreeNoise where the node has it, which shuffled the small run's noise."""
-    import comfy.samplers
-
-    given = []
-    sample = comfy.samplers.KSAMPLER.sample
-
-    def noting(
-        self: Any, model: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *more: Any, **named: Any
-    ):
-        given.append(noise.clone())
-        return sample(self, model, sigmas, extra, callback, noise, *more, **named)
-
-    monkeypatch.setattr(comfy.samplers.KSAMPLER, "sample", noting)
-    case.high_res()
+    noise = noise_that_is_sampled(case.high_res, monkeypatch)
     ready = streams(case.triple[2].noise)[0]
-    video = given[0].flatten()[: ready.numel()].view(ready.shape)
+    video = noise.flatten()[: ready.numel()].view(ready.shape)
     assert torch.equal(video, ready)
     # Recorded is the noise of the state, after FreeNoise.
     small = case.trajectory.noise[3].float()

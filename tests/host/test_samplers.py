@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain_runs import core_euler
 from tiny_wan import LATENT, LAYERS, STEPS, SeededNoise, wan_graph
 
 
@@ -15,19 +16,6 @@ def low_res(graph):
 @pytest.fixture(scope="module")
 def triple(graph, low_res):
     return graph.upsample(low_res[1])
-
-
-def core_euler(graph, noise, sigmas, latent):
-    import comfy.samplers
-
-    return graph.guider.sample(
-        noise.generate_noise(latent),
-        latent["samples"],
-        comfy.samplers.sampler_object("euler"),
-        sigmas,
-        disable_pbar=True,
-        seed=noise.seed,
-    )
 
 
 def test_low_res_sampler_is_core_euler_to_the_bit(graph, low_res):
