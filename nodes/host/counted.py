@@ -37,6 +37,10 @@ class _Counted(tuple[Any, ...]):
     def __bool__(self) -> bool:
         return True
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copies and pickles are of the class that it was made from, which other processes can find."""
+        return object.__new__, (type(self).__bases__[0],), dict(vars(self))
+
     def get_ram_usage(self) -> float:
         """In bytes, as ComfyUI 0.3.75 weighs them."""
         return _WORTH_KEEPING * sum(tensor.numel() * tensor.element_size() for tensor in self)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
+import pickle
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -96,6 +98,20 @@ def test_what_is_made_of_it_is_plain(graph, outputs):
     trajectory, plain = outputs["trajectory"], type(outputs["trajectory"]).__mro__[1]
     for made in (dataclasses.replace(trajectory, seconds=1.0), trajectory.of_video(0)):
         assert type(made) is plain and made.steps == trajectory.steps
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=str
+)
+def test_copies_and_pickles_are_plain_and_whole(outputs, name, copied):
+    """Benchmarks keep runs in files, and other packs copy what passes by."""
+    one, other = outputs[name], copied(outputs[name])
+    assert type(other) is type(one).__bases__[0]
+    assert vars(other).keys() == vars(one).keys()
+    tensors = {key: value for key, value in vars(one).items() if isinstance(value, torch.Tensor)}
+    assert all(torch.equal(vars(other)[key], tensor) for key, tensor in tensors.items())
+    assert tensors or name == "noise"
 
 
 def test_the_picked_and_the_loaded_run_are_counted(graph, outputs, output_folder):
