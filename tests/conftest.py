@@ -21,6 +21,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from amounts import amount, keep_cases, ran_cases, skip_long  # noqa: E402, F401  (amount is a fixture)
+from named_cases import refuse_addresses  # noqa: E402
 from running_comfy import comfyui_server  # noqa: E402, F401  (a fixture)
 
 
@@ -45,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks the tests of tests/host and tests/browser, so that `-m` can leave them out."""
+    refuse_addresses([item.nodeid for item in items])
     skip_long(config, items)
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]

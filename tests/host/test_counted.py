@@ -102,7 +102,9 @@ def test_what_is_made_of_it_is_plain(graph, outputs):
 
 @pytest.mark.parametrize("name", OUTPUTS)
 @pytest.mark.parametrize(
-    "copied", [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=str
+    "copied",
+    [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))],
+    ids=["copy", "deepcopy", "pickle"],
 )
 def test_copies_and_pickles_are_plain_and_whole(outputs, name, copied):
     """Benchmarks keep runs in files, and other packs copy what passes by."""
