@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..s2flow_core.attention.registry import BACKENDS
 from ..s2flow_core.attention.rotary import DEFAULT_ROPE, ROPE_MODES
@@ -15,6 +16,7 @@ from ..s2flow_core.solver.derivatives import SOURCES
 from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.for_high_res import hook_for, rope_for, size_change
+from .host.counted import counted
 from .host.inputs import (
     CATEGORY,
     DEFAULT_BOUNDARY,
@@ -26,15 +28,23 @@ from .host.inputs import (
     resume_input,
 )
 from .host.model.checks import identity_of
+from .host.resume.graph import place_of
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
-from .host.sampling.high_res import FlowRun, FlowSettings
-from .host.sampling.latents import finished, latent_samples
+from .host.sampling.high_res import FlowRun, FlowSettings, recorder_after
+from .host.sampling.latents import finished, held_in_run, latent_samples
 from .host.sampling.record_at_high_res import require_same_video
+from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
 
 log = logging.getLogger(__name__)
+
+TRAJECTORY_OUTPUT = 1
+NOT_RECORDED = (
+    "The trajectory output of the High-Res Sampler is connected, but the run is not written down. Switch on "
+    "its input record, or remove the connection."
+)
 
 
 class S2FlowHighResSampler(io.ComfyNode):
@@ -143,9 +153,25 @@ class S2FlowHighResSampler(io.ComfyNode):
                     )
                 ),
                 resume_input(),
+                advanced(
+                    io.Boolean.Input(
+                        "record",
+                        default=False,
+                        tooltip=(
+                            "Also writes this run down, so that a second S²Flow Upsample can go on from it "
+                            "to a still larger size. Keeps two latents per step in main memory."
+                        ),
+                    )
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
-            outputs=[io.Latent.Output(display_name="latent")],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The large video."),
+                TrajectoryType.Output(
+                    display_name="trajectory",
+                    tooltip="Of this run, for another enlargement. Only with record switched on.",
+                ),
+            ],
         )
 
     @classmethod
@@ -167,7 +193,9 @@ class S2FlowHighResSampler(io.ComfyNode):
         rope: str = DEFAULT_ROPE,
         attention_temperature: bool = False,
         resume_every: int = 0,
+        record: bool = False,
     ) -> io.NodeOutput:
+        require_record_if_asked(cls.hidden, record)
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
         experts = Experts.of(guider, guider_low_noise, boundary)
         samples = latent_samples(guider, latent_image)
@@ -184,19 +212,31 @@ class S2FlowHighResSampler(io.ComfyNode):
 
         rope = rope_for(rope, guider.model_patcher, trajectory)
         change = size_change(trajectory, given.video, windows, rope, attention_temperature)
-        run = FlowRun(settings, trajectory, sigmas)
+        held = held_in_run(guider, latent_image, given.video) if record else None
+        run = FlowRun(settings, trajectory, sigmas, recorder_after(trajectory) if record else None)
         parts = []
         for expert, steps in experts.shares(sigmas):
             hook = hook_for(expert, given.video, windows, backend, change)
             if steps.start < steps.stop:
                 parts.append(Part(expert, steps, run, hook))
-        chosen = (sigmas, trajectory, windows, settings, rope, attention_temperature)
+        chosen = (sigmas, trajectory, windows, settings, rope, attention_temperature, record)
         whole = Given(experts.guiders, noise, latent_image | {"samples": samples}, chosen)
         kept = KeptRun.of_node(cls.hidden, resume_every, whole)
         kept.resume(run)
         result = sample_in_parts(parts, noise, sigmas, latent_image)
+        recorded: Any = ExecutionBlocker(NOT_RECORDED)
+        if record:
+            video = RecordedVideo.of_run(guider, given, held)
+            recorded = counted(run.recorded(VideoLatent.of(result), video))
         kept.finished()
-        return io.NodeOutput(finished(latent_image, result))
+        return io.NodeOutput(finished(latent_image, result), recorded)
+
+
+def require_record_if_asked(hidden: Any, record: bool) -> None:
+    """Raises before the run if something is to be made from a record that nobody writes."""
+    place = place_of(hidden)
+    if not record and place is not None and place.feeds(TRAJECTORY_OUTPUT):
+        raise ValueError(NOT_RECORDED)
 
 
 def warn_of_dropped_mask(trajectory: Trajectory, latent: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.capture import capture_for
 from .host.counted import counted
-from .host.families.family import patched_grid
 from .host.inputs import (
     CATEGORY,
     DEFAULT_BOUNDARY,
@@ -20,8 +19,7 @@ from .host.inputs import (
     low_noise_input,
     resume_input,
 )
-from .host.model.checks import diffusion_model, family_or_unknown, identity_of
-from .host.model.extra_frames import extra_frames
+from .host.model.checks import family_or_unknown, identity_of
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import sample_in_parts
@@ -29,11 +27,11 @@ from .host.sampling.latents import finished, held_in_run, latent_samples
 from .host.sampling.low_res import (
     LowResRun,
     RecordedPart,
-    RecordedVideo,
     require_nothing_held,
     require_one_architecture,
     require_same_capture,
 )
+from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
@@ -150,7 +148,6 @@ class S2FlowLowResSampler(io.ComfyNode):
             require_same_capture(trajectory, capture_rows, capture_error)
 
         family = family_or_unknown(guider.model_patcher)
-        patch = family.patch(diffusion_model(guider.model_patcher))
         parts = []
         for expert, steps in experts.shares(sigmas):
             capture = capture_for(expert, given.video, family, capture_rows, capture_error)
@@ -161,8 +158,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         kept = KeptRun.of_node(cls.hidden, resume_every, whole)
         kept.resume(run)
         result = sample_in_parts(run.parts(), noise, sigmas, latent_image)
-        extra = extra_frames(guider, given.video)
-        video = RecordedVideo(patched_grid(given.video, patch), patch, models[0], held, extra)
+        video = RecordedVideo.of_run(guider, given, held)
         recorded = run.trajectory(VideoLatent.of(result), video, trajectory)
         kept.finished()
         return io.NodeOutput(finished(latent_image, result), counted(recorded))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -82,6 +82,12 @@ class AttentionReach:
     def steps(self) -> int:
         """How many steps of the run were recorded."""
         return self.mass.shape[0]
+
+    def of_steps(self, steps: Tensor) -> AttentionReach:
+        """The record of these steps (M,) alone, in this order; a step may come more than once."""
+        error = None if self.error is None else self.error[steps]
+        nothing = None if self.nothing is None else self.nothing[steps]
+        return replace(self, mass=self.mass[steps], error=error, nothing=nothing)
 
     def coverage(self, fractions: Tensor, step: int | None = None) -> Tensor:
         """Attention mass inside any windows, interpolated between the recorded ones.

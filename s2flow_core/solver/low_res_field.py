@@ -2,11 +2,14 @@
 
 Differences of the LR clean estimate are enough to know it. An Euler step of the LR run from σ_i to σ_k
 obeys `u_k - u_i = -(D_k - D_i)/σ_k` exactly: the noise cancels, and what is left is smooth and may be
-upsampled with plain bicubic. In the limit of small steps this is `du/dσ = -(1/σ)·dD/dσ`.
+upsampled with plain bicubic. In the limit of small steps this is `du/dσ = -(1/σ)·dD/dσ`, which holds on the
+flow itself. A sampler of higher order follows that closely, so there the difference is its integral with D
+straight between the steps: `-(D_k - D_i)·ln(σ_k/σ_i)/(σ_k - σ_i)`, exact to the second order.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -37,7 +40,8 @@ class LowResField:
     estimates; it must be linear, a constant may be added.
     snr_scale: s when the HR σ are `snr_matched` to the record, else 1. All σ below are HR σ.
     switch_sigmas: HR σ at which the LR run changed its model or guidance; at each, σ >= switch_sigma came
-    before the change. Raises ValueError if the record's numbers of σ and of estimates differ.
+    before the change. euler: whether the record's steps are Euler's.
+    Raises ValueError if the record's numbers of σ and of estimates differ.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class LowResField:
         upsample: Callable[[Tensor], Tensor],
         snr_scale: float = 1.0,
         switch_sigmas: Sequence[float] = (),
+        euler: bool = True,
     ):
         steps = denoised.shape[0]
         if len(sigmas) not in (steps, steps + 1):
@@ -58,6 +63,7 @@ class LowResField:
         self._denoised = denoised
         self._upsample = upsample
         self._switches = tuple(switch_sigmas)
+        self._euler = euler
         self._low_velocities: dict[int, Tensor] = {}
         self._velocities: dict[float, Tensor] = {}
 
@@ -115,11 +121,16 @@ class LowResField:
         while k not in known:
             i = min(known, key=lambda step: abs(step - k))
             later = max(i, i + (1 if k > i else -1))
-            rise = (self._estimate(later) - self._estimate(later - 1)) / -self._sigmas[later]
+            rise = -self._rate(later) * (self._estimate(later) - self._estimate(later - 1))
             known[i + 1 if k > i else i - 1] = known[i] + rise if k > i else known[i] - rise
         for step in sorted(known, key=lambda step: abs(step - k))[_KEPT:]:
             del known[step]
         return known[k]
+
+    def _rate(self, later: int) -> float:
+        """1/σ as it stands in the difference between a recorded step and the one before it."""
+        low, high = self._sigmas[later], self._sigmas[later - 1]
+        return 1 / low if self._euler else math.log(low / high) / (low - high)
 
     def _estimate(self, k: int) -> Tensor:
         estimate = self._denoised[k]

@@ -108,6 +108,8 @@ def _metadata_of(trajectory: Trajectory) -> dict[str, str]:
         if reach is None
         else {"shape": reach.shape, "tile": reach.tile, "knots": reach.extents},
         "extra": dataclasses.asdict(trajectory.extra),
+        "euler": trajectory.euler,
+        "chained_from": trajectory.chained_from,
         "held_released_at": None if trajectory.held is None else trajectory.held.released_at,
     }
     return {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
@@ -143,5 +145,7 @@ def _trajectory_of(values: StoredValues, tensors: dict[str, Tensor]) -> Trajecto
         boundaries=values.boundaries,
         held=held,
         extra=values.extra,
+        euler=values.euler,
+        chained_from=values.chained_from,
         beside=tuple(tensors[f"{BESIDE}{number}"] for number in range(values.beside)),
     )

@@ -84,7 +84,7 @@ class TrajectoryRecorder:
         check_sigmas(sigmas, "the recorded run", to_zero=False)
         denoised, noise = torch.stack(self._denoised), torch.stack(self._noise)  # (N, B, C, T, H, W)
         final = final.detach().to("cpu", torch.float32, copy=True)
-        check_finite(final, "The Low-Res Sampler's result")
+        check_finite(final, "The recorded run's result")
         return Trajectory(
             sigmas, denoised, noise, final, reach, token_shape, patch, model, seconds, held=held
         )

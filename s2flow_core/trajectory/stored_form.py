@@ -57,6 +57,8 @@ class StoredValues:
     extra: ExtraFrames
     held_released_at: float | None
     beside: int
+    euler: bool
+    chained_from: Triple | None
 
 
 def check_header(header: FileHeader, name: str) -> StoredValues:
@@ -86,6 +88,8 @@ def check_header(header: FileHeader, name: str) -> StoredValues:
         extra=_extra_frames(values, size[0]),
         held_released_at=_released_at(values),
         beside=_check_beside(header, batch),
+        euler=_euler(values),
+        chained_from=_chained_from(values),
     )
 
 
@@ -191,6 +195,19 @@ def _released_at(values: dict[str, Any]) -> float | None:
     if type(sigma) not in (int, float) or not 0 <= cast(float, sigma) < 1:
         raise DamagedFile("the sigma at which its mask is let go of is none")
     return float(cast(float, sigma))
+
+
+def _euler(values: dict[str, Any]) -> bool:
+    """Files of earlier versions are of Euler runs."""
+    euler = values.get("euler", True)
+    if type(euler) is not bool:
+        raise DamagedFile("it does not say whether its steps are Euler's")
+    return euler
+
+
+def _chained_from(values: dict[str, Any]) -> Triple | None:
+    """Of a large run; files of earlier versions are of small ones."""
+    return None if values.get("chained_from") is None else _triple(values, "chained_from", _MOST_TOKENS)
 
 
 def _clips(stored: Any, name: str) -> tuple[int, ...]:

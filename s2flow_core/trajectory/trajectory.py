@@ -16,6 +16,7 @@ from ..latent.extra_frames import NO_EXTRA_FRAMES, ExtraFrames
 from ..latent.flow import SAME_SIGMA
 from ..latent.held_latent import HeldLatent
 from ..reach.record import AttentionReach
+from ..windows.grid import Triple
 
 # Of the largest value: a latent that was stored or moved in half precision is still the same one.
 _SAME_LATENT = 2e-3
@@ -49,8 +50,8 @@ class Trajectory:
     noise: Tensor  # (N, B, C, T, H, W) noise estimate (x - (1-σ)D)/σ
     final: Tensor  # (B, C, T, H, W) result at the last σ
     reach: AttentionReach | None
-    token_shape: tuple[int, int, int]  # (T, H, W) tokens of one video
-    patch: tuple[int, int, int]  # latent cells per token
+    token_shape: Triple  # (T, H, W) tokens of one video
+    patch: Triple  # latent cells per token
     model: ModelIdentity
     seconds: float
     boundaries: tuple[int, ...] = ()  # ascending, each in 1...N-1
@@ -59,6 +60,8 @@ class Trajectory:
         Tensor, ...
     ] = ()  # streams without a size, (B, ...) each at the last σ, LATENT space: sound
     extra: ExtraFrames = NO_EXTRA_FRAMES  # that are no video, as far as the run's conditions told
+    euler: bool = True  # whether every step was Euler's, so that differences of estimates are exact
+    chained_from: Triple | None = None  # tokens of the small run that this large one follows, directly or not
 
     @property
     def switch_sigmas(self) -> tuple[float, ...]:
@@ -74,6 +77,11 @@ class Trajectory:
     def steps(self) -> int:
         """Number of model calls N."""
         return self.denoised.shape[0]
+
+    @property
+    def small_shape(self) -> Triple:
+        """(T, H, W) tokens of the run that the whole chain began with, at a size that the model knows."""
+        return self.chained_from or self.token_shape
 
     @property
     def batch(self) -> int:
@@ -153,6 +161,14 @@ class Trajectory:
                 "Low-Res Sampler that made the trajectory."
             )
 
+    def reach_at(self, sigmas: Tensor) -> AttentionReach | None:
+        """The attention at the recorded steps that are nearest to σ (M,), for a run that has no record of its
+        own."""
+        if self.reach is None:
+            return None
+        distances = (sigmas.float().cpu()[:, None] - self.sigmas[: self.steps]).abs()  # (M, N)
+        return self.reach.of_steps(distances.argmin(dim=1))
+
     def of_video(self, index: int) -> Trajectory:
         """The record of one video of the batch; the attention stays that of the whole batch, its mean."""
         one = slice(index, index + 1)
@@ -185,6 +201,8 @@ class Trajectory:
             held=later.held,
             beside=later.beside,
             extra=later.extra,
+            euler=self.euler and later.euler,
+            chained_from=later.chained_from,
         )
 
 

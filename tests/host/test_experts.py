@@ -273,7 +273,7 @@ def test_the_solver_node_knows_the_boundary_of_the_record(high_noise, record, mo
     at_high_res = high_noise.modules.pack("nodes.host.sampling.record_at_high_res")
     made = []
     real = at_high_res.LowResField
-    monkeypatch.setattr(at_high_res, "LowResField", lambda *given: made.append(given[-1]) or real(*given))
+    monkeypatch.setattr(at_high_res, "LowResField", lambda *given: made.append(given[4]) or real(*given))
     settings = {"order": 2, "derivative": "low_res", "trajectory": record[0], "boundary": BOUNDARY}
     (sampler,) = high_noise.run("S2FlowSolver", **settings)
     latent, sigmas, noise = record[1]

@@ -50,7 +50,8 @@ def rope_for(rope: str, patcher: Any, trajectory: Trajectory | None) -> str:
 def size_change(
     trajectory: Trajectory | None, samples: Tensor, windows: WindowPlan | None, rope: str, temperature: bool
 ) -> SizeChange | None:
-    """From the LR run's tokens to those of this latent (B, C, T, H, W); None if nothing is to be adapted."""
+    """From the tokens that the model knows to those of this latent (B, C, T, H, W); None if nothing is to be
+    adapted."""
     if rope == "none" and not temperature:
         return None
     if trajectory is None:
@@ -60,4 +61,4 @@ def size_change(
         )
     density = 1.0 if windows is None else windows.density
     high = patched_grid(samples, trajectory.patch)
-    return SizeChange(trajectory.token_shape, high, rope, temperature, density)
+    return SizeChange(trajectory.small_shape, high, rope, temperature, density)

@@ -51,6 +51,12 @@ class Place:
         others = (Place(self.prompt, node) for node in self.prompt if node != self.node)
         return [other for other in others if any(one.node == self.node for one in other.ancestors())]
 
+    def feeds(self, output: int) -> bool:
+        """Whether anything is connected to this output."""
+        others = (Place(self.prompt, node) for node in self.prompt)
+        links = (link for other in others for link in other.parents())
+        return any(parent.node == self.node and slot == output for _, parent, slot in links)
+
     def values(self) -> dict[str, Any]:
         """The inputs that are no links, without those that change nothing."""
         return {k: v for k, v in self.inputs.items() if not is_link(v) and k not in NEUTRAL}
@@ -58,6 +64,12 @@ class Place:
     def digest(self) -> str:
         """The same for the same node made from the same inputs, whatever its number on the canvas."""
         return digest_of(self, {})
+
+
+def place_of(hidden: Any) -> Place | None:
+    """Where a node stands; None where ComfyUI does not tell, as for nodes that other nodes make."""
+    prompt, node = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
+    return Place(prompt, str(node)) if prompt and str(node) in prompt else None
 
 
 def is_link(value: Any) -> bool:

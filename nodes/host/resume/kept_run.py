@@ -17,7 +17,7 @@ from ....s2flow_core.files.written_whole import NotWritten, remove_abandoned
 from ..sampling.guided import NoiseSource
 from ..sampling.sampled_run import SampledRun
 from .content import digest_of_content, guider_content
-from .graph import Place
+from .graph import Place, place_of
 
 log = logging.getLogger(__name__)
 
@@ -132,12 +132,6 @@ class KeptRun:
 
 def folder() -> Path:
     return Path(folder_paths.get_output_directory()) / FOLDER
-
-
-def place_of(hidden: Any) -> Place | None:
-    """Where the node stands; None where ComfyUI does not tell, as for nodes that other nodes make."""
-    prompt, node = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
-    return Place(prompt, str(node)) if prompt and str(node) in prompt else None
 
 
 def name_of_graph(place: Place | None) -> str:

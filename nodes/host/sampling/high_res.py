@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.samplers
+import torch
 from torch import Tensor
 
 from ....s2flow_core.files.run_state import RunState
+from ....s2flow_core.latent.flow import noise_estimate
 from ....s2flow_core.solver.alignment import align_low_frequencies, decaying_strength
 from ....s2flow_core.solver.derivatives import Node
 from ....s2flow_core.solver.flow_solver import FlowSolver
 from ....s2flow_core.solver.skipping import choose_skips, step_changes
+from ....s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..model.checks import identity_of, require_flow_model
 from .experts import steps_above
 from .guided_model import GuidedModel
 from .record_at_high_res import RecordAtHighRes
+from .recorded_video import RecordedVideo
 from .sampled_run import SampledRun, SamplerFunction, whole_runs
 from .stream_solver import StreamSolver
+from .streams import VideoLatent
 
 log = logging.getLogger(__name__)
 # The sources that look into the LR record.
 RECORD_SOURCES = ("low_res", "blend")
+RECORDED = "recorded."  # names of what the recorder holds, in a kept state
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,15 @@ def require_model_of_record(model: Any, trajectory: Trajectory | None) -> None:
 class FlowRun(SampledRun):
     """One HR run, sampled whole or, where the model changes, in parts that share state and solver."""
 
-    def __init__(self, settings: FlowSettings, trajectory: Trajectory | None, sigmas: Tensor):
+    def __init__(
+        self,
+        settings: FlowSettings,
+        trajectory: Trajectory | None,
+        sigmas: Tensor,
+        recorder: TrajectoryRecorder | None = None,
+    ):
         super().__init__(sigmas)
+        self.recorder = recorder  # of this run, for one that goes on from it to a still larger size
         self.settings = settings
         self.trajectory = trajectory
         self.record: RecordAtHighRes | None = None
@@ -104,8 +118,10 @@ class FlowRun(SampledRun):
     def begin(self, model: Any, x: Tensor) -> None:
         settings = self.settings
         video, *rest = self.streams.split(x)
+        base_model = model.inner_model.inner_model
+        self.to_latent_space: Callable[[Tensor], Tensor] = base_model.process_latent_out
         if self.trajectory is not None:
-            to_model_space = model.inner_model.inner_model.process_latent_in
+            to_model_space = base_model.process_latent_in
             self.record = RecordAtHighRes(
                 self.trajectory, to_model_space, video, self.sigmas, settings.switch_sigma
             )
@@ -154,7 +170,11 @@ class FlowRun(SampledRun):
         return aligned if guided.mask is None else clean.lerp(aligned, self.streams.split(guided.mask)[0])
 
     def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
-        parts = zip(self.solvers, self.streams.split(x), self.streams.split(denoised), strict=True)
+        states, cleans = self.streams.split(x), self.streams.split(denoised)
+        if self.recorder is not None:
+            sigma, video, clean = self.sigmas[i], states[0], cleans[0]
+            self.recorder.record(sigma, self.to_latent_space(clean), noise_estimate(video, clean, sigma))
+        parts = zip(self.solvers, states, cleans, strict=True)
         return self.streams.joined(
             [solver.step(state, clean, self.sigmas, i) for solver, state, clean in parts]
         )
@@ -166,6 +186,8 @@ class FlowRun(SampledRun):
             for name, nodes in solver.remembered.items():
                 values[f"{n}.{name}"] = [node.sigma for node in nodes]
                 tensors |= {f"{n}.{name}.{i}": node.velocity for i, node in enumerate(nodes)}
+        if self.recorder is not None:
+            tensors |= {f"{RECORDED}{name}": kept for name, kept in self.recorder.state().items()}
         return RunState(state.position, tensors, values)
 
     def restore(self, state: RunState) -> None:
@@ -174,6 +196,35 @@ class FlowRun(SampledRun):
         streams = zip(self.solvers, self.streams.split(self.x), strict=True)
         for n, (solver, stream) in enumerate(streams):
             solver.recall({name: self.nodes_of(state, f"{n}.{name}", stream) for name in solver.remembered})
+
+        if self.recorder is not None and state.position:
+            done, video = self.sigmas[: state.position].cpu(), self.streams.split(self.x)[0]
+            self.recorder.restore(state, RECORDED, done, tuple(video.shape))
+
+    def recorded(self, final: VideoLatent, video: RecordedVideo) -> Trajectory:
+        """The record of the finished run. final: its result, in LATENT space.
+
+        Attention is the small run's at the nearest steps, which is kept by share of the frame.
+        """
+        assert self.recorder is not None, "asked for a record that was not made"
+        earlier, settings, sigmas = self.trajectory, self.settings, self.sigmas.cpu()
+        record = self.recorder.finish(
+            final=final.video,
+            token_shape=video.token_shape,
+            patch=video.patch,
+            model=video.model,
+            seconds=self.seconds,
+            reach=None if earlier is None else earlier.reach_at(sigmas[:-1]),
+            held=video.held,
+        )
+        switch = self.steps if settings.switch_sigma is None else steps_above(sigmas, settings.switch_sigma)
+        return replace(
+            video.completed(record, final),
+            boundaries=(switch,) if 0 < switch < self.steps else (),
+            # Forecast and aligned estimates are recorded as they were used, so Euler's identity holds.
+            euler=settings.order == 1 or settings.source == "none",
+            chained_from=None if earlier is None else earlier.small_shape,
+        )
 
     def nodes_of(self, state: RunState, name: str, stream: Tensor) -> list[Node]:
         """Velocities of a stream (B, ...) as `state` wrote them."""
@@ -186,6 +237,11 @@ class FlowRun(SampledRun):
     def end(self) -> None:
         if self.skipped:
             log.info("S²Flow forecast %d of %d model calls", len(self.skipped), self.steps)
+
+
+def recorder_after(trajectory: Trajectory | None) -> TrajectoryRecorder:
+    """In the small run's precision; without one nobody chose, so nothing is rounded."""
+    return TrajectoryRecorder(torch.float32 if trajectory is None else trajectory.denoised.dtype)
 
 
 def steps_to_skip(settings: FlowSettings, record: RecordAtHighRes | None) -> set[int]:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ....s2flow_core.files.run_state import RunState
-from ....s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES, ExtraFrames
 from ....s2flow_core.latent.flow import noise_estimate
-from ....s2flow_core.latent.held_latent import HeldLatent
 from ....s2flow_core.solver.flow_solver import FlowSolver
 from ....s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
-from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
+from ....s2flow_core.windows.grid import TokenGrid, choose_reach_tile
 from ....s2flow_core.windows.ladder import extent_ladder
 from ..attention.capture import AttentionCapture
 from .guided import Part
 from .guided_model import GuidedModel
+from .recorded_video import RecordedVideo
 from .sampled_run import SampledRun
 from .streams import VideoLatent
 
@@ -55,20 +53,6 @@ class RecordedPart:
     @property
     def to_latent_space(self) -> Callable[[Tensor], Tensor]:
         return self.guider.model_patcher.model.process_latent_out
-
-
-@dataclass(frozen=True)
-class RecordedVideo:
-    """What a trajectory tells of its video beside the steps.
-
-    Tokens, patch, model, what a mask held, and which frames are no video.
-    """
-
-    token_shape: Triple
-    patch: Triple
-    model: ModelIdentity
-    held: HeldLatent | None
-    extra: ExtraFrames = NO_EXTRA_FRAMES
 
 
 class LowResRun(SampledRun):
@@ -130,8 +114,7 @@ class LowResRun(SampledRun):
                     held=video.held,
                 )
             )
-        beside = tuple(stream.detach().to("cpu", torch.float32, copy=True) for stream in final.beside)
-        return replace(reduce(Trajectory.followed_by, records), beside=beside, extra=video.extra)
+        return video.completed(reduce(Trajectory.followed_by, records), final)
 
 
 def require_one_architecture(high_noise: ModelIdentity, low_noise: ModelIdentity) -> None:

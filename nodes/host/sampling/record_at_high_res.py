@@ -40,7 +40,12 @@ class RecordAtHighRes:
         self.switches = trajectory.switch_sigmas + (() if switch_sigma is None else (switch_sigma,))
         matched = matched_switches(self.switches, snr_scale)
         self.field = LowResField(
-            trajectory.sigmas, trajectory.denoised, self.enlarge_difference, snr_scale, matched
+            trajectory.sigmas,
+            trajectory.denoised,
+            self.enlarge_difference,
+            snr_scale,
+            matched,
+            trajectory.euler,
         )
 
     def enlarge(self, latent: Tensor) -> Tensor:

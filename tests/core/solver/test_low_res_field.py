@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from known_flows import field_of, gaussian_denoised, record_of, start_noise
+from known_flows import MEAN, VARIANCE, field_of, gaussian_denoised, record_of, start_noise
 
 from s2flow_core.latent.flow import shifted_sigmas, snr_matched_sigma
 from s2flow_core.solver.low_res_field import LowResField, matched_switches
@@ -71,3 +71,32 @@ def test_every_boundary_of_a_record_is_read_right_at_matched_sigmas(shift: float
             (switch,) = matched_switches([float(record[boundary - 1])], scale)
             before = [float(sigma) >= switch for sigma in matched[:-1]]
             assert before == [step < boundary for step in range(steps)]
+
+
+def exact_record(sigmas):
+    """Estimates and velocities (N, 64, 4) on the exact flow of Gaussian data."""
+    noise, states = start_noise(), []
+    for sigma in sigmas[:-1]:
+        scale = ((1 - sigma) ** 2 * VARIANCE + sigma**2).sqrt()
+        states.append((1 - sigma) * MEAN + scale * noise)
+    denoised = torch.stack([gaussian_denoised(x, sigma) for x, sigma in zip(states, sigmas, strict=False)])
+    return denoised, (torch.stack(states) - denoised) / sigmas[:-1, None, None]
+
+
+def largest_difference(steps: int, euler: bool) -> float:
+    """Of the velocity change over one recorded step near σ = 0.5, relative to that change."""
+    sigmas = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    denoised, velocities = exact_record(sigmas)
+    field = LowResField(sigmas, denoised, lambda difference: difference, euler=euler)
+    i = steps // 2
+    seen = field.velocity_at(float(sigmas[i + 1])) - field.velocity_at(float(sigmas[i]))
+    return float(
+        (seen - (velocities[i + 1] - velocities[i])).norm() / (velocities[i + 1] - velocities[i]).norm()
+    )
+
+
+@pytest.mark.parametrize("steps", [10, 20, 40])
+def test_the_record_of_a_better_sampler_is_read_to_the_second_order(steps: int):
+    assert largest_difference(steps, euler=False) < largest_difference(steps, euler=True) / 3
+    ratio = largest_difference(steps, euler=False) / largest_difference(2 * steps, euler=False)
+    assert ratio == pytest.approx(4, rel=0.25)

@@ -93,6 +93,9 @@ WRONG_VALUES: dict[str, dict[str, Any]] = {
     "extents twice": {"reach": GRID | {"knots": [[1, 3, 3], [1, 2], [1, 2, 3]]}},
     "extents beyond the video": {"reach": GRID | {"knots": [[1, 2, 4], [1, 2], [1, 2, 3]]}},
     "extents short of the video": {"reach": GRID | {"knots": [[1, 2, 3], [1], [1, 2, 3]]}},
+    "euler no yes or no": {"euler": 1},
+    "chained from two sides": {"chained_from": [3, 2]},
+    "chained from nothing": {"chained_from": []},
     "fewer extents than were recorded": {"reach": GRID | {"knots": [[1, 3], [1, 2], [1, 2, 3]]}},
 }
 
