@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from comfy_api.latest import io, ui
 
+from ..s2flow_core.latent.flow import check_sigmas
 from ..s2flow_core.plan.picture import plan_picture
 from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows, planning_steps
 from ..s2flow_core.trajectory.trajectory import Trajectory
@@ -52,7 +55,8 @@ class S2FlowWindowMask(io.ComfyNode):
                     default=DEFAULT_POLICY,
                     tooltip=(
                         "error: each head gets the window that it needs, for the least change in the output "
-                        "at this cost. paper: every head gets the same volume, in the shape that covers "
+                        "at this cost. error_run: likewise, and steps that move the video further get more "
+                        "than others. paper: every head gets the same volume, in the shape that covers "
                         "most. budget: like error, but for the most attention inside the windows. fixed: "
                         "one shape for all, for comparison only."
                     ),
@@ -63,6 +67,14 @@ class S2FlowWindowMask(io.ComfyNode):
                     tooltip=(
                         "What a head does not look at still counts: every skipped tile enters as its mean. "
                         "Keeps global context at small s, for a little more time."
+                    ),
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip=(
+                        "From S²Flow Upsample: the steps that are left. The policy error_run shares what may "
+                        "be looked at among these steps; without them, among all that were recorded."
                     ),
                 ),
             ],
@@ -78,7 +90,13 @@ class S2FlowWindowMask(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, trajectory: Trajectory, latent, s: float, policy: str = DEFAULT_POLICY, tail: bool = True
+        cls,
+        trajectory: Trajectory,
+        latent,
+        s: float,
+        policy: str = DEFAULT_POLICY,
+        tail: bool = True,
+        sigmas=None,
     ) -> io.NodeOutput:
         trajectory.require_finished()
         if trajectory.reach is None:
@@ -96,8 +114,12 @@ class S2FlowWindowMask(io.ComfyNode):
         # Under context windows attention sees fewer frames at a time than the video has.
         shape = (trajectory.reach.shape[0], height, width)
         grid = TokenGrid(shape, choose_tile(shape))
-        sigmas = trajectory.sigmas[: trajectory.steps].to(torch.float32)
+        first_sigma = math.inf
+        if sigmas is not None:
+            check_sigmas(sigmas, "sigmas of the Window Mask")
+            first_sigma = float(sigmas[0])
+        recorded = trajectory.sigmas[: trajectory.steps].to(torch.float32)
         step_done = progress(planning_steps(trajectory.reach, policy))
-        plan = plan_windows(trajectory.reach, sigmas, grid, s, policy, tail, step_done)
+        plan = plan_windows(trajectory.reach, recorded, grid, s, policy, tail, step_done, first_sigma)
         report = plan.report()
         return io.NodeOutput(counted(plan), report, plan_picture(plan)[None], ui=ui.PreviewText(report))

@@ -159,9 +159,12 @@ class LowResRun:
         latent, sigmas, noise = node.execute(self.trajectory, steps_left, **given | inputs).args
         return latent, sigmas, noise
 
-    def windows(self, latent: Any, s: float, policy: str, tail: bool = False) -> Any:
+    def windows(
+        self, latent: Any, s: float, policy: str, tail: bool = False, sigmas: Tensor | None = None
+    ) -> Any:
+        """sigmas: of the HR run, among whose steps the policy `error_run` shares."""
         node = self.model.module("nodes.window_mask").S2FlowWindowMask
-        return node.execute(self.trajectory, latent, s, policy, tail).args[0]
+        return node.execute(self.trajectory, latent, s, policy, tail, sigmas).args[0]
 
     def sampled(self, triple: tuple[Any, Tensor, Any], sampler: Any) -> HighResResult:
         """What core's SamplerCustomAdvanced does with a SAMPLER."""

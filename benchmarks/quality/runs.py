@@ -32,7 +32,7 @@ STEPS_LEFT = 10
 # Of the finer run that stands for the exact solution: Heun's second order with two calls a step.
 REFERENCE_STEPS = 50
 WINDOW_STEPS = 6
-POLICIES = ("paper", "budget", "error", "fixed")
+POLICIES = ("paper", "budget", "error", "error_run", "fixed")
 DENSITIES = (0.25, 0.5, 0.75)
 ORDERS = [(order, source) for order in (2, 3) for source in ("low_res", "history", "blend")]
 CALLS = (6, 10, 15, 30)
@@ -129,7 +129,8 @@ class Seed:
         return self.results[key]
 
     def plan(self, windows: Windows, left: int = STEPS_LEFT) -> Any:
-        return self.run.windows(self.triple(left)[0], windows.s, windows.policy, windows.tail)
+        latent, sigmas, _ = self.triple(left)
+        return self.run.windows(latent, windows.s, windows.policy, windows.tail, sigmas)
 
     def small_video(self) -> Tensor:
         """The decoded LR video (frames, h, w, 3)."""
@@ -159,11 +160,17 @@ def window_rows(seed: Seed, densities: tuple[float, ...] = DENSITIES) -> Rows:
                 result = seed.run.high_res(triple, windows=plan, order=1, backend="torch_boxes")
                 rows[str(windows)] = vars(relative_errors(result.latent, dense.latent)) | {
                     "total": relative_errors(result.latent, seed.reference).whole,
-                    "density": plan.density,
+                    "density": density_of(plan, triple[1]),
                     "coverage": float(plan.coverage.mean()),
                     "CPU s": result.seconds,
                 }
     return rows
+
+
+def density_of(plan: Any, sigmas: Tensor) -> float:
+    """Mean density of the windows that a run over these sigmas (N+1,) looks up."""
+    steps = [plan.step_at(float(sigma)) for sigma in sigmas[:-1]]
+    return sum(plan.density_of_step(step) for step in steps) / len(steps)
 
 
 def order_rows(seed: Seed) -> Rows:

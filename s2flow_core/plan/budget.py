@@ -7,6 +7,7 @@ bisection, what the steps of the heads' curves leave over is given away greedily
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,13 +51,26 @@ def allocate(value: Tensor, cost: Tensor, baseline: Tensor) -> Tensor:
     """
     cost = cost.double()
     limit = cost[baseline].sum()
-    curves = head_curves(value, cost)
-    level = _spend_rest(curves, _level_at_best_price(curves, limit), limit)
-    choice = curves.choice.gather(1, level[:, None])[:, 0]
+    choice = choose(head_curves(value, cost), limit)
     rows = torch.arange(len(value))
     better = value[rows, choice].double().sum() >= value[rows, baseline].double().sum()
     affordable = cost[choice].sum() <= limit + _ROUNDING
     return choice if better and affordable else baseline
+
+
+def choose(curves: HeadCurves, limit: Tensor) -> Tensor:
+    """(heads,) int64: windows of the greatest total value at a total cost of at most `limit`."""
+    level = _spend_rest(curves, _level_at_best_price(curves, limit), limit)
+    return curves.choice.gather(1, level[:, None])[:, 0]
+
+
+def joined(curves: Sequence[HeadCurves]) -> HeadCurves:
+    """The heads of several steps as those of one, to share one budget; all with the same list of costs."""
+    return HeadCurves(
+        torch.cat([of_step.value for of_step in curves]),
+        torch.cat([of_step.cost for of_step in curves]),
+        torch.cat([of_step.choice for of_step in curves]),
+    )
 
 
 def head_curves(value: Tensor, cost: Tensor) -> HeadCurves:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ..latent.flow import SAME_SIGMA
 from ..reach.record import AttentionReach
-from ..windows.extents import axis_shares, candidate_extents, check_density, extent_densities, extent_shares
+from ..windows.extents import check_density, extent_shares
 from ..windows.grid import TokenGrid
-from .budget import allocate
+from .same_volume import fixed_windows, paper_windows
+from .shared_budget import budget_windows, error_run_windows, error_windows
+from .wanted import Progress, Wanted, nothing
 from .window_plan import WindowPlan
+from .window_table import window_extents, window_index
 
-Progress = Callable[[], None]
-"""Called after every step of a pass; raises to stop."""
+POLICIES: dict[str, Callable[[Wanted], Tensor]] = {
+    "paper": paper_windows,
+    "budget": budget_windows,
+    "error": error_windows,
+    "fixed": fixed_windows,
+    "error_run": error_run_windows,
+}
+PASSES = {"paper": 2, "budget": 3, "error": 3, "fixed": 1, "error_run": 3}
+"""How often each policy goes through the steps; the last pass measures what the windows cover."""
 
-_TIE = 1e-3
-"""Coverages this close are equal for half-precision records of sampled rows."""
-
-
-def _nothing() -> None:
-    """Nobody waits."""
+DEFAULT_POLICY = "error"
+"""Leaves the least error in the large video at equal density (`python -m benchmarks.quality`, windows)."""
 
 
 def plan_windows(
@@ -32,7 +40,8 @@ def plan_windows(
     density: float,
     policy: str = "paper",
     tail: bool = False,
-    after_step: Progress = _nothing,
+    after_step: Progress = nothing,
+    first_sigma: float = math.inf,
 ) -> WindowPlan:
     """Choose the window of every step, layer and head of a high-resolution run.
 
@@ -43,10 +52,12 @@ def plan_windows(
       the previous step's window.
     - budget: windows of different volume, greatest total coverage in each step at the cost of `paper`.
     - error: as budget, but least total output error; needs a record with `error`.
+    - error_run: as error, but the steps share as well; one that moves the video further weighs more.
     - fixed: one shape for all, the nearest to a cube in shares of the grid (the paper's failing ablation).
 
-    after_step: called `planning_steps` times on the way, and may raise to stop. Raises ValueError for a
-    density outside (0, 1], an unknown policy, or a record of another length.
+    after_step: called `planning_steps` times on the way, and may raise to stop. first_sigma: where the large
+    run begins, so that no step before it shares with those that are taken. Raises ValueError for a density
+    outside (0, 1], an unknown policy, or a record of another length.
     """
     check_density(density)
     if policy not in POLICIES:
@@ -56,12 +67,13 @@ def plan_windows(
             f"The attention record holds {reach.steps} steps, but {len(sigmas)} sigmas were given. Use the "
             "trajectory as the Low-Res Sampler made it."
         )
-    extents = POLICIES[policy](reach, grid, density, after_step)  # (steps, layers, heads, 3)
+    wanted = Wanted(reach, grid, density, step_weights(sigmas, first_sigma), after_step)
+    extents = POLICIES[policy](wanted)  # (steps, layers, heads, 3)
     return WindowPlan(
         sigmas=sigmas.detach().float().cpu(),
         grid=grid,
         extents=extents.int(),
-        coverage=_coverage_of(reach, grid, extents, after_step),
+        coverage=_coverage_of(wanted, extents),
         policy=policy,
         requested_density=density,
         tail=tail,
@@ -73,104 +85,26 @@ def planning_steps(reach: AttentionReach, policy: str) -> int:
     return reach.steps * PASSES[policy]
 
 
-def paper_windows(
-    reach: AttentionReach, grid: TokenGrid, density: float, after_step: Progress = _nothing
-) -> Tensor:
-    """(steps, layers, heads, 3): argmax of coverage over the candidates of this density (Eq. 8-9)."""
-    candidates = candidate_extents(grid.tiles, density, axis_shares(grid))  # (J, 3)
-    shares = extent_shares(grid, candidates)
-    chosen: list[Tensor] = []
-    for step in range(reach.steps):
-        coverage = reach.coverage(shares, step)  # (layers, heads, J)
-        if chosen:
-            before = chosen[-1][..., None]
-            coverage = coverage.scatter_add(-1, before, torch.full_like(before, _TIE, dtype=coverage.dtype))
-        chosen.append(coverage.argmax(dim=-1))
-        after_step()
-    return candidates[torch.stack(chosen)]
+def step_weights(sigmas: Tensor, first_sigma: float) -> Tensor:
+    """(steps,) float64: the square of each step's length, by which a squared error of its velocity enters the
+    video; 0 for steps before `first_sigma`.
+
+    sigmas: (steps,) of the model calls, falling; the last step goes to 0.
+    """
+    starts = sigmas.detach().double().cpu()
+    lengths = starts - torch.cat([starts[1:], starts.new_zeros(1)])
+    return torch.where(starts <= first_sigma + SAME_SIGMA, lengths.square(), 0.0)
 
 
-def budget_windows(
-    reach: AttentionReach, grid: TokenGrid, density: float, after_step: Progress = _nothing
-) -> Tensor:
-    """(steps, layers, heads, 3): greatest total coverage per step, at no more than the cost of `paper`."""
-    return _shared_budget(
-        reach.coverage_table, paper_windows(reach, grid, density, after_step), grid, after_step
-    )
-
-
-def error_windows(
-    reach: AttentionReach, grid: TokenGrid, density: float, after_step: Progress = _nothing
-) -> Tensor:
-    """(steps, layers, heads, 3): least total output error per step, at no more than the cost of `paper`."""
-
-    def worth(step: int, shares: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        return -reach.error_table(step, shares)
-
-    return _shared_budget(worth, paper_windows(reach, grid, density, after_step), grid, after_step)
-
-
-def fixed_windows(
-    reach: AttentionReach, grid: TokenGrid, density: float, after_step: Progress = _nothing
-) -> Tensor:
-    """(steps, layers, heads, 3): one candidate for all, the nearest to equal shares of the three axes."""
-    candidates = candidate_extents(grid.tiles, density, axis_shares(grid))
-    distance = (extent_shares(grid, candidates).log() - torch.tensor(density).log() / 3).square().sum(-1)
-    return candidates[distance.argmin()].expand(*reach.mass.shape[:3], 3)
-
-
-POLICIES: dict[str, Callable[[AttentionReach, TokenGrid, float, Progress], Tensor]] = {
-    "paper": paper_windows,
-    "budget": budget_windows,
-    "error": error_windows,
-    "fixed": fixed_windows,
-}
-PASSES = {"paper": 2, "budget": 3, "error": 3, "fixed": 1}
-"""How often each policy goes through the steps; the last pass measures what the windows cover."""
-
-DEFAULT_POLICY = "error"
-"""Leaves the least error in the large video at equal density (`python -m benchmarks.quality`, windows)."""
-
-
-def _shared_budget(
-    worth: Callable[[int, tuple[Tensor, Tensor, Tensor]], Tensor],
-    paper_plan: Tensor,
-    grid: TokenGrid,
-    after_step: Progress,
-) -> Tensor:
-    """Every step's heads share what `paper` spends; worth(step, shares) values all windows for all heads."""
-    shares = axis_shares(grid)
-    cost = extent_densities(grid).flatten()
-    planned: list[Tensor] = []
-    for step, paper in enumerate(paper_plan):
-        value = worth(step, shares).flatten(2).flatten(0, 1)  # (layers*heads, windows)
-        baseline = _window_index(grid, paper).flatten()
-        planned.append(_window_extents(grid, allocate(value, cost, baseline)).view(paper.shape))
-        after_step()
-    return torch.stack(planned)
-
-
-def _window_index(grid: TokenGrid, extents: Tensor) -> Tensor:
-    """(..., 3) extents -> (...) position in a flattened (nT, nH, nW) table."""
-    _, height, width = grid.tiles
-    t, h, w = (extents.long() - 1).unbind(-1)
-    return (t * height + h) * width + w
-
-
-def _window_extents(grid: TokenGrid, index: Tensor) -> Tensor:
-    """The reverse of `_window_index`."""
-    _, height, width = grid.tiles
-    return torch.stack((index // (height * width), index // width % height, index % width), dim=-1) + 1
-
-
-def _coverage_of(reach: AttentionReach, grid: TokenGrid, extents: Tensor, after_step: Progress) -> Tensor:
+def _coverage_of(wanted: Wanted, extents: Tensor) -> Tensor:
     """(steps, layers, heads) float32: coverage of the chosen windows, by the record that chose them."""
+    grid = wanted.grid
     coverage: list[Tensor] = []
     windows: Tensor  # (distinct windows,)
     which: Tensor  # (layers, heads)
-    for step, index in enumerate(_window_index(grid, extents)):
+    for step, index in enumerate(window_index(grid, extents)):
         windows, which = cast(Any, index).unique(return_inverse=True)  # torch gives it no types
-        of_all = reach.coverage(extent_shares(grid, _window_extents(grid, windows)), step)
+        of_all = wanted.reach.coverage(extent_shares(grid, window_extents(grid, windows)), step)
         coverage.append(of_all.gather(-1, which[..., None])[..., 0])
-        after_step()
+        wanted.after_step()
     return torch.stack(coverage)

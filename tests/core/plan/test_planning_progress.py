@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from s2flow_core.plan.policies import POLICIES, paper_windows, plan_windows, planning_steps
+from s2flow_core.plan.policies import POLICIES, plan_windows, planning_steps, step_weights
+from s2flow_core.plan.same_volume import paper_windows
+from s2flow_core.plan.wanted import Wanted
 from s2flow_core.reach.record import AttentionReach
 from s2flow_core.windows.extents import axis_shares, candidate_extents, extent_shares
 from s2flow_core.windows.grid import TokenGrid
@@ -60,4 +62,7 @@ def test_the_papers_windows_step_by_step_are_those_of_all_steps_at_once(density:
     for now in coverage[1:]:
         before = chosen[-1][..., None]
         chosen.append(now.scatter_add(-1, before, torch.full(before.shape, 1e-3)).argmax(dim=-1))
-    assert torch.equal(paper_windows(reach, GRID, density), candidates[torch.stack(chosen)])
+    assert torch.equal(
+        paper_windows(Wanted(reach, GRID, density, step_weights(SIGMAS, 1.0))),
+        candidates[torch.stack(chosen)],
+    )

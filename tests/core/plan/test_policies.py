@@ -11,7 +11,7 @@ from structured_attention import HEADS, queries_and_keys
 
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import attention_density
-from s2flow_core.plan.policies import POLICIES, plan_windows
+from s2flow_core.plan.policies import POLICIES, plan_windows, step_weights
 from s2flow_core.plan.window_plan import WindowPlan
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import measure_reach_and_error
@@ -24,14 +24,14 @@ grids = st.sampled_from([LARGE, TokenGrid((5, 16, 16), (2, 4, 4)), TokenGrid((5,
 
 densities = st.sampled_from([0.05, 0.1, 0.25, 0.4, 0.5, 0.75, 0.9, 1.0])
 
-policies = st.sampled_from(list(POLICIES))
+policies_of_a_step = st.sampled_from([policy for policy in POLICIES if policy != "error_run"])
 
 
 def least_density(grid: TokenGrid) -> float:
     return extent_densities(grid)[0, 0, 0].item()
 
 
-@given(st.integers(0, 99), grids, densities, policies)
+@given(st.integers(0, 99), grids, densities, policies_of_a_step)
 @settings(max_examples=60)
 def test_no_step_costs_more_than_was_asked_for(seed, grid, density, policy):
     record = random_record(seed)
@@ -84,6 +84,48 @@ def test_error_leaves_no_more_output_error_than_paper_at_no_more_density(seed, g
     for step in range(record.steps):
         assert weighed.density_of_step(step) <= paper.density_of_step(step) + 1e-9
         assert output_error(weighed, record, step) <= output_error(paper, record, step) + 1e-6
+
+
+SIGMAS = torch.tensor([1.0, 0.9, 0.75, 0.5, 0.2])  # steps of .1, .15, .25, .3, .2
+
+
+@pytest.mark.parametrize(("first", "taken"), [(2.0, 5), (1.0, 5), (0.75, 3), (0.7, 2), (0.2, 1), (0.1, 0)])
+def test_a_step_weighs_as_the_square_of_its_length_and_only_if_it_is_taken(first, taken):
+    lengths = torch.tensor([0.1, 0.15, 0.25, 0.3, 0.2], dtype=torch.float64)
+    lengths[: 5 - taken] = 0
+    torch.testing.assert_close(step_weights(SIGMAS, first), lengths**2, atol=1e-7, rtol=0)
+
+
+@given(st.integers(0, 99), grids, densities, st.sampled_from([1.0, 0.75, 0.2]))
+@settings(max_examples=40, deadline=None)
+def test_steps_that_share_leave_less_error_at_the_same_cost_of_the_run(seed, grid, density, first):
+    record = random_record(seed, steps=5)
+    weights = step_weights(SIGMAS, first)
+    taken = [step for step in range(5) if weights[step] > 0]
+    plans = {
+        policy: plan_windows(record, SIGMAS, grid, density, policy, first_sigma=first)
+        for policy in ("paper", "error", "error_run")
+    }
+
+    def cost(policy: str) -> float:
+        return sum(plans[policy].density_of_step(step) for step in taken)
+
+    def left(policy: str) -> float:
+        errors = [float(weights[step]) * output_error(plans[policy], record, step) for step in taken]
+        return sum(errors)
+
+    assert cost("error_run") <= cost("paper") + 1e-6
+    assert left("error_run") <= left("error") * 1.002 + 1e-6
+    for step in set(range(5)) - set(taken):
+        assert torch.equal(plans["error_run"].extents[step], plans["error"].extents[step])
+
+
+def test_a_longer_step_gets_larger_windows():
+    record = random_record(3, steps=1)
+    twice = record.of_steps(torch.tensor([0, 0]))
+    made = plan_windows(twice, torch.tensor([1.0, 0.8]), LARGE, 0.4, "error_run")  # steps of .2 and .8
+    assert made.density_of_step(1) > made.density_of_step(0) + 0.05
+    assert made.density == pytest.approx(0.4, abs=0.05)
 
 
 def test_budget_gains_where_heads_differ():
