@@ -17,6 +17,7 @@ from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.for_high_res import hook_for, rope_for, size_change
 from .host.counted import counted
+from .host.found_by import found_by
 from .host.inputs import (
     CATEGORY,
     DEFAULT_BOUNDARY,
@@ -54,6 +55,18 @@ class S2FlowHighResSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowHighResSampler",
+            **found_by(
+                "upscale",
+                "4k",
+                "2k",
+                "hires fix",
+                "super resolution",
+                "two-pass",
+                "second pass",
+                "ksampler",
+                "faster",
+                essential=True,
+            ),
             display_name="S²Flow High-Res Sampler",
             category=CATEGORY,
             description=(
@@ -65,12 +78,31 @@ class S2FlowHighResSampler(io.ComfyNode):
                 io.Noise.Input(
                     "noise", tooltip="From S²Flow Upsample, so that it agrees with the small video."
                 ),
-                io.Guider.Input("guider"),
+                io.Guider.Input(
+                    "guider",
+                    tooltip=(
+                        "The same model and prompts as in the small run; of image to video, with the picture "
+                        "at the large size."
+                    ),
+                ),
                 io.Sigmas.Input("sigmas", tooltip="From S²Flow Upsample: the steps that are left."),
                 io.Latent.Input("latent_image", tooltip="From S²Flow Upsample: the enlarged clean estimate."),
-                TrajectoryType.Input("trajectory", optional=True, tooltip="Needed for orders above 1."),
+                TrajectoryType.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip=(
+                        "Of the Low-Res Sampler: makes every step more exact and keeps objects in place, for "
+                        "no time. Without it, blend uses this run's own last steps, and positions stay as "
+                        "they are."
+                    ),
+                ),
                 WindowsType.Input(
-                    "windows", optional=True, tooltip="Without windows, attention stays dense."
+                    "windows",
+                    optional=True,
+                    tooltip=(
+                        "From S²Flow Window Mask: less to look at, less time. Without windows attention is "
+                        "dense: slowest, and nothing is left out."
+                    ),
                 ),
                 low_noise_input(),
                 io.Int.Input(
@@ -78,7 +110,10 @@ class S2FlowHighResSampler(io.ComfyNode):
                     default=DEFAULT_ORDER,
                     min=1,
                     max=3,
-                    tooltip="Order of the solver. 1 is Euler; the paper uses 2 and finds little gain in 3.",
+                    tooltip=(
+                        "How exactly a step follows the flow, for no time. 1 is Euler; the paper uses 2 and "
+                        "finds little gain in 3."
+                    ),
                 ),
                 advanced(
                     io.Combo.Input(
@@ -166,7 +201,7 @@ class S2FlowHighResSampler(io.ComfyNode):
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The large video."),
+                io.Latent.Output(display_name="latent", tooltip="The large video, to be decoded by the VAE."),
                 TrajectoryType.Output(
                     display_name="trajectory",
                     tooltip="Of this run, for another enlargement. Only with record switched on.",

@@ -12,11 +12,13 @@ from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.transition.upsample import clean_estimate, held_in_last_steps, step_noise, tail_sigmas
 from .host.counted import counted
+from .host.found_by import found_by
 from .host.inputs import (
     CATEGORY,
     TrajectoryType,
     advanced,
     enlargement_input,
+    enlarging_vae_input,
     exact_size_inputs,
     seed_input,
     trim_latent_input,
@@ -45,6 +47,17 @@ class S2FlowUpsample(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowUpsample",
+            **found_by(
+                "upscale",
+                "latent upscale",
+                "4k",
+                "2k",
+                "hires fix",
+                "super resolution",
+                "two-pass",
+                "second pass",
+                essential=True,
+            ),
             display_name="S²Flow Upsample",
             category=CATEGORY,
             description=(
@@ -52,7 +65,9 @@ class S2FlowUpsample(io.ComfyNode):
                 "the finished video, and gives everything that a sampler needs to go on from there."
             ),
             inputs=[
-                TrajectoryType.Input("trajectory"),
+                TrajectoryType.Input(
+                    "trajectory", tooltip="Of the Low-Res Sampler, with every step of the small video."
+                ),
                 io.Int.Input(
                     "t_i",
                     display_name="t_i (steps left)",
@@ -70,14 +85,15 @@ class S2FlowUpsample(io.ComfyNode):
                     "method",
                     options=list(METHODS),
                     default="bicubic",
-                    tooltip="How the estimate is enlarged.",
+                    tooltip=(
+                        "How the estimate is enlarged. bicubic is a little sharper, bilinear softer; the "
+                        "steps that are left redraw the detail. No difference in time."
+                    ),
                 ),
-                seed_input("Seed of the new, fine part of the noise."),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip="Enlarges in pixels: decode, resize, encode. Without it the latent is resized.",
+                seed_input(
+                    "Of the new, fine part of the noise: another seed, other detail, the same layout."
                 ),
+                enlarging_vae_input(),
                 io.UpscaleModel.Input(
                     "upscale_model",
                     optional=True,
@@ -113,9 +129,13 @@ class S2FlowUpsample(io.ComfyNode):
                 trim_latent_input(),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The clean estimate at the large size."),
+                io.Latent.Output(
+                    display_name="latent", tooltip="The clean estimate at the large size, to start from."
+                ),
                 io.Sigmas.Output(display_name="sigmas", tooltip="The steps that are left."),
-                io.Noise.Output(display_name="noise"),
+                io.Noise.Output(
+                    display_name="noise", tooltip="Noise of the large size that agrees with the small run's."
+                ),
             ],
         )
 
