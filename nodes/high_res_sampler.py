@@ -29,7 +29,7 @@ from .host.inputs import (
     resume_input,
 )
 from .host.model.checks import identity_of
-from .host.resume.graph import place_of
+from .host.prompt_graph import place_of
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
@@ -38,6 +38,7 @@ from .host.sampling.latents import finished, held_in_run, latent_samples
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
+from .host.steps_ahead import require_steps_ahead
 
 log = logging.getLogger(__name__)
 
@@ -231,6 +232,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         record: bool = False,
     ) -> io.NodeOutput:
         require_record_if_asked(cls.hidden, record)
+        require_steps_ahead(cls.hidden, len(sigmas) - 1)
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
         experts = Experts.of(guider, guider_low_noise, boundary)
         samples = latent_samples(guider, latent_image)

@@ -34,6 +34,7 @@ from .host.sampling.low_res import (
 )
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
+from .host.steps_ahead import require_steps_ahead
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
@@ -142,6 +143,8 @@ class S2FlowLowResSampler(io.ComfyNode):
         resume_every: int = 0,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
+        earlier = 0 if trajectory is None else trajectory.steps
+        require_steps_ahead(cls.hidden, earlier + len(sigmas) - 1)
         experts = Experts.of(guider, guider_low_noise, boundary)
         samples = latent_samples(guider, latent_image)
         given = VideoLatent.of(samples)

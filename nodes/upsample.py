@@ -10,7 +10,14 @@ from ..s2flow_core.latent.flow import SNR_MODES
 from ..s2flow_core.latent.held_latent import resized_start
 from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_noise
 from ..s2flow_core.trajectory.trajectory import Trajectory
-from ..s2flow_core.transition.upsample import clean_estimate, held_in_last_steps, step_noise, tail_sigmas
+from ..s2flow_core.transition.upsample import (
+    DEFAULT_SHARE,
+    chosen_steps_left,
+    clean_estimate,
+    held_in_last_steps,
+    step_noise,
+    tail_sigmas,
+)
 from .host.counted import counted
 from .host.found_by import found_by
 from .host.inputs import (
@@ -71,13 +78,14 @@ class S2FlowUpsample(io.ComfyNode):
                 io.Int.Input(
                     "t_i",
                     display_name="t_i (steps left)",
-                    default=30,
-                    min=1,
-                    max=1000,
-                    display_mode=io.NumberDisplay.number,
+                    default=0,
+                    min=0,
+                    max=60,
+                    display_mode=io.NumberDisplay.slider,
                     tooltip=(
                         "How many of the recorded steps run again at high resolution. More steps, more new "
-                        "detail and more time; fewer, closer to the small video. The paper: 30 of 50."
+                        "detail and more time; fewer, closer to the small video. The paper: 30 of 50. 0: as "
+                        "share says, which fits every schedule."
                     ),
                 ),
                 enlargement_input(),
@@ -127,6 +135,20 @@ class S2FlowUpsample(io.ComfyNode):
                     )
                 ),
                 trim_latent_input(),
+                io.Float.Input(
+                    "share",
+                    display_name="share of the steps",
+                    default=DEFAULT_SHARE,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    display_mode=io.NumberDisplay.slider,
+                    optional=True,
+                    tooltip=(
+                        "While t_i is 0: the share of the recorded steps that runs again. 0.6 is 30 of 50 "
+                        "(the paper), 12 of 20 and 2 of 4. More: more new detail and more time."
+                    ),
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -154,8 +176,10 @@ class S2FlowUpsample(io.ComfyNode):
         noise_mode: str = "lr_consistent",
         sigma_mode: str = "literal",
         trim_latent: int | None = None,
+        share: float = DEFAULT_SHARE,
     ) -> io.NodeOutput:
         trajectory.require_finished()
+        t_i = chosen_steps_left(trajectory.steps, t_i, share)
         extra = known_or_trimmed(trajectory.extra, trim_latent, trajectory.latent_shape[2])
         if vae is not None:
             require_matching_vae(vae, trajectory.model.channels, "the trajectory")
@@ -198,3 +222,10 @@ class S2FlowUpsample(io.ComfyNode):
         belongs = noise_mode == "lr_consistent" or lacking is not None
         noise = ReadyNoise(drawn, seed, of_video=belongs)
         return io.NodeOutput(latent, sigmas, counted(noise))
+
+    @classmethod
+    def validate_inputs(cls, t_i: int | None) -> bool | str:
+        """The slider ends at 60, a long schedule or an earlier graph may go beyond; a link brings None."""
+        if t_i is not None and t_i < 0:
+            return f"t_i is {t_i}; choose 1 or more, or 0 to let share decide."
+        return True
