@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -117,3 +118,14 @@ def test_comfyui_takes_what_earlier_graphs_hold(comfy_modules, t_i, refused):
     if refused:
         (error,) = problems["2"]["errors"]
         assert "t_i is -1" in error["details"]
+
+
+def test_a_second_enlargement_is_measured_by_the_large_run(comfy_modules):
+    """The record of the large run holds its own steps, however many the small run has."""
+    require = comfy_modules.pack("nodes.host.steps_ahead").require_steps_ahead
+    prompt = asking_for(3)
+    prompt["7"] = node("S2FlowUpsample", trajectory=[HIGH, 1], t_i=4)
+    prompt["8"] = node("S2FlowHighResSampler", latent_image=["7", 0], trajectory=[HIGH, 1])
+    require(SimpleNamespace(prompt=prompt, unique_id=LOW), STEPS)
+    with pytest.raises(ValueError, match=r"is 4, but the LR run recorded 3 steps"):
+        require(SimpleNamespace(prompt=prompt, unique_id=HIGH), 3)
