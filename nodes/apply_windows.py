@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..s2flow_core.attention.registry import BACKENDS
 from ..s2flow_core.plan.window_plan import WindowPlan
 from .host.attention.windows import hook_for_windows
+from .host.found_by import found_by
 from .host.inputs import CATEGORY, WindowsType, advanced
 from .host.model.checks import require_flow_model
 
@@ -18,6 +19,7 @@ class S2FlowApplyWindows(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowApplyWindows",
+            **found_by("sparse attention", "window attention", "faster", "speed up", "attention patch"),
             display_name="S²Flow Apply Windows",
             category=CATEGORY,
             description=(
@@ -25,8 +27,13 @@ class S2FlowApplyWindows(io.ComfyNode):
                 "are found by its sigma; outside the recorded steps attention stays dense."
             ),
             inputs=[
-                io.Model.Input("model"),
-                WindowsType.Input("windows"),
+                io.Model.Input(
+                    "model", tooltip="The model that samples the large video; it is not changed, a copy is."
+                ),
+                WindowsType.Input(
+                    "windows",
+                    tooltip="From S²Flow Window Mask: fewer tokens to look at, so less time for every step.",
+                ),
                 advanced(
                     io.Combo.Input(
                         "backend",
@@ -36,7 +43,9 @@ class S2FlowApplyWindows(io.ComfyNode):
                     )
                 ),
             ],
-            outputs=[io.Model.Output()],
+            outputs=[
+                io.Model.Output(tooltip="The model with windowed attention, for the guider of any sampler.")
+            ],
         )
 
     @classmethod

@@ -17,6 +17,7 @@ from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.for_high_res import hook_for, rope_for, size_change
 from .host.counted import counted
+from .host.found_by import found_by
 from .host.inputs import (
     CATEGORY,
     DEFAULT_BOUNDARY,
@@ -28,7 +29,7 @@ from .host.inputs import (
     resume_input,
 )
 from .host.model.checks import identity_of
-from .host.resume.graph import place_of
+from .host.prompt_graph import place_of
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
@@ -37,6 +38,7 @@ from .host.sampling.latents import finished, held_in_run, latent_samples
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
+from .host.steps_ahead import require_steps_ahead
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,18 @@ class S2FlowHighResSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowHighResSampler",
+            **found_by(
+                "upscale",
+                "4k",
+                "2k",
+                "hires fix",
+                "super resolution",
+                "two-pass",
+                "second pass",
+                "ksampler",
+                "faster",
+                essential=True,
+            ),
             display_name="S²Flow High-Res Sampler",
             category=CATEGORY,
             description=(
@@ -65,12 +79,31 @@ class S2FlowHighResSampler(io.ComfyNode):
                 io.Noise.Input(
                     "noise", tooltip="From S²Flow Upsample, so that it agrees with the small video."
                 ),
-                io.Guider.Input("guider"),
+                io.Guider.Input(
+                    "guider",
+                    tooltip=(
+                        "The same model and prompts as in the small run; of image to video, with the picture "
+                        "at the large size."
+                    ),
+                ),
                 io.Sigmas.Input("sigmas", tooltip="From S²Flow Upsample: the steps that are left."),
                 io.Latent.Input("latent_image", tooltip="From S²Flow Upsample: the enlarged clean estimate."),
-                TrajectoryType.Input("trajectory", optional=True, tooltip="Needed for orders above 1."),
+                TrajectoryType.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip=(
+                        "Of the Low-Res Sampler: makes every step more exact and keeps objects in place, for "
+                        "no time. Without it, blend uses this run's own last steps, and positions stay as "
+                        "they are."
+                    ),
+                ),
                 WindowsType.Input(
-                    "windows", optional=True, tooltip="Without windows, attention stays dense."
+                    "windows",
+                    optional=True,
+                    tooltip=(
+                        "From S²Flow Window Mask: less to look at, less time. Without windows attention is "
+                        "dense: slowest, and nothing is left out."
+                    ),
                 ),
                 low_noise_input(),
                 io.Int.Input(
@@ -78,7 +111,10 @@ class S2FlowHighResSampler(io.ComfyNode):
                     default=DEFAULT_ORDER,
                     min=1,
                     max=3,
-                    tooltip="Order of the solver. 1 is Euler; the paper uses 2 and finds little gain in 3.",
+                    tooltip=(
+                        "How exactly a step follows the flow, for no time. 1 is Euler; the paper uses 2 and "
+                        "finds little gain in 3."
+                    ),
                 ),
                 advanced(
                     io.Combo.Input(
@@ -166,7 +202,7 @@ class S2FlowHighResSampler(io.ComfyNode):
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The large video."),
+                io.Latent.Output(display_name="latent", tooltip="The large video, to be decoded by the VAE."),
                 TrajectoryType.Output(
                     display_name="trajectory",
                     tooltip="Of this run, for another enlargement. Only with record switched on.",
@@ -196,6 +232,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         record: bool = False,
     ) -> io.NodeOutput:
         require_record_if_asked(cls.hidden, record)
+        require_steps_ahead(cls.hidden, len(sigmas) - 1)
         check_sigmas(sigmas, "sigmas of the High-Res Sampler")
         experts = Experts.of(guider, guider_low_noise, boundary)
         samples = latent_samples(guider, latent_image)

@@ -10,6 +10,7 @@ from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.attention.capture import capture_for
 from .host.counted import counted
+from .host.found_by import found_by
 from .host.inputs import (
     CATEGORY,
     DEFAULT_BOUNDARY,
@@ -33,6 +34,7 @@ from .host.sampling.low_res import (
 )
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
+from .host.steps_ahead import require_steps_ahead
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
@@ -44,6 +46,7 @@ class S2FlowLowResSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowLowResSampler",
+            **found_by("ksampler", "sampler", "two-pass", "first pass", "preview", "record", essential=True),
             display_name="S²Flow Low-Res Sampler",
             category=CATEGORY,
             description=(
@@ -52,8 +55,13 @@ class S2FlowLowResSampler(io.ComfyNode):
                 "those sliders never runs it again."
             ),
             inputs=[
-                io.Noise.Input("noise"),
-                io.Guider.Input("guider"),
+                io.Noise.Input(
+                    "noise",
+                    tooltip="Another seed, another video. Keep it fixed while you move t_i or s.",
+                ),
+                io.Guider.Input(
+                    "guider", tooltip="The model with its prompts and CFG, as for SamplerCustomAdvanced."
+                ),
                 io.Sigmas.Input(
                     "sigmas",
                     tooltip=(
@@ -112,7 +120,10 @@ class S2FlowLowResSampler(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The low-resolution video, for a preview."),
-                TrajectoryType.Output(display_name="trajectory"),
+                TrajectoryType.Output(
+                    display_name="trajectory",
+                    tooltip="The record of the run, for S²Flow Upsample, Window Mask and High-Res Sampler.",
+                ),
             ],
         )
 
@@ -132,6 +143,8 @@ class S2FlowLowResSampler(io.ComfyNode):
         resume_every: int = 0,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
+        earlier = 0 if trajectory is None else trajectory.steps
+        require_steps_ahead(cls.hidden, earlier + len(sigmas) - 1)
         experts = Experts.of(guider, guider_low_noise, boundary)
         samples = latent_samples(guider, latent_image)
         given = VideoLatent.of(samples)

@@ -23,6 +23,7 @@ from ..s2flow_core.transition.reshift import (
 )
 from ..s2flow_core.transition.sizes import shrunk_size
 from .host.counted import counted
+from .host.found_by import found_by
 from .host.inputs import CATEGORY, advanced, exact_size_inputs, seed_input
 from .host.model.checks import patch_of, require_flow_model, require_video_latent
 from .host.sampling.latents import held_latent, mask_beside
@@ -42,6 +43,7 @@ class S2FlowNoiseReshift(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowNoiseReshift",
+            **found_by("preview", "fast preview", "downscale", "bowtie", "smaller"),
             display_name="S²Flow Noise Reshift",
             category=CATEGORY,
             description=(
@@ -49,7 +51,10 @@ class S2FlowNoiseReshift(io.ComfyNode):
                 "that keeps the layout of the large run: what is where. Any sampler takes over from here."
             ),
             inputs=[
-                io.Model.Input("model", tooltip="The model of the sampler that follows."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The model of the sampler that follows; its patches decide which sizes fit.",
+                ),
                 io.Latent.Input(
                     "latent", tooltip="denoised_output of the sampler that ran the first k steps."
                 ),
@@ -126,7 +131,9 @@ class S2FlowNoiseReshift(io.ComfyNode):
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The clean estimate at the small size."),
                 io.Sigmas.Output(display_name="sigmas", tooltip="The steps that are left."),
-                io.Noise.Output(display_name="noise"),
+                io.Noise.Output(
+                    display_name="noise", tooltip="Noise of the small size, for the sampler that follows."
+                ),
             ],
         )
 

@@ -12,6 +12,7 @@ from ..s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES
 from ..s2flow_core.latent.resample import check_finite
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.counted import counted
+from .host.found_by import found_by
 from .host.inputs import CATEGORY, AnyResultType, TrajectoryType, trim_latent_input
 from .host.model.checks import require_video_axes
 from .host.model.extra_frames import known_or_trimmed
@@ -31,14 +32,23 @@ class S2FlowContactSheet(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowContactSheet",
+            **found_by("preview", "thumbnails", "grid", "compare seeds"),
             display_name="S²Flow Contact Sheet",
             category=CATEGORY,
             description="Shows every video of a batch as a numbered row of frames, to pick one.",
             inputs=[
                 io.Latent.Input("latent", tooltip="The small videos: a batch of one prompt, several seeds."),
-                io.Vae.Input("vae"),
-                io.Int.Input("columns", default=4, min=1, max=32, tooltip="Frames shown of each video."),
-                io.Int.Input("frame_height", default=192, min=32, max=1024, tooltip="In pixels."),
+                io.Vae.Input("vae", tooltip="Decodes the small videos."),
+                io.Int.Input(
+                    "columns", default=4, min=1, max=32, tooltip="How many frames are shown of each video."
+                ),
+                io.Int.Input(
+                    "frame_height",
+                    default=192,
+                    min=32,
+                    max=1024,
+                    tooltip="Height of each frame on the sheet, in pixels; the videos stay as they are.",
+                ),
                 TrajectoryType.Input(
                     "trajectory",
                     optional=True,
@@ -49,7 +59,12 @@ class S2FlowContactSheet(io.ComfyNode):
                 ),
                 trim_latent_input(),
             ],
-            outputs=[io.Image.Output(display_name="sheet")],
+            outputs=[
+                io.Image.Output(
+                    display_name="sheet",
+                    tooltip="One picture; the number before each row is for Pick Preview.",
+                )
+            ],
             is_output_node=True,
         )
 
@@ -87,17 +102,24 @@ class S2FlowPickPreview(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowPickPreview",
+            **found_by("select", "choose", "batch index", "latent from batch"),
             display_name="S²Flow Pick Preview",
             category=CATEGORY,
             description="Takes one video out of a batch, by its number on the contact sheet.",
             inputs=[
-                io.Latent.Input("latent"),
+                io.Latent.Input("latent", tooltip="The batch of small videos."),
                 io.Int.Input("choice", default=1, min=1, max=4096, tooltip="Number on the contact sheet."),
-                TrajectoryType.Input("trajectory", optional=True),
+                TrajectoryType.Input(
+                    "trajectory",
+                    optional=True,
+                    tooltip="Of the same Low-Res Sampler; without it the large video cannot be made.",
+                ),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent"),
-                TrajectoryType.Output(display_name="trajectory"),
+                io.Latent.Output(display_name="latent", tooltip="The chosen small video alone."),
+                TrajectoryType.Output(
+                    display_name="trajectory", tooltip="The record of the chosen video, for S²Flow Upsample."
+                ),
             ],
         )
 
@@ -134,6 +156,7 @@ class S2FlowPreviewGate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowPreviewGate",
+            **found_by("switch", "pause", "stop", "mute"),
             display_name="S²Flow Preview Gate",
             category=CATEGORY,
             description=(
@@ -149,7 +172,11 @@ class S2FlowPreviewGate(io.ComfyNode):
                     "go", default=False, tooltip="Off: look at the previews first. On: run the rest."
                 ),
             ],
-            outputs=[AnyResultType.Output(display_name="result")],
+            outputs=[
+                AnyResultType.Output(
+                    display_name="result", tooltip="What came in while go is on; nothing while it is off."
+                )
+            ],
         )
 
     @classmethod

@@ -12,10 +12,12 @@ from ..s2flow_core.attention.temporal_windows import TemporalWindow
 from ..s2flow_core.transition.flow_map import MODES, REFERENCE_STEP, refiner_sigmas
 from ..s2flow_core.transition.sizes import LatentVideo
 from .host.attention.temporal_windows import ShiftedWindows
+from .host.found_by import found_by
 from .host.inputs import (
     CATEGORY,
     advanced,
     enlargement_input,
+    enlarging_vae_input,
     exact_size_inputs,
     resume_input,
     seed_input,
@@ -58,6 +60,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowRefinerSampler",
+            **found_by("upscale", "refiner", "super resolution", "4k", "flashvideo", "bowtie", "few steps"),
             display_name="S²Flow Refiner Sampler",
             category=CATEGORY,
             description=(
@@ -73,7 +76,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
                         "flashvideo. The demo's Refiner wants 1."
                     ),
                 ),
-                io.Latent.Input("latent", tooltip="The finished small video."),
+                io.Latent.Input("latent", tooltip="The finished small video; its layout and motion stay."),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
@@ -89,7 +92,10 @@ class S2FlowRefinerSampler(io.ComfyNode):
                     default=0,
                     min=0,
                     max=200,
-                    tooltip="0: 10 for flow_map and renoise, 5 for flashvideo, as published.",
+                    tooltip=(
+                        "More steps, finer detail, more time. 0: 10 for flow_map and renoise, 5 for "
+                        "flashvideo, as published."
+                    ),
                 ),
                 io.Float.Input(
                     "shift",
@@ -97,7 +103,10 @@ class S2FlowRefinerSampler(io.ComfyNode):
                     min=0.0,
                     max=20.0,
                     step=0.1,
-                    tooltip="0: 1 for flow_map, 2.5 for flashvideo (as published), 3 for renoise.",
+                    tooltip=(
+                        "Higher spends more of the steps on layout, lower on detail. 0: 1 for flow_map, 2.5 "
+                        "for flashvideo (as published), 3 for renoise."
+                    ),
                 ),
                 enlargement_input(),
                 seed_input("Seed of the noise in flashvideo and renoise; flow_map draws none."),
@@ -120,12 +129,10 @@ class S2FlowRefinerSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="renoise only: the sigma to start from. More draws more anew.",
                 ),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip="Enlarges in pixels: decode, resize, encode. Without it the latent is resized.",
+                enlarging_vae_input(),
+                io.Sigmas.Input(
+                    "sigmas", optional=True, tooltip="A schedule of your own, instead of steps and shift."
                 ),
-                io.Sigmas.Input("sigmas", optional=True, tooltip="Instead of steps and shift."),
                 advanced(
                     io.Int.Input(
                         "reference_step",
@@ -141,14 +148,16 @@ class S2FlowRefinerSampler(io.ComfyNode):
                         "method",
                         options=list(METHODS),
                         default="bicubic",
-                        tooltip="How the small video is enlarged.",
+                        tooltip="How the small video is enlarged before the steps. No difference in time.",
                     )
                 ),
                 resume_input(),
                 trim_latent_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
-            outputs=[io.Latent.Output(display_name="latent")],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The large video, to be decoded by its VAE.")
+            ],
         )
 
     @classmethod

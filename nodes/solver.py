@@ -8,6 +8,7 @@ from ..s2flow_core.latent.flow import boundary_sigma
 from ..s2flow_core.solver.derivatives import SOURCES
 from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.found_by import found_by
 from .host.inputs import CATEGORY, TrajectoryType, advanced
 from .host.sampling.high_res import FlowSettings, solver_sampler
 
@@ -19,6 +20,7 @@ class S2FlowSolver(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowSolver",
+            **found_by("sampler", "second order", "higher order", "taylor", "fewer steps"),
             display_name="S²Flow Solver",
             category=CATEGORY,
             description=(
@@ -26,16 +28,32 @@ class S2FlowSolver(io.ComfyNode):
             ),
             inputs=[
                 io.Int.Input(
-                    "order", default=DEFAULT_ORDER, min=1, max=3, tooltip="1 is Euler; the paper uses 2."
+                    "order",
+                    default=DEFAULT_ORDER,
+                    min=1,
+                    max=3,
+                    tooltip=(
+                        "How exactly a step follows the flow; a higher order costs no time. 1 is Euler; the "
+                        "paper uses 2."
+                    ),
                 ),
                 io.Combo.Input(
                     "derivative",
                     options=list(SOURCES),
                     default=DEFAULT_SOURCE,
-                    tooltip="Where the terms above Euler come from; low_res is the paper's.",
+                    tooltip=(
+                        "Where the terms above Euler come from: the small run (the paper), the large run's "
+                        "own last steps, a blend of both, or nowhere. blend without a trajectory uses the "
+                        "large run's own steps."
+                    ),
                 ),
                 TrajectoryType.Input(
-                    "trajectory", optional=True, tooltip="Needed for the derivatives low_res and blend."
+                    "trajectory",
+                    optional=True,
+                    tooltip=(
+                        "Of the Low-Res Sampler. low_res needs it; blend without it uses the large run's own "
+                        "last steps."
+                    ),
                 ),
                 advanced(
                     io.Float.Input(
@@ -51,7 +69,9 @@ class S2FlowSolver(io.ComfyNode):
                     )
                 ),
             ],
-            outputs=[io.Sampler.Output()],
+            outputs=[
+                io.Sampler.Output(tooltip="For SamplerCustomAdvanced, with the sigmas of S²Flow Upsample.")
+            ],
         )
 
     @classmethod

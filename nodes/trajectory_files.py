@@ -11,6 +11,7 @@ from ..s2flow_core.trajectory.files import load_trajectory, save_numbered_trajec
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from .host.counted import counted
 from .host.file_places import listed_files, numbered_files, path_of, shown_name, version_of
+from .host.found_by import found_by
 from .host.inputs import CATEGORY, TrajectoryType
 from .host.sampling.streams import VideoLatent
 
@@ -27,13 +28,18 @@ class S2FlowSaveTrajectory(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowSaveTrajectory",
+            **found_by("save latent", "resume", "store", "export"),
             display_name="S²Flow Save Trajectory",
             category=CATEGORY,
             description="Writes a low-resolution run to a file, so that its high-resolution run can wait.",
             inputs=[
-                TrajectoryType.Input("trajectory"),
+                TrajectoryType.Input(
+                    "trajectory", tooltip="Of the Low-Res Sampler: everything that the large run needs."
+                ),
                 io.String.Input(
-                    "filename_prefix", default=f"{FOLDER}/s2flow", tooltip="In ComfyUI's output folder."
+                    "filename_prefix",
+                    default=f"{FOLDER}/s2flow",
+                    tooltip="Folder and beginning of the file's name, in ComfyUI's output folder.",
                 ),
             ],
             outputs=[],
@@ -54,13 +60,23 @@ class S2FlowLoadTrajectory(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowLoadTrajectory",
+            **found_by("load latent", "resume", "import"),
             display_name="S²Flow Load Trajectory",
             category=CATEGORY,
             description="Reads a low-resolution run that S²Flow Save Trajectory wrote.",
-            inputs=[io.Combo.Input("file", options=listed_files(SUFFIX), tooltip="Newest first.")],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=listed_files(SUFFIX),
+                    tooltip="A small run that was saved, newest first; press R for a new list.",
+                )
+            ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The low-resolution video."),
-                TrajectoryType.Output(display_name="trajectory"),
+                TrajectoryType.Output(
+                    display_name="trajectory",
+                    tooltip="For S²Flow Upsample, Window Mask and High-Res Sampler.",
+                ),
             ],
         )
 

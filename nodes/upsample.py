@@ -10,13 +10,22 @@ from ..s2flow_core.latent.flow import SNR_MODES
 from ..s2flow_core.latent.held_latent import resized_start
 from ..s2flow_core.latent.noise import lr_consistent_noise, standardised, white_noise
 from ..s2flow_core.trajectory.trajectory import Trajectory
-from ..s2flow_core.transition.upsample import clean_estimate, held_in_last_steps, step_noise, tail_sigmas
+from ..s2flow_core.transition.upsample import (
+    DEFAULT_SHARE,
+    chosen_steps_left,
+    clean_estimate,
+    held_in_last_steps,
+    step_noise,
+    tail_sigmas,
+)
 from .host.counted import counted
+from .host.found_by import found_by
 from .host.inputs import (
     CATEGORY,
     TrajectoryType,
     advanced,
     enlargement_input,
+    enlarging_vae_input,
     exact_size_inputs,
     seed_input,
     trim_latent_input,
@@ -45,6 +54,17 @@ class S2FlowUpsample(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowUpsample",
+            **found_by(
+                "upscale",
+                "latent upscale",
+                "4k",
+                "2k",
+                "hires fix",
+                "super resolution",
+                "two-pass",
+                "second pass",
+                essential=True,
+            ),
             display_name="S²Flow Upsample",
             category=CATEGORY,
             description=(
@@ -52,17 +72,20 @@ class S2FlowUpsample(io.ComfyNode):
                 "the finished video, and gives everything that a sampler needs to go on from there."
             ),
             inputs=[
-                TrajectoryType.Input("trajectory"),
+                TrajectoryType.Input(
+                    "trajectory", tooltip="Of the Low-Res Sampler, with every step of the small video."
+                ),
                 io.Int.Input(
                     "t_i",
                     display_name="t_i (steps left)",
-                    default=30,
-                    min=1,
-                    max=1000,
-                    display_mode=io.NumberDisplay.number,
+                    default=0,
+                    min=0,
+                    max=60,
+                    display_mode=io.NumberDisplay.slider,
                     tooltip=(
                         "How many of the recorded steps run again at high resolution. More steps, more new "
-                        "detail and more time; fewer, closer to the small video. The paper: 30 of 50."
+                        "detail and more time; fewer, closer to the small video. The paper: 30 of 50. 0: as "
+                        "share says, which fits every schedule."
                     ),
                 ),
                 enlargement_input(),
@@ -70,14 +93,15 @@ class S2FlowUpsample(io.ComfyNode):
                     "method",
                     options=list(METHODS),
                     default="bicubic",
-                    tooltip="How the estimate is enlarged.",
+                    tooltip=(
+                        "How the estimate is enlarged. bicubic is a little sharper, bilinear softer; the "
+                        "steps that are left redraw the detail. No difference in time."
+                    ),
                 ),
-                seed_input("Seed of the new, fine part of the noise."),
-                io.Vae.Input(
-                    "vae",
-                    optional=True,
-                    tooltip="Enlarges in pixels: decode, resize, encode. Without it the latent is resized.",
+                seed_input(
+                    "Of the new, fine part of the noise: another seed, other detail, the same layout."
                 ),
+                enlarging_vae_input(),
                 io.UpscaleModel.Input(
                     "upscale_model",
                     optional=True,
@@ -111,11 +135,29 @@ class S2FlowUpsample(io.ComfyNode):
                     )
                 ),
                 trim_latent_input(),
+                io.Float.Input(
+                    "share",
+                    display_name="share of the steps",
+                    default=DEFAULT_SHARE,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    display_mode=io.NumberDisplay.slider,
+                    optional=True,
+                    tooltip=(
+                        "While t_i is 0: the share of the recorded steps that runs again. 0.6 is 30 of 50 "
+                        "(the paper), 12 of 20 and 2 of 4. More: more new detail and more time."
+                    ),
+                ),
             ],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="The clean estimate at the large size."),
+                io.Latent.Output(
+                    display_name="latent", tooltip="The clean estimate at the large size, to start from."
+                ),
                 io.Sigmas.Output(display_name="sigmas", tooltip="The steps that are left."),
-                io.Noise.Output(display_name="noise"),
+                io.Noise.Output(
+                    display_name="noise", tooltip="Noise of the large size that agrees with the small run's."
+                ),
             ],
         )
 
@@ -134,8 +176,10 @@ class S2FlowUpsample(io.ComfyNode):
         noise_mode: str = "lr_consistent",
         sigma_mode: str = "literal",
         trim_latent: int | None = None,
+        share: float = DEFAULT_SHARE,
     ) -> io.NodeOutput:
         trajectory.require_finished()
+        t_i = chosen_steps_left(trajectory.steps, t_i, share)
         extra = known_or_trimmed(trajectory.extra, trim_latent, trajectory.latent_shape[2])
         if vae is not None:
             require_matching_vae(vae, trajectory.model.channels, "the trajectory")
@@ -178,3 +222,10 @@ class S2FlowUpsample(io.ComfyNode):
         belongs = noise_mode == "lr_consistent" or lacking is not None
         noise = ReadyNoise(drawn, seed, of_video=belongs)
         return io.NodeOutput(latent, sigmas, counted(noise))
+
+    @classmethod
+    def validate_inputs(cls, t_i: int | None) -> bool | str:
+        """The slider ends at 60, a long schedule or an earlier graph may go beyond; a link brings None."""
+        if t_i is not None and t_i < 0:
+            return f"t_i is {t_i}; choose 1 or more, or 0 to let share decide."
+        return True

@@ -14,7 +14,8 @@ from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.windows.grid import TokenGrid, choose_tile
 from .host.counted import counted
 from .host.families.family import patched_grid
-from .host.inputs import CATEGORY, TrajectoryType, WindowsType
+from .host.found_by import found_by
+from .host.inputs import CATEGORY, TrajectoryType, WindowsType, advanced
 from .host.progress import progress
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.streams import VideoLatent
@@ -27,6 +28,9 @@ class S2FlowWindowMask(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="S2FlowWindowMask",
+            **found_by(
+                "sparse attention", "sparsity", "window attention", "faster", "speed up", essential=True
+            ),
             display_name="S²Flow Window Mask",
             category=CATEGORY,
             description=(
@@ -34,7 +38,9 @@ class S2FlowWindowMask(io.ComfyNode):
                 "head looked at in the low-resolution run."
             ),
             inputs=[
-                TrajectoryType.Input("trajectory"),
+                TrajectoryType.Input(
+                    "trajectory", tooltip="Of the Low-Res Sampler: how far every attention head looked."
+                ),
                 io.Latent.Input("latent", tooltip="The latent from S²Flow Upsample; only its size is used."),
                 io.Float.Input(
                     "s",
@@ -61,13 +67,15 @@ class S2FlowWindowMask(io.ComfyNode):
                         "one shape for all, for comparison only."
                     ),
                 ),
-                io.Boolean.Input(
-                    "tail",
-                    default=True,
-                    tooltip=(
-                        "What a head does not look at still counts: every skipped tile enters as its mean. "
-                        "Keeps global context at small s, for a little more time."
-                    ),
+                advanced(
+                    io.Boolean.Input(
+                        "tail",
+                        default=True,
+                        tooltip=(
+                            "What a head does not look at still counts: every skipped tile enters as its "
+                            "mean. Keeps global context at small s, for a little more time."
+                        ),
+                    )
                 ),
                 io.Sigmas.Input(
                     "sigmas",
@@ -79,8 +87,13 @@ class S2FlowWindowMask(io.ComfyNode):
                 ),
             ],
             outputs=[
-                WindowsType.Output(display_name="windows"),
-                io.String.Output(display_name="report"),
+                WindowsType.Output(
+                    display_name="windows", tooltip="For the High-Res Sampler or S²Flow Apply Windows."
+                ),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="Which windows were chosen, and how much of the attention they keep.",
+                ),
                 io.Image.Output(
                     display_name="picture",
                     tooltip="Every head's window as a box; blue is short in time, yellow spans the video.",

@@ -15,6 +15,7 @@ from ..latent.resample import check_finite
 from ..trajectory.trajectory import Trajectory
 
 CLEAN_SOURCES = ("step", "final")
+DEFAULT_SHARE = 0.6  # the paper leaves 30 of 50
 
 
 def check_steps_left(steps: int, steps_left: int) -> None:
@@ -22,8 +23,22 @@ def check_steps_left(steps: int, steps_left: int) -> None:
     if not 1 <= steps_left <= steps:
         raise ValueError(
             f"t_i (steps left for high resolution) is {steps_left}, but the LR run recorded {steps} steps. "
-            f"Choose 1 to {steps}; the paper leaves 30 of 50."
+            f"Choose 1 to {steps}, or 0 to let share decide; the paper leaves 30 of 50."
         )
+
+
+def chosen_steps_left(steps: int, t_i: int, share: float = DEFAULT_SHARE) -> int:
+    """How many of the recorded steps run again: t_i of them, or with t_i = 0 a share, at least one.
+
+    share: above 0 to 1, of `steps`. So it fits every schedule: .6 is 30 of 50, 12 of 20 and 2 of 4.
+    Raises ValueError for a t_i that is not 0 to `steps`, and for another share.
+    """
+    if t_i:
+        check_steps_left(steps, t_i)
+        return t_i
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share:g}; choose a share of the steps above 0 and up to 1.")
+    return max(1, round(share * steps))
 
 
 def tail_sigmas(sigmas: Tensor, steps_left: int, snr: str = "literal", scale: float = 1.0) -> Tensor:

@@ -10,7 +10,7 @@ from kept_chain import HIGH, LOW, UPSAMPLE, WINDOWS, node, prompt_of
 
 @pytest.fixture
 def place(comfy_modules):
-    return comfy_modules.pack("nodes.host.resume.graph").Place
+    return comfy_modules.pack("nodes.host.prompt_graph").Place
 
 
 def renumbered(prompt):

@@ -14,10 +14,10 @@ import folder_paths
 from ....s2flow_core.files.checked_tensors import DamagedFile, UnreadableFile
 from ....s2flow_core.files.run_state import ForeignState, load_run_state, save_run_state
 from ....s2flow_core.files.written_whole import NotWritten, remove_abandoned
+from ..prompt_graph import Place, place_of
 from ..sampling.guided import NoiseSource
 from ..sampling.sampled_run import SampledRun
 from .content import digest_of_content, guider_content
-from .graph import Place, place_of
 
 log = logging.getLogger(__name__)
 

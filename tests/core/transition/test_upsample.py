@@ -16,6 +16,7 @@ from s2flow_core.latent.held_latent import HeldLatent
 from s2flow_core.trajectory.recorder import TrajectoryRecorder
 from s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
 from s2flow_core.transition.upsample import (
+    chosen_steps_left,
     clean_estimate,
     recorded_scale,
     require_recorded_steps,
@@ -114,3 +115,21 @@ def test_unknown_modes_name_the_choices():
         tail_sigmas(SIGMAS, 3, "squared")
     with pytest.raises(ValueError, match="step, final"):
         clean_estimate(TRAJECTORY, 3, "first")
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "left"),
+    [(50, 0.6, 30), (20, 0.6, 12), (8, 0.6, 5), (4, 0.6, 2), (1, 0.6, 1), (4, 0.05, 1), (30, 1.0, 30)],
+)
+def test_a_share_fits_every_schedule(steps: int, share: float, left: int):
+    assert chosen_steps_left(steps, 0, share) == left
+    assert chosen_steps_left(steps, steps, share) == steps
+
+
+def test_a_number_of_steps_goes_before_the_share_and_has_to_fit():
+    assert chosen_steps_left(50, 12, 0.6) == 12
+    with pytest.raises(ValueError, match=r"is 30.*recorded 20 steps.*Choose 1 to 20, or 0"):
+        chosen_steps_left(20, 30)
+    for share in (0.0, -0.5, 1.05):
+        with pytest.raises(ValueError, match=f"share is {share:g}"):
+            chosen_steps_left(20, 0, share)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeGuard
 
 # They change neither the video nor the run; what was kept before they were moved still fits.
 NEUTRAL = frozenset({"resume_every", "backend"})
@@ -67,12 +67,12 @@ class Place:
 
 
 def place_of(hidden: Any) -> Place | None:
-    """Where a node stands; None where ComfyUI does not tell, as for nodes that other nodes make."""
+    """Where the node stands; None where ComfyUI does not tell, as for nodes that other nodes make."""
     prompt, node = getattr(hidden, "prompt", None), getattr(hidden, "unique_id", None)
     return Place(prompt, str(node)) if prompt and str(node) in prompt else None
 
 
-def is_link(value: Any) -> bool:
+def is_link(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) is int
 
 

@@ -1,0 +1,72 @@
+"""Every node explains itself: help page, tooltips, search words; and saved graphs keep their widgets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from pack_nodes import definitions, tooltips, widgets
+
+from comfyui_runner.installation import ROOT
+
+SAVED_WIDGETS = json.loads((Path(__file__).parent / "saved_widgets.json").read_text(encoding="utf-8"))
+FEWEST_SIGNS = 12
+# What an artist types who has never heard of the pack.
+SEARCHES = [
+    "upscale",
+    "4k",
+    "hires fix",
+    "super resolution",
+    "sparse attention",
+    "faster",
+    "wan",
+    "hunyuan",
+    "two-pass",
+]
+
+
+@pytest.fixture(scope="module")
+def described(comfy_modules):
+    return definitions(comfy_modules)
+
+
+def test_every_input_and_output_has_a_tooltip(described, capsys):
+    said = {(node, name): text for node, d in described.items() for name, text in tooltips(d)}
+    without = [place for place, text in said.items() if len(text) < FEWEST_SIGNS]
+    with capsys.disabled():
+        share = 100 * (1 - len(without) / len(said))
+        print(f"\n{len(described)} nodes, {len(said)} inputs and outputs, {share:.0f} % with a tooltip")
+    assert without == []
+
+
+def test_every_node_has_a_help_page_and_a_description(described):
+    for node, definition in described.items():
+        assert (ROOT / "web" / "docs" / f"{node}.md").is_file(), node
+        assert definition["description"].endswith("."), node
+        assert definition["category"].startswith("S²Flow"), node
+        assert definition["display_name"].startswith("S²Flow "), node
+
+
+def test_widgets_are_only_appended(described):
+    """Saved graphs hold values by position, so a widget in the middle gives all behind it wrong values."""
+    assert described.keys() == SAVED_WIDGETS.keys()
+    for node, saved in SAVED_WIDGETS.items():
+        now = widgets(described[node])
+        assert now[: len(saved)] == saved, f"{node}: graphs that artists saved hold {saved} in this order"
+        assert now == saved, f"{node}: append {now[len(saved) :]} to saved_widgets.json"
+
+
+def test_search_words_find_the_nodes(comfy_modules, described):
+    """ComfyUI 0.3.75 has no search words; it finds a node by its name alone."""
+    from comfy_api.latest import io
+
+    if "search_aliases" not in {field.name for field in fields(io.Schema)}:
+        assert comfy_modules.pack("nodes.host.found_by").found_by("upscale", essential=True) == {}
+        return
+    words = {node: set(definition["search_aliases"]) for node, definition in described.items()}
+    for search in SEARCHES:
+        assert [node for node, known in words.items() if search in known], search
+    essential = {node for node, definition in described.items() if definition.get("essentials_category")}
+    assert {"S2FlowLowResSampler", "S2FlowUpsample", "S2FlowWindowMask", "S2FlowHighResSampler"} == essential
