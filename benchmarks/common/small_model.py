@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -188,3 +188,20 @@ class LowResRun:
         return self.calls.result_of(
             lambda: node.execute(noise, self.guider, sigmas, latent, **given).args[0]["samples"]
         )
+
+    def recorded_high_res(
+        self, triple: tuple[Any, Tensor, Any], **inputs: Any
+    ) -> tuple[HighResResult, LowResRun]:
+        """`high_res` with the node's own positions, and its run as one that a larger size starts from."""
+        latent, sigmas, noise = triple
+        node = self.model.module("nodes.high_res_sampler").S2FlowHighResSampler
+        kept: list[Any] = []
+
+        def sample() -> Tensor:
+            given = inputs | {"trajectory": self.trajectory, "record": True}
+            large, record = node.execute(noise, self.guider, sigmas, latent, **given).args
+            kept.append(record)
+            return large["samples"]
+
+        result = self.calls.result_of(sample)
+        return result, replace(self, latent=result.latent, trajectory=kept[0])

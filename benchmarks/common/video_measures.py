@@ -18,9 +18,9 @@ from demo.vocabulary import Prompt
 TRUTH_SEED = 2_000_000
 
 
-def smaller(video: Tensor) -> Tensor:
-    """(frames, H, W, 3) -> (frames, H/2, W/2, 3), means of pixels."""
-    return avg_pool2d(video.movedim(-1, 1), int(SCALE)).movedim(1, -1)
+def smaller(video: Tensor, times: int = int(SCALE)) -> Tensor:
+    """(frames, H, W, 3) -> (frames, H/times, W/times, 3), means of pixels."""
+    return avg_pool2d(video.movedim(-1, 1), times).movedim(1, -1)
 
 
 def enlarged(video: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> di
         "flicker": flicker_score(video),
         "motion": travel,
         "detail": detail_energy(video) / detail,
-        "LR PSNR": psnr(smaller(video), small),
+        "LR PSNR": psnr(smaller(video, video.shape[1] // small.shape[1]), small),
         **look_columns(looks_of(video, seen)),
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.common.kept_rows import KeptRows, Rows
 from benchmarks.common.small_model import SmallModel
+from benchmarks.quality.chain import chain_rows
 from benchmarks.quality.runs import (
     CALLS,
     REFERENCE_STEPS,
@@ -44,6 +45,7 @@ RECIPES = (
     Recipe("methods, default", "methods", DECODED_SEEDS, default_rows),
     Recipe("left, position", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "position")),
     Recipe("orders", "orders", SEEDS, order_rows),
+    Recipe("chain", "chain", DECODED_SEEDS, chain_rows),
 )
 
 # Shows that everything runs, and decides nothing.

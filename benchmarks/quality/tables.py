@@ -9,6 +9,7 @@ import torch
 from benchmarks.common.intervals import mean_interval
 from benchmarks.common.kept_rows import Rows
 from benchmarks.common.tables import Table
+from benchmarks.quality.chain import CHAIN, JUMP
 from benchmarks.quality.runs import ALL_DEFAULTS, CALLS, DEFAULT, DIRECT, EULER, RIVALS
 
 Measured = dict[str, list[Rows]]  # table -> one Rows per seed
@@ -27,6 +28,7 @@ LAYOUTS = {
     "orders": ("Solver at 10 calls", [*ERRORS, "calls", "CPU s"], EULER, "whole"),
     "calls": ("Solver by model calls", ERRORS, None, "whole"),
     "left": ("t_i, of 50 steps", [*SHOWN, *LOOKS, "calls", "CPU s"], None, "prompt"),
+    "chain": ("Four times the size", [*SHOWN, *LOOKS, "density", "calls", "CPU s"], JUMP, "LR PSNR"),
 }
 PROMPT_BAR = ("prompt", "single")
 
@@ -80,6 +82,7 @@ def problems_of(measured: Measured) -> list[str]:
         "calls": solver_problems,
         "methods": method_problems,
         "windows": window_problems,
+        "chain": chain_problems,
     }
     return [
         problem for name, check in checks.items() if name in measured for problem in check(measured[name])
@@ -115,6 +118,18 @@ def method_problems(seeds: list[Rows]) -> list[str]:
     euler = [rows["cascade, Euler"]["whole"] for rows in seeds]
     if float(skipped.mean()) > sum(euler) / len(euler):
         problems.append("Skipping a third of the steps adds more error than Euler's.")
+    return problems
+
+
+def chain_problems(seeds: list[Rows]) -> list[str]:
+    """The chain must show the prompt and keep the small video's structure no less than one jump does."""
+    problems = []
+    for column in ("prompt", "LR PSNR"):
+        mean, low, high = mean_interval(paired(seeds, column, CHAIN, JUMP))
+        if high < 0:
+            problems.append(
+                f"{column}: the chain is {-mean:.2f} below one jump ({low:+.2f} ... {high:+.2f})."
+            )
     return problems
 
 
