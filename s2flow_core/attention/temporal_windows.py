@@ -85,6 +85,7 @@ def shifted_window_attention(
         prefix=sequence.prefix,
         suffix=sequence.suffix,
         key_bias=sequence.bias(q.shape[0]),
+        masks=sequence.masks,
         scale=sequence.factor(q.shape[3]),
         tail=False,
         stats=stats,
