@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..windows.grid import TokenGrid, Triple
+from .known_masks import KnownMasks
 
 
 @dataclass
@@ -73,6 +74,7 @@ class AttentionCall:
     scale: factor on q.k; tail: skipped tiles enter as their mean; stats: counter to add to, or None.
     installed: what computes the call where windows cannot win; None is the backend `dense`.
     some_heads: those to compute, ascending; None is all. result: where to write them; None is new memory.
+    masks: what is known of `key_bias`.
     """
 
     q: Tensor
@@ -89,6 +91,7 @@ class AttentionCall:
     installed: InstalledAttention | None = None
     some_heads: tuple[int, ...] | None = None
     result: Tensor | None = None
+    masks: KnownMasks = field(default_factory=KnownMasks, compare=False)
 
     @property
     def heads(self) -> Sequence[int]:

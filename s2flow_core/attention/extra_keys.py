@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..windows.grid import TokenGrid
 from .call import AttentionCall
+from .tile_means import WriteMeans, torch_tile_means
 
 _HIDDEN = -6e4
 """Hosts hide a key with -inf or with the lowest number of some dtype; all of those are below this."""
@@ -16,84 +16,100 @@ _HIDDEN = -6e4
 
 @dataclass(frozen=True)
 class ExtraKeys:
-    """k, v: (B, heads, extra, dim), text first and then one mean per tile, or None without either.
+    """k, v: (B, heads, extra, dim), text first, then one mean per tile, then padding; None without any.
 
-    bias: (B, extra) float32 added to their logits; None if no key of the call is hidden or weighted. The
-    last `tail_tiles` of them are tiles; a box must hide those that it holds itself. video_bias: (B, tokens)
-    for the keys inside boxes, or None if none of those is hidden.
+    bias: (B, extra) float32 added to their logits; None if no key of the call is hidden or weighted. text,
+    tail_tiles: how many are text and tiles; a box must hide those tiles that it holds itself. video_bias:
+    (B, tokens) for the keys inside boxes, or None if none of those is hidden.
     """
 
     k: Tensor | None
     v: Tensor | None
     bias: Tensor | None
+    text: int
     tail_tiles: int
     video_bias: Tensor | None
 
 
-def extra_keys(call: AttentionCall) -> ExtraKeys:
-    """Gather the text and, if the call wants a tail, the tiles' means."""
-    video_bias = call.key_bias
-    if video_bias is not None and not video_bias[:, call.video].any():
-        video_bias = None
-    parts = [_text(call)] if call.text else []
-    if call.tail:
-        parts.append(tile_means(call))
-    if not parts:
-        return ExtraKeys(None, None, None, 0, video_bias)
-    keys, values, biases = zip(*parts, strict=True)
+def extra_keys(
+    call: AttentionCall, multiple: int = 1, write_means: WriteMeans = torch_tile_means
+) -> ExtraKeys:
+    """Gather the text and, if the call wants a tail, the tiles' means, each number written once.
+
+    multiple: of keys, reached by padding with hidden ones; write_means: how the tiles' means are computed.
+    """
+    hidden = video_bias(call)
+    shown = _shown_text(call)
+    text = sum(run.stop - run.start for run in call.text) if shown is None else len(shown)
+    tail = call.grid.tile_count if call.tail else 0
+    if not text + tail:
+        return ExtraKeys(None, None, None, 0, 0, hidden)
+    batch, heads, _, dim = call.q.shape
+    count = text + tail + -(text + tail) % multiple
+    k, v = (x.new_empty(batch, heads, count, dim) for x in (call.k, call.v))
+    for x, out in ((call.k, k), (call.v, v)):
+        _write_text(call, x, shown, out[:, :, :text])
+        out[:, :, text + tail :] = 0.0
+    log_weight = None
+    if tail:
+        log_weight = write_means(call, *(x[:, :, text : text + tail] for x in (k, v)))
+    text_bias = _text_bias(call, shown)
     bias = None
-    if video_bias is not None or any(b is not None for b in biases):
-        batch, device = call.q.shape[0], call.q.device
-        shown = [
-            torch.zeros(batch, k.shape[2], device=device) if b is None else b
-            for k, b in zip(keys, biases, strict=True)
-        ]
-        bias = torch.cat(shown, dim=1)  # (B, extra)
-    tail_tiles = call.grid.tile_count if call.tail else 0
-    return ExtraKeys(torch.cat(keys, dim=2), torch.cat(values, dim=2), bias, tail_tiles, video_bias)
+    if any(x is not None for x in (hidden, text_bias, log_weight)) or count > text + tail:
+        bias = torch.zeros(batch, count, device=call.q.device)
+        bias[:, text + tail :] = float("-inf")
+        if text_bias is not None:
+            bias[:, :text] = text_bias
+        if log_weight is not None:
+            bias[:, text : text + tail] = log_weight
+    return ExtraKeys(k, v, bias, text, tail, hidden)
 
 
-def tile_means(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor]:
-    """Every tile as one key: mean key, mean value (B, heads, tiles, dim) and log of its weight (B, tiles).
+def video_bias(call: AttentionCall) -> Tensor | None:
+    """The call's bias if it hides or weighs any key of the video."""
+    bias = call.key_bias
+    if bias is None:
+        return None
+    in_video = call.masks.once(bias, ("video", call.prefix), lambda: bool(bias[:, call.video].any()))
+    return bias if in_video else None
 
-    The weight is the number of tokens; with a key bias, tokens count by exp(bias), so hidden ones do not.
+
+def _shown_text(call: AttentionCall) -> Tensor | None:
+    """Numbers of the text tokens that a prompt of the batch uses; None if those are all of them.
+
+    Leaving the padding out spares every box a mask.
     """
-    grid = call.grid
-    batch = call.k.shape[0]
-    weight = torch.ones(1, 1, grid.tokens, 1, device=call.k.device)
-    highest = 0.0
-    if call.key_bias is not None:
-        bias = call.key_bias[:, None, call.video, None]
-        highest = bias.max().clamp_min(torch.finfo(torch.float32).min)
-        weight = (bias - highest).exp()
-    total = grid.sum_tiles(weight)  # (B or 1, 1, tiles, 1)
-    share = total.clamp_min(torch.finfo(torch.float32).tiny)
-    k, v = (_weighted_means(x[:, :, call.video], weight, share, grid) for x in (call.k, call.v))
-    return k, v, (total.log() + highest)[:, 0, :, 0].expand(batch, -1)
+    bias = call.key_bias
+    if bias is None or not call.text:
+        return None
+
+    def read() -> Tensor | None:
+        places = torch.cat([torch.arange(run.start, run.stop, device=bias.device) for run in call.text])
+        used = (bias[:, places] > _HIDDEN).any(dim=0)
+        return None if used.all() else places[used]
+
+    return call.masks.once(bias, ("text", call.prefix, call.suffix), read)
 
 
-def _text(call: AttentionCall) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Keys, values (B, heads, text, dim) and bias (B, text) of the tokens around the video.
+def _text_bias(call: AttentionCall, shown: Tensor | None) -> Tensor | None:
+    """(B, text) of the text that is shown; None if nothing of it is hidden or weighted."""
+    bias = call.key_bias
+    if bias is None or not call.text:
+        return None
 
-    Padding that no prompt of the batch uses is left out, which spares every box a mask.
-    """
-    k, v = (torch.cat([x[:, :, run] for run in call.text], dim=2) for x in (call.k, call.v))
-    if call.key_bias is None:
-        return k, v, None
-    bias = torch.cat([call.key_bias[:, run] for run in call.text], dim=1)  # (B, text)
-    used = (bias > _HIDDEN).any(dim=0)
-    if not used.all():
-        k, v, bias = k[:, :, used], v[:, :, used], bias[:, used]
-    return k, v, bias if bias.any() else None
+    def read() -> Tensor | None:
+        of_text = torch.cat([bias[:, run] for run in call.text], dim=1) if shown is None else bias[:, shown]
+        return of_text if of_text.any() else None
+
+    return call.masks.once(bias, ("text bias", call.prefix, call.suffix), read)
 
 
-def _weighted_means(x: Tensor, weight: Tensor, share: Tensor, grid: TokenGrid) -> Tensor:
-    """(B, heads, video tokens, dim) -> (B, heads, tiles, dim).
-
-    Head by head: all heads at once, in float32 and in tile order, would be several times the size of x.
-    """
-    means = x.new_empty(*x.shape[:2], grid.tile_count, x.shape[3])
-    for head in range(x.shape[1]):
-        one = slice(head, head + 1)
-        means[:, one] = grid.sum_tiles(x[:, one].float() * weight) / share
-    return means
+def _write_text(call: AttentionCall, x: Tensor, shown: Tensor | None, out: Tensor) -> None:
+    """The text of x (B, heads, tokens, dim) into `out` (B, heads, text, dim)."""
+    if shown is not None:
+        out.copy_(x.index_select(2, shown))
+        return
+    first = 0
+    for run in call.text:
+        out[:, :, first : first + run.stop - run.start] = x[:, :, run]
+        first += run.stop - run.start

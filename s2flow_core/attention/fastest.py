@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..windows.extents import extent_densities
 from ..windows.grid import TokenGrid, Triple
-from .backends.torch_boxes import boxes_of
+from .boxes import boxes_of
 from .call import AttentionCall
 from .registry import Backend
 from .work import dense_flops, window_flops

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from ..windows.grid import TokenGrid
 from .errors import WindowsNotApplicable
 from .key_mask import key_bias
+from .known_masks import KnownMasks
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class VideoSequence:
 
     grid: the video's tokens and tiles. prefix, suffix: numbers of tokens before and after it (text, reference
     pictures); they are seen by every query and see everything. key_mask: as the model passes it, see
-    `key_mask.key_bias`. scale: factor on q·k; None stands for 1/sqrt(dim).
+    `key_mask.key_bias`. scale: factor on q·k; None stands for 1/sqrt(dim). masks: what
+    is known of the mask from earlier calls.
     """
 
     grid: TokenGrid
@@ -25,6 +27,7 @@ class VideoSequence:
     suffix: int = 0
     key_mask: Tensor | None = None
     scale: float | None = None
+    masks: KnownMasks = field(default_factory=KnownMasks, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -38,7 +41,10 @@ class VideoSequence:
 
     def bias(self, batch: int) -> Tensor | None:
         """(batch, tokens) float32 added to the logits of each key, or None; raises as `key_bias` does."""
-        return key_bias(self.key_mask, batch, self.tokens)
+        mask = self.key_mask
+        if mask is None:
+            return None
+        return self.masks.once(mask, ("bias", batch, self.tokens), lambda: key_bias(mask, batch, self.tokens))
 
     def factor(self, dim: int) -> float:
         """What q·k is multiplied with, for heads of `dim` channels."""

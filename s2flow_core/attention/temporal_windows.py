@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..windows.grid import TokenGrid, Triple
 from .backends.dense import run as attend_everywhere
-from .backends.torch_boxes import AxisGroups, Boxes, Runs, attend_in_boxes
+from .backends.torch_boxes import attend_in_boxes
+from .boxes import AxisGroups, Boxes, Runs
 from .call import AttentionCall, VisitedKeys
 from .sequence import VideoSequence
 
@@ -84,6 +85,7 @@ def shifted_window_attention(
         prefix=sequence.prefix,
         suffix=sequence.suffix,
         key_bias=sequence.bias(q.shape[0]),
+        masks=sequence.masks,
         scale=sequence.factor(q.shape[3]),
         tail=False,
         stats=stats,

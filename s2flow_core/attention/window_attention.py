@@ -72,6 +72,7 @@ def window_attention(
         prefix=sequence.prefix,
         suffix=sequence.suffix,
         key_bias=sequence.bias(q.shape[0]),
+        masks=sequence.masks,
         scale=sequence.factor(q.shape[3]),
         tail=windows.tail,
         stats=stats,

@@ -98,6 +98,10 @@ REACH_LAUNCHES = {
 """The same for `tile_sums_kernel`."""
 
 
+MEANS_LAUNCH = Launch(1, 32, 4, 1)
+"""How `tile_means_kernel` is launched on every chip: it only reads, so memory decides."""
+
+
 def window_launch(architecture: str, dim: int, partial: bool = False) -> Launch | None:
     """How windowed attention is launched on a chip; None if the chip or the head size is not known.
 

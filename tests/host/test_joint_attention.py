@@ -65,3 +65,15 @@ def test_text_queries_are_what_dense_attention_gives(windowed_calls):
         assert changed[video].max() > 100 * TOLERANCE
         changed[video] = 0
         assert changed.max() < TOLERANCE
+
+
+def test_the_layers_of_a_pass_ask_for_their_mask_once(windowed_calls):
+    """All of them see one tensor; the next pass, which may bring another, asks anew."""
+    _, calls = windowed_calls
+    passes = {id(call.masks): [] for call, _ in calls}
+    for call, _ in calls:
+        passes[id(call.masks)].append(call)
+    assert len(passes) > 1
+    for layers in passes.values():
+        assert len({call.layer for call in layers}) == len(layers) > 1
+        assert len({id(call.mask) for call in layers}) == 1

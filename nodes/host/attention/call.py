@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ....s2flow_core.attention.call import InstalledAttention
+from ....s2flow_core.attention.known_masks import KnownMasks
 from ....s2flow_core.attention.sequence import VideoSequence
 from ....s2flow_core.windows.grid import TokenGrid
 from ..families.family import TokenLayout
@@ -32,10 +33,11 @@ class SelfAttentionCall:
     positive: slice | None  # the part of the batch that belongs to the positive condition
     installed: InstalledAttention | None = None  # what computes the call if nobody answers it
     frames: tuple[int, ...] | None = None  # of the slice under context windows, None for the whole video
+    masks: KnownMasks = field(default_factory=KnownMasks)  # of the forward pass
 
     def sequence(self, grid: TokenGrid) -> VideoSequence:
         """Its tokens as the core takes them; grid: the video's tokens and tiles."""
-        return VideoSequence(grid, self.layout.prefix, self.layout.suffix, self.mask)
+        return VideoSequence(grid, self.layout.prefix, self.layout.suffix, self.mask, masks=self.masks)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class HostCall:
             positive=forward.positive_rows(),
             installed=self.installed(),
             frames=forward.frames,
+            masks=forward.masks,
         )
 
     def by_head(self, x: Tensor) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
+from ....s2flow_core.attention.known_masks import KnownMasks
 from ..families.family import ModelFamily, TokenLayout
 
 
@@ -33,6 +34,7 @@ class ForwardPass:
     block: int | None = None  # that runs now
     last_block: int | None = None  # that ran before, while none runs
     calls: int = 0  # of attention since the block began or ended
+    masks: KnownMasks = field(default_factory=KnownMasks)  # which the layers share
 
     def enter(self, block: int) -> None:
         self.block, self.calls = block, 0

@@ -1,27 +1,18 @@
 """Windowed attention from slices and torch's own attention kernel; runs on every device.
 
-Along one axis, neighbouring query tiles near a border see the same run of keys (they are all pushed
-inward), and where a window spans the axis, all of them do. So the query tiles that share a box form a box
-themselves: slice the queries, slice the keys, call scaled_dot_product_attention. Boxes of one size lie at
-equal distances, hence one strided view holds them all and one call computes them: at most 27 calls for an
-extent, however many tiles.
-
-Every query tile sees exactly its own box; nothing is rounded up.
+Query tiles that share a box of keys are computed together (`boxes.py`): slice the queries, slice the keys,
+call scaled_dot_product_attention. Every query tile sees exactly its own box; nothing is rounded up.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import pairwise, product
 
 import torch
 from torch import Tensor
 
-from ...windows.extents import axis_starts
-from ...windows.grid import TokenGrid, Triple
+from ..boxes import Boxes, boxes_of, strided, tiles_inside
 from ..call import AttentionCall, attend, attend_text, head_runs
 from ..extra_keys import ExtraKeys, extra_keys
 
@@ -32,44 +23,6 @@ precision on a GPU. A copy holds boxes that overlap, so without a bound it could
 
 _MOST_KEY_ELEMENTS_ELSEWHERE = 2**24
 """On devices of which nothing is known, between the two."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Equally long, equally spaced runs of tokens along one axis; run i starts at start + i*step."""
-
-    count: int
-    start: int
-    step: int
-    length: int
-
-    def halves(self) -> tuple[Runs, Runs]:
-        """The first count//2 runs and the rest, so that work too large for one call can be cut in two."""
-        first = self.count // 2
-        rest = replace(self, count=self.count - first, start=self.start + first * self.step)
-        return replace(self, count=first), rest
-
-
-@dataclass(frozen=True)
-class AxisGroups:
-    """Groups of query tiles along one axis; group i asks with run i of `queries` and sees run i of `keys`."""
-
-    queries: Runs
-    keys: Runs
-
-    @property
-    def count(self) -> int:
-        """How many groups there are; `queries` and `keys` have one run for each."""
-        return self.queries.count
-
-    def halves(self) -> tuple[AxisGroups, AxisGroups]:
-        """The first count//2 groups and the rest; no group is cut."""
-        queries, keys = self.queries.halves(), self.keys.halves()
-        return AxisGroups(queries[0], keys[0]), AxisGroups(queries[1], keys[1])
-
-
-Boxes = tuple[AxisGroups, AxisGroups, AxisGroups]
-"""Every combination of one group per axis: count_T * count_H * count_W boxes of one size."""
 
 
 def run(call: AttentionCall) -> Tensor:
@@ -101,45 +54,6 @@ def attend_in_boxes(call: AttentionCall, work: Iterable[tuple[Boxes, slice]]) ->
     return out
 
 
-@lru_cache(maxsize=4096)
-def boxes_of(grid: TokenGrid, extent: Triple) -> tuple[Boxes, ...]:
-    """The batches of equal boxes that together are the window `extent`, each query tile in exactly one."""
-    t, h, w = (_axis_groups(grid, axis, extent[axis]) for axis in range(3))
-    return tuple(product(t, h, w))
-
-
-def _axis_groups(grid: TokenGrid, axis: int, extent: int) -> list[AxisGroups]:
-    """Query tiles of one axis grouped by the run they see, groups of one size gathered."""
-    length, side = grid.shape[axis], grid.tile[axis]
-    starts = axis_starts(grid.tiles[axis], extent)
-    by_size: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for start in sorted(set(starts)):
-        first = starts.index(start)
-        query = first * side, min((first + starts.count(start)) * side, length)
-        key = start * side, min((start + extent) * side, length)
-        by_size.setdefault((query[1] - query[0], key[1] - key[0]), []).append((query[0], key[0]))
-    return [
-        AxisGroups(
-            Runs(count, query_start, query_step, query_length),
-            Runs(count, key_start, key_step, key_length),
-        )
-        for (query_length, key_length), members in by_size.items()
-        for count, (query_start, key_start), (query_step, key_step) in _equally_spaced(members)
-    ]
-
-
-def _equally_spaced(points: list[tuple[int, int]]) -> Iterator[tuple[int, tuple[int, int], tuple[int, int]]]:
-    """Cut a list of points into stretches of equal steps: (count, first point, step)."""
-    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(points)]
-    start = 0
-    while start < len(points):
-        end = start + 1
-        while end < len(points) and steps[end - 1] == steps[start]:
-            end += 1
-        yield end - start, points[start], steps[start] if end > start + 1 else (0, 0)
-        start = end
-
-
 def _affordable(call: AttentionCall, boxes: Boxes, heads: slice) -> Iterator[tuple[Boxes, slice]]:
     """Cut the work until the copied keys of one call fit a fixed memory; a single box is never cut."""
     batch, _, _, dim = call.q.shape
@@ -163,33 +77,19 @@ def _affordable(call: AttentionCall, boxes: Boxes, heads: slice) -> Iterator[tup
 def _attend_boxes(call: AttentionCall, boxes: Boxes, heads: slice, extra: ExtraKeys, out: Tensor) -> None:
     """One attention call over equal boxes; writes the video tokens of `out` that belong to them."""
     queries, keys = [groups.queries for groups in boxes], [groups.keys for groups in boxes]
-    q = _strided(call.q[:, heads], call, queries)  # (B, heads, gT, gH, gW, t, h, w, dim)
+    q = strided(call.q[:, heads], call.grid, call.prefix, queries)  # (B, heads, gT, gH, gW, t, h, w, dim)
     folded = (q.shape[0] * q.shape[1], math.prod(q.shape[2:5]))
-    k = _with_extra(_strided(call.k[:, heads], call, keys), extra.k, heads)  # (B*heads, boxes, keys, dim)
-    v = _with_extra(_strided(call.v[:, heads], call, keys), extra.v, heads)
+    k = _with_extra(
+        strided(call.k[:, heads], call.grid, call.prefix, keys), extra.k, heads
+    )  # (B*heads, boxes, keys, dim)
+    v = _with_extra(strided(call.v[:, heads], call.grid, call.prefix, keys), extra.v, heads)
     bias = _bias(call, boxes, extra, heads)
     result = attend(q.reshape(*folded, -1, q.shape[-1]), k, v, bias, call.scale)
-    _strided(out[:, heads], call, queries).copy_(result.view(q.shape))
+    strided(out[:, heads], call.grid, call.prefix, queries).copy_(result.view(q.shape))
     if call.stats is not None:
         pairs = math.prod(q.shape[:-1]) * math.prod(runs.length for runs in keys)
         call.stats.seen += pairs
         call.stats.computed += pairs
-
-
-def _strided(x: Tensor, call: AttentionCall, runs: list[Runs]) -> Tensor:
-    """A view of all boxes at once, overlapping where they do.
-
-    x: (B, heads, tokens, dim) -> (B, heads, boxes_T, boxes_H, boxes_W, t, h, w, dim)
-    """
-    _, height, width = call.grid.shape
-    strides = [height * width * x.stride(2), width * x.stride(2), x.stride(2)]
-    offsets = [r.start * stride for r, stride in zip(runs, strides, strict=True)]
-    steps = [r.step * stride for r, stride in zip(runs, strides, strict=True)]
-    return x.as_strided(
-        (*x.shape[:2], *(r.count for r in runs), *(r.length for r in runs), x.shape[3]),
-        (*x.stride()[:2], *steps, *strides, x.stride(3)),
-        x.storage_offset() + call.prefix * x.stride(2) + sum(offsets),
-    )
 
 
 def _with_extra(boxes: Tensor, extra: Tensor | None, heads: slice) -> Tensor:
@@ -221,29 +121,16 @@ def _bias(call: AttentionCall, boxes: Boxes, extra: ExtraKeys, heads: slice) -> 
         video = torch.zeros(batch, *counts, inside, device=device)
     else:
         keys = [groups.keys for groups in boxes]
-        video = _strided(extra.video_bias[:, None, :, None], call, keys).reshape(batch, *counts, inside)
+        video = strided(extra.video_bias[:, None, :, None], call.grid, call.prefix, keys).reshape(
+            batch, *counts, inside
+        )
     parts = [video]  # each (B, gT, gH, gW, keys)
     if extra.bias is not None:
         parts.append(extra.bias[:, None, None, None].expand(-1, *counts, -1))
     if extra.tail_tiles:
-        hidden = _inside_boxes(call.grid, boxes).to(device)  # (gT, gH, gW, tiles)
+        hidden = tiles_inside(call.grid, boxes, device)  # (gT, gH, gW, tiles)
         tail = parts[-1][..., -extra.tail_tiles :].masked_fill(hidden, float("-inf"))
         parts[-1] = torch.cat([parts[-1][..., : -extra.tail_tiles], tail], dim=-1)
     bias = torch.cat(parts, dim=-1).flatten(1, 3)  # (B, boxes, keys)
     some_heads = heads.stop - heads.start
     return bias[:, None].expand(-1, some_heads, -1, -1).flatten(0, 1)
-
-
-@lru_cache(maxsize=1024)
-def _inside_boxes(grid: TokenGrid, boxes: Boxes) -> Tensor:
-    """(gT, gH, gW, tile_count) bool: which key tiles each box already holds exactly."""
-    inside = torch.ones(1, 1, 1, 1, 1, 1, dtype=torch.bool)  # (gT, gH, gW, nT, nH, nW)
-    for axis, groups in enumerate(boxes):
-        side = grid.tile[axis]
-        tiles = torch.arange(grid.tiles[axis]) * side  # first token of each tile
-        starts = (groups.keys.start + groups.keys.step * torch.arange(groups.count))[:, None]
-        covered = (starts <= tiles) & (tiles < starts + groups.keys.length)  # (count, tiles of the axis)
-        shape = [1] * 6
-        shape[axis], shape[axis + 3] = covered.shape
-        inside = inside & covered.view(shape)
-    return inside.flatten(3)

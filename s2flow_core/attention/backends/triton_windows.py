@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...kernels.architecture import architecture_of
@@ -16,7 +15,8 @@ from ...kernels.window_kernel import GUARD_BITS, window_attention_programs
 from ...windows.extents import computed_pairs, seen_pairs
 from ...windows.grid import TokenGrid, Triple
 from ..call import AttentionCall, attend_text
-from ..extra_keys import ExtraKeys, extra_keys
+from ..extra_keys import ExtraKeys, extra_keys, video_bias
+from .triton_tile_means import kernel_tile_means
 
 _LOG2_E = math.log2(math.e)
 """The kernel's softmax is in powers of two."""
@@ -73,18 +73,17 @@ def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
     """
     batch, _, _, dim = call.q.shape
     out = call.output()
-    q, k, v = (
-        (x if x.stride(3) == 1 else x.contiguous())[:, :, call.video] for x in (call.q, call.k, call.v)
-    )
-    extra = extra_keys(call)
-    partial = extra.video_bias is not None or not call.grid.divides
+    q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (call.q, call.k, call.v))
+    call = replace(call, q=q, k=k, v=v)
+    partial = video_bias(call) is not None or not call.grid.divides
     launch = launch or window_launch(architecture_of(call.q.device), dim, partial)
     if launch is None:
         raise ValueError(f"The attention kernel has no launch configuration for {call.q.device}.")
+    extra = extra_keys(call, launch.for_tile(call.grid.tile_tokens).block_n, kernel_tile_means)
     work = WindowLaunch(
-        q=q,
-        k=k,
-        v=v,
+        q=q[:, :, call.video],
+        k=k[:, :, call.video],
+        v=v[:, :, call.video],
         out=out[:, :, call.video],
         grid=call.grid,
         windows=longest_first(call.extents, tuple(call.heads), call.q.device),
@@ -108,13 +107,19 @@ def start(work: WindowLaunch, launch: Launch) -> None:
     batch, heads, _, dim = work.k.shape
     blocks = launch.for_tile(grid.tile_tokens)
     bias = None if work.video_bias is None else work.video_bias / work.scale
-    extra_k, extra_v, extra_bias, places = _padded_extra(work, blocks.block_n)
+    extra = work.extra
+    extra_bias, places = None, None
+    if extra.k is not None:
+        shown = torch.zeros(batch, extra.k.shape[2], device=extra.k.device)
+        extra_bias = shown if extra.bias is None else extra.bias / work.scale
+        padding = extra.k.shape[2] - extra.text - extra.tail_tiles
+        places = extra_places(grid, (extra.text, extra.tail_tiles, padding), extra.k.device)
     # Where the video has a bias, every tile is read with it.
     whole = tuple(
         0 if bias is not None else length // side for length, side in zip(grid.shape, grid.tile, strict=True)
     )
     programs = (grid.tile_count * grid.tile_tokens // blocks.block_m, batch, len(work.windows))
-    tensors = (work.q, work.k, work.v, work.out, bias, extra_k, extra_v, extra_bias, places, work.windows)
+    tensors = (work.q, work.k, work.v, work.out, bias, extra.k, extra.v, extra_bias, places, work.windows)
     with torch.cuda.device_of(work.q):
         window_attention_programs(programs)(
             *tensors,
@@ -162,23 +167,11 @@ def _span(grid: TokenGrid) -> int:
     return ((t - 1) * height + h - 1) * width + w
 
 
-def _padded_extra(
-    work: WindowLaunch, block: int
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """Extra keys, values (B, heads, slots, dim), bias (B, slots) and places (slots,), in whole blocks.
-
-    The last ones are hidden keys of zeros.
-    """
-    extra = work.extra
-    if extra.k is None or extra.v is None:
-        return None, None, None, None
-    batch, _, count, _ = extra.k.shape
-    missing = -count % block
-    k, v = (F.pad(x, (0, 0, 0, missing)).contiguous() for x in (extra.k, extra.v))
-    bias = torch.zeros(batch, count, device=k.device) if extra.bias is None else extra.bias / work.scale
-    bias = F.pad(bias, (0, missing), value=float("-inf"))
-    nowhere = torch.full((count + missing,), (_MOST_TILES << 20) + GUARD_BITS, dtype=torch.int32)
-    places = nowhere.to(k.device)
-    if extra.tail_tiles:
-        places[count - extra.tail_tiles : count] = packed_places(work.grid, k.device)
-    return k, v, bias, places
+@lru_cache(maxsize=256)
+def extra_places(grid: TokenGrid, extra: tuple[int, int, int], device: torch.device) -> Tensor:
+    """(slots,) int32: the packed places of the extra keys. extra: text, which is nowhere; tiles; padding."""
+    text, tiles, padding = extra
+    places = torch.full((text + tiles + padding,), (_MOST_TILES << 20) + GUARD_BITS, dtype=torch.int32)
+    if tiles:
+        places[text : text + tiles] = packed_places(grid, torch.device("cpu"))
+    return places.to(device)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from naive_attention import tile_of_token
-from token_grids import grids
 
 from s2flow_core.attention.call import AttentionCall
-from s2flow_core.attention.extra_keys import extra_keys, tile_means
+from s2flow_core.attention.extra_keys import extra_keys
+from s2flow_core.attention.tile_means import torch_tile_means
 from s2flow_core.windows.grid import TokenGrid
 
 
@@ -20,33 +17,13 @@ def a_call(grid: TokenGrid, text: tuple[int, int], bias: torch.Tensor | None, ta
     return AttentionCall(q, k, v, grid, ((1, 1, 1),) * 2, *text, bias, 0.5, tail)
 
 
-@given(grids, st.integers(0, 2), st.booleans(), st.integers(0, 999))
-@settings(max_examples=40)
-def test_a_tile_is_its_tokens_mean_with_the_weight_of_their_sum(grid, prefix, masked, seed):
-    bias = None
-    if masked:
-        generator = torch.Generator().manual_seed(seed)
-        bias = torch.randn(2, prefix + grid.tokens, generator=generator)
-        bias.masked_fill_(torch.rand(bias.shape, generator=generator) > 0.6, -torch.inf)
-    call = a_call(grid, (prefix, 0), bias, tail=True)
-    keys, values, log_weight = tile_means(call)
-    weight = torch.ones(2, grid.tokens) if bias is None else bias[:, call.video].exp()
-    tile_of = tile_of_token(grid.shape, grid.tile)
-    for tile in range(grid.tile_count):
-        own = weight * (tile_of == tile)  # (B, tokens)
-        torch.testing.assert_close(log_weight[:, tile], own.sum(dim=1).log(), atol=1e-5, rtol=1e-5)
-        share = (own / own.sum(dim=1, keepdim=True)).nan_to_num(0.0)
-        for means, x in ((keys, call.k), (values, call.v)):
-            expected = torch.einsum("bn,bmnd->bmd", share, x[:, :, call.video])
-            torch.testing.assert_close(means[:, :, tile], expected, atol=1e-5, rtol=1e-5)
-
-
 GRID = TokenGrid((1, 2, 4), (1, 2, 2))
 
 
 def test_without_text_and_tail_there_is_nothing():
     extra = extra_keys(a_call(GRID, (0, 0), None, tail=False))
-    assert (extra.k, extra.v, extra.bias, extra.tail_tiles, extra.video_bias) == (None, None, None, 0, None)
+    assert (extra.k, extra.v, extra.bias, extra.video_bias) == (None, None, None, None)
+    assert extra.text == extra.tail_tiles == 0
 
 
 def test_text_comes_first_and_then_the_tiles():
@@ -56,7 +33,9 @@ def test_text_comes_first_and_then_the_tiles():
     assert extra.tail_tiles == 2 and extra.k.shape == (2, 2, 3 + 2, 4)
     assert torch.equal(extra.k[:, :, :3], call.k[:, :, [0, 9, 10]])
     assert torch.equal(extra.v[:, :, :3], call.v[:, :, [0, 9, 10]])
-    assert torch.equal(extra.k[:, :, 3:], tile_means(call)[0])
+    keys, values = torch.empty(2, 2, 2, 2, 4)
+    torch_tile_means(call, keys, values)
+    assert torch.equal(extra.k[:, :, 3:], keys) and torch.equal(extra.v[:, :, 3:], values)
     torch.testing.assert_close(
         extra.bias,
         torch.tensor([0.0, 0, 0, 4, 4]).where(torch.arange(5) < 3, torch.tensor(4.0).log()).expand(2, -1),
@@ -88,3 +67,23 @@ def test_a_hidden_key_of_the_video_is_told_to_the_boxes():
     extra = extra_keys(a_call(GRID, (1, 0), bias, tail=False))
     assert extra.video_bias is bias
     assert extra.bias is not None and (extra.bias == 0).all() and extra.bias.shape == (2, 1)
+
+
+@pytest.mark.parametrize(("tail", "masked"), [(False, False), (True, False), (True, True)])
+def test_padding_to_a_multiple_is_hidden_and_changes_nothing_else(tail, masked):
+    bias = None
+    if masked:
+        bias = torch.zeros(2, 11)
+        bias[0, 9] = -torch.inf
+    call = a_call(GRID, (1, 2), bias, tail)
+    plain, padded = extra_keys(call), extra_keys(call, multiple=16)
+    assert plain.k is not None and plain.v is not None
+    assert padded.k is not None and padded.v is not None and padded.bias is not None
+    count = plain.k.shape[2]
+    assert padded.k.shape[2] == padded.v.shape[2] == padded.bias.shape[1] == 16
+    assert torch.equal(padded.k[:, :, :count], plain.k) and (padded.k[:, :, count:] == 0).all()
+    assert torch.equal(padded.v[:, :, :count], plain.v) and (padded.v[:, :, count:] == 0).all()
+    shown = torch.zeros(2, count) if plain.bias is None else plain.bias
+    assert torch.equal(padded.bias[:, :count], shown) and (padded.bias[:, count:] == -torch.inf).all()
+    exact = extra_keys(call, multiple=count)
+    assert exact.k is not None and exact.k.shape[2] == count

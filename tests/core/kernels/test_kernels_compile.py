@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from s2flow_core.kernels.launch_table import (
+    MEANS_LAUNCH,
     REACH_LAUNCHES,
     SHARED_MEMORY,
     Launch,
@@ -32,6 +33,11 @@ REACH_TYPES = {
     **dict.fromkeys(("q", "k", "values"), "*bf16"),
     **dict.fromkeys(("bias", "lse_out", "means_out"), "*fp32"),
     "scale": "fp32",
+}
+MEANS_TYPES = {
+    **dict.fromkeys(("k", "v", "k_out", "v_out"), "*bf16"),
+    **dict.fromkeys(("bias", "log_out"), "*fp32"),
+    **dict.fromkeys([f"{tensor}_batch_stride" for tensor in ("k", "v", "out")], "i64"),
 }
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942")
 ENTRIES = [(architecture, dim) for architecture in ARCHITECTURES for dim in (64, 128)]
@@ -99,6 +105,22 @@ def test_reach(architecture: str, dim: int, channels: int, record_property):
     launch = REACH_LAUNCHES[architecture, dim]
     options = {**constants(launch, dim), "BIASED": True, "CHANNELS": channels, "COLUMNS": 2 * channels}
     compiled = compile_for(architecture, tile_sums_kernel, REACH_TYPES, options, launch)
+    record_property("compiled", str(compiled))
+    assert_fits(compiled, architecture)
+
+
+@pytest.mark.parametrize(("architecture", "dim"), ENTRIES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_tile_means(architecture: str, dim: int, masked: bool, record_property):
+    from offline_compile import compile_for
+
+    from s2flow_core.kernels.tile_means_kernel import tile_means_kernel
+
+    options = constants(MEANS_LAUNCH, dim) | {"BIASED": masked}
+    del options["BLOCK_M"]
+    if not masked:
+        options |= {"bias": None, "log_out": None}
+    compiled = compile_for(architecture, tile_means_kernel, MEANS_TYPES, options, MEANS_LAUNCH)
     record_property("compiled", str(compiled))
     assert_fits(compiled, architecture)
 

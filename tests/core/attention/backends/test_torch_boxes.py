@@ -62,23 +62,6 @@ def test_windows_beside_masked_text_copy_little(monkeypatch):
     assert memory.peak - output < 0.6 * output
 
 
-def test_boxes_of_an_extent_are_few_and_hold_every_query_once():
-    grid = TokenGrid((30, 96, 160))
-    for extent in ((6, 7, 12), (15, 6, 20), (4, 4, 4), (1, 1, 1)):
-        batches = torch_boxes.boxes_of(grid, extent)
-        assert len(batches) <= 27
-        queries = sum(
-            groups[0].count
-            * groups[0].queries.length
-            * groups[1].count
-            * groups[1].queries.length
-            * groups[2].count
-            * groups[2].queries.length
-            for groups in batches
-        )
-        assert queries == grid.tokens
-
-
 @pytest.mark.parametrize("strides", [(2**31, 192), (0, 2**26)], ids=["batch", "token"])
 def test_addresses_beyond_two_to_the_31_are_right(strides):
     """As with batch 2 of 460,800 tokens; memory that is never touched is never allocated."""

@@ -177,7 +177,7 @@ def test_addresses_beyond_two_to_the_31_are_right():
     for x in (q, k, v):
         x[:, last] = torch.randn(x[:, last].shape).half()
     windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32)
-    no_extra = ExtraKeys(None, None, None, 0, None)
+    no_extra = ExtraKeys(None, None, None, 0, 0, None)
     start(WindowLaunch(q, k, v, out, grid, windows, None, no_extra, 0.125), LAUNCHES[0])
     boxes = naive.Boxes(grid.shape, grid.tile, [(1, 1, 1)])
     expected = naive.attention(q[:, last], k[:, last], v[:, last], boxes)
