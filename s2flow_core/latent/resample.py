@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .area import area_means
+from .finite import all_finite
 
 METHODS = ("bicubic", "bilinear", "area", "nearest")
 
@@ -53,8 +54,8 @@ def check_finite(latent: Tensor, name: str) -> None:
 
     name: begins the message, such as "The denoised latent".
     """
-    broken = int((~torch.isfinite(latent)).sum())
-    if broken:
+    if not all_finite(latent):
+        broken = int((~torch.isfinite(latent)).sum())
         raise ValueError(
             f"{name} holds {broken} value(s) that are NaN or infinite, so the video would turn black. "
             "Run the step that made it again; if it repeats, use a higher precision (bf16 or fp32)."

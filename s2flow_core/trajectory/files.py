@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..files.checked_tensors import DamagedFile, FileHeader, StoredTensor, UnreadableFile, read_checked
 from ..files.written_whole import write_numbered, write_whole
+from ..latent.finite import all_finite
 from ..latent.flow import check_sigmas
 from ..latent.held_latent import HeldLatent
 from ..reach.record import AttentionReach
@@ -71,7 +71,7 @@ def _loadable(trajectory: Trajectory) -> tuple[dict[str, Tensor], dict[str, str]
     try:
         check_header(FileHeader(metadata, stored), "The trajectory")
         for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
+            if not all_finite(tensor):
                 raise DamagedFile(f"the tensor {name!a} holds NaN or infinity")
         _check_numbers(tensors)
     except DamagedFile as problem:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..files.run_state import RunState
+from ..latent.finite import all_finite
 from ..latent.flow import check_sigmas
 from ..latent.held_latent import HeldLatent
 from ..latent.resample import check_finite
@@ -38,7 +39,7 @@ class TrajectoryRecorder:
 
     def _kept(self, latent: Tensor, name: str) -> Tensor:
         kept = latent.detach().to("cpu", self._dtype, copy=True)
-        if not torch.isfinite(kept).all():
+        if not all_finite(kept):
             largest = float(latent.abs().max())
             raise ValueError(
                 f"The {name} of step {len(self._sigmas) + 1} reaches {largest:.3g}, and the trajectory keeps "

@@ -18,7 +18,9 @@ def test_the_bar_runs_to_its_end(graph, record, policy, passes):
     finally:
         comfy.utils.set_progress_bar_global_hook(before)
     total = passes * trajectory.steps
-    assert shown == [(done, total) for done in range(1, total + 1)]
+    # Later versions pass on only what is a tenth of a second apart.
+    every = [(done, total) for done in range(1, total + 1)]
+    assert shown == sorted(set(shown) & set(every)) and shown[-1] == every[-1] and shown[0] == every[0]
 
 
 @pytest.mark.parametrize("policy", ["paper", "budget", "error", "fixed"])

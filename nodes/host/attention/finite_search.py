@@ -6,9 +6,9 @@ from collections.abc import Callable
 from threading import local
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ....s2flow_core.latent.finite import all_finite
 from ..families import family_of
 from .call import SelfAttentionCall
 from .forward_pass import ForwardPass
@@ -35,7 +35,7 @@ class FiniteSearch(SelfAttentionHook):
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         self.here.layer, self.here.attending = call.layer, True
-        if not all(torch.isfinite(x).all() for x in (call.q, call.k, call.v)):
+        if not all(all_finite(x) for x in (call.q, call.k, call.v)):
             self.note(f"before the attention of layer {call.layer}")
         return None
 
@@ -45,7 +45,7 @@ class FiniteSearch(SelfAttentionHook):
         def override(*given: Any, **named: Any) -> Tensor:
             self.here.attending = False
             out = unchanged(*given, **named)
-            if not torch.isfinite(out).all():
+            if not all_finite(out):
                 self.note(self.place())
             return out
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import comfy.latent_formats
 import comfy.model_sampling
-import torch
 from torch import Tensor
 
+from ....s2flow_core.latent.finite import all_finite
 from ....s2flow_core.trajectory.trajectory import ModelIdentity
 from ....s2flow_core.windows.grid import Triple
 from ..families import FAMILIES, any_family, family_of
@@ -179,5 +179,5 @@ def require_video_latent(patcher: Any, samples: Tensor, name: str) -> None:
             f"{name} has {samples.shape[1]} channels, but this model's latents have {channels}. "
             "Make the latent with the VAE or the empty-latent node that belongs to the model."
         )
-    if not torch.isfinite(samples).all():
+    if not all_finite(samples):
         raise ValueError(f"{name} contains NaN or infinite values: check the node that made it.")

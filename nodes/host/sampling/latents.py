@@ -12,6 +12,7 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ....s2flow_core.latent.finite import all_finite
 from ....s2flow_core.latent.held_latent import HeldLatent
 from ..model.checks import require_video_axes
 from .streams import VideoLatent
@@ -43,7 +44,7 @@ def require_finite_mask(latent: dict[str, Any]) -> None:
     if (given := latent.get("noise_mask")) is None:
         return
     masks = VideoLatent.of(given)
-    if not all(torch.isfinite(mask).all() for mask in (masks.video, *masks.beside)):
+    if not all(all_finite(mask) for mask in (masks.video, *masks.beside)):
         raise ValueError(
             "The latent's mask holds NaN or infinity: look at the node that made it. A mask is 1 where the "
             "video is made and 0 where it is held."

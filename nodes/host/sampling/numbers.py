@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from torch import Tensor
 
+from ....s2flow_core.latent.finite import all_finite
 from ..attention.finite_search import search_of
 from .guided_model import GuidedModel
 
@@ -23,13 +23,9 @@ ADVICE = (
 )
 
 
-def finite(x: Tensor) -> bool:
-    return bool(torch.isfinite(x).all())
-
-
 def check_start(x: Tensor) -> None:
     """Raises if a run would start from NaN or infinity."""
-    if not finite(x):
+    if not all_finite(x):
         raise ValueError(
             "latent_image or noise holds NaN or infinity before the first step, so it was not this sampler. "
             "Look at the node that made them: a VAE in fp16 is the usual cause (--fp32-vae or --bf16-vae)."
@@ -41,7 +37,7 @@ def check_estimate(denoised: Tensor, guided: GuidedModel, x: Tensor, i: int, sig
 
     x: the state that the model was given. sigmas: (steps + 1,)
     """
-    if finite(denoised):
+    if all_finite(denoised):
         return
     log.warning("S²Flow: the model gave NaN or infinity at step %d; looking for the layer", i + 1)
     where = first_layer(guided, x, sigmas[i])
@@ -53,7 +49,7 @@ def check_estimate(denoised: Tensor, guided: GuidedModel, x: Tensor, i: int, sig
 
 def check_state(x: Tensor, i: int, steps: int) -> None:
     """Raises if a step led from numbers to none, which only the solver can do."""
-    if not finite(x):
+    if not all_finite(x):
         raise ValueError(
             f"The state after step {i + 1} of {steps} holds NaN or infinity, although the model's answer did "
             "not. Set the order to 1 and alignment to 0, and please report this with the schedule you used."

@@ -12,7 +12,7 @@ from ....s2flow_core.latent.held_latent import HeldLatent
 from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
 from ....s2flow_core.windows.grid import Triple
 from ..families.family import patched_grid
-from ..model.checks import diffusion_model, family_or_unknown, identity_of
+from ..model.checks import identity_of, patch_of
 from ..model.extra_frames import extra_frames
 from .streams import VideoLatent
 
@@ -31,7 +31,7 @@ class RecordedVideo:
     def of_run(cls, guider: Any, given: VideoLatent, held: HeldLatent | None) -> RecordedVideo:
         """Of a guider's run on this latent, once it has run: some conditions are made ready only then."""
         patcher = guider.model_patcher
-        patch = family_or_unknown(patcher).patch(diffusion_model(patcher))
+        patch = patch_of(patcher)
         tokens = patched_grid(given.video, patch)
         return cls(tokens, patch, identity_of(patcher), held, extra_frames(guider, given.video))
 
