@@ -69,4 +69,10 @@ def test_search_words_find_the_nodes(comfy_modules, described):
     for search in SEARCHES:
         assert [node for node, known in words.items() if search in known], search
     essential = {node for node, definition in described.items() if definition.get("essentials_category")}
-    assert {"S2FlowLowResSampler", "S2FlowUpsample", "S2FlowWindowMask", "S2FlowHighResSampler"} == essential
+    assert essential == {
+        "S2FlowLowResSampler",
+        "S2FlowUpsample",
+        "S2FlowWindowMask",
+        "S2FlowHighResSampler",
+        "S2FlowCompare",
+    }
