@@ -43,7 +43,9 @@ def test_every_input_and_output_has_a_tooltip(described, capsys):
 
 def test_every_node_has_a_help_page_and_a_description(described):
     for node, definition in described.items():
-        assert (ROOT / "web" / "docs" / f"{node}.md").is_file(), node
+        page = (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8").splitlines()
+        assert page[0].startswith("# S²Flow "), node
+        assert page[2].startswith("**What should I set?** "), node
         assert definition["description"].endswith("."), node
         assert definition["category"].startswith("S²Flow"), node
         assert definition["display_name"].startswith("S²Flow "), node
