@@ -8,6 +8,7 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .apply_windows import S2FlowApplyWindows
+from .compare import S2FlowCompare
 from .demo_prompt import S2FlowDemoPrompt
 from .high_res_sampler import S2FlowHighResSampler
 from .low_res_sampler import S2FlowLowResSampler
@@ -34,6 +35,7 @@ class S2FlowExtension(ComfyExtension):
             S2FlowContactSheet,
             S2FlowPickPreview,
             S2FlowPreviewGate,
+            S2FlowCompare,
             S2FlowApplyWindows,
             S2FlowSolver,
             S2FlowSaveTrajectory,

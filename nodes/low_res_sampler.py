@@ -23,6 +23,7 @@ from .host.inputs import (
 from .host.model.checks import family_or_unknown, identity_of
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
+from .host.sampling.given_sampler import require_recordable
 from .host.sampling.guided import sample_in_parts
 from .host.sampling.latents import finished, held_in_run, latent_samples
 from .host.sampling.low_res import (
@@ -116,6 +117,16 @@ class S2FlowLowResSampler(io.ComfyNode):
                     )
                 ),
                 resume_input(),
+                io.Sampler.Input(
+                    "sampler",
+                    optional=True,
+                    tooltip=(
+                        "Another sampler than Euler for the small run, from KSampler Select: res_multistep, "
+                        "dpmpp_2m, uni_pc and others that ask the model once per step. The large run keeps "
+                        "its own solver. Those that draw noise at every step (ancestral, sde, lcm) want "
+                        "derivative 'history' there."
+                    ),
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
@@ -141,6 +152,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         boundary: float = DEFAULT_BOUNDARY,
         precision: str = "half",
         resume_every: int = 0,
+        sampler=None,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
         earlier = 0 if trajectory is None else trajectory.steps
@@ -165,7 +177,9 @@ class S2FlowLowResSampler(io.ComfyNode):
         for expert, steps in experts.shares(sigmas):
             capture = capture_for(expert, given.video, family, capture_rows, capture_error)
             parts.append(RecordedPart(expert, steps, TrajectoryRecorder(PRECISIONS[precision]), capture))
-        run = LowResRun(sigmas, parts)
+        if sampler is not None:
+            require_recordable(sampler, resume_every)
+        run = LowResRun(sigmas, parts, sampler)
         settings = (sigmas, trajectory, capture_rows, capture_error, precision, experts.switch_sigma)
         whole = Given(experts.guiders, noise, latent_image | {"samples": samples}, settings)
         kept = KeptRun.of_node(cls.hidden, resume_every, whole)

@@ -30,6 +30,11 @@ def every_fourth(frames: int) -> int:
     return (frames - 1) // 4 + 1
 
 
+def every_eighth(frames: int) -> int:
+    """Latent frames of LTX-Video's VAE."""
+    return (frames - 1) // 8 + 1
+
+
 def minimax_frames(frames: int) -> int:
     """17k+5 frames are 5k+2 latent ones: of every 17, the first alone and four times four."""
     return (frames - 5) // 17 * 5 + 2
@@ -107,6 +112,24 @@ def hunyuan_video() -> ModelShape:
     )  # fmt: skip
 
 
+def hunyuan_video_15() -> ModelShape:
+    w, blocks = 2048, 54
+    # As the double blocks of HunyuanVideo; a text of up to 1000 tokens, and those of the quoted words.
+    return ModelShape(
+        "HunyuanVideo 1.5", blocks, w, 16, 12 * w * w, 12 * w * w, blocks * 36 * w * w, 15, 1256, True, 2,
+        (1, 1, 1), 16, 32, None,
+    )  # fmt: skip
+
+
+def ltx_video() -> ModelShape:
+    layers, w, ffn = 28, 2048, 8192
+    # As Wan, with cells of 32x32 pixels and eight frames.
+    return ModelShape(
+        "LTX-Video 2B", layers, w, 32, 6 * w * w + 2 * w * ffn, 2 * w * w, layers * (8 * w * w + 2 * w * ffn),
+        2 + max(6, 2 * ffn / w), 128, False, 2, (1, 1, 1), 32, 128, None, every_eighth,
+    )  # fmt: skip
+
+
 def wan(name: str, layers: int, w: int, ffn: int, heads: int, side: int, channels: int) -> ModelShape:
     # self-attention 4, cross-attention's q and o 2 widths², its k and v for the text; feed-forward 2.
     return ModelShape(
@@ -135,4 +158,6 @@ MODELS = {
     "wan_1.3b": wan("Wan 2.1 1.3B", 30, 1536, 8960, 12, 8, 16),
     "wan22_5b": wan("Wan 2.2 5B", 30, 3072, 14336, 24, 16, 48),
     "minimax_h3": minimax_h3(),
+    "hunyuan_video_15": hunyuan_video_15(),
+    "ltx_video": ltx_video(),
 }

@@ -61,7 +61,7 @@ def exact_size_inputs() -> list[io.Int.Input]:
                 min=0,
                 max=16384,
                 step=8,
-                tooltip=f"{side.capitalize()} of the large video in pixels; 0: use scale.",
+                tooltip=f"{side.capitalize()} after the change of size, in pixels; 0: use scale.",
             )
         )
         for side in ("width", "height")

@@ -18,7 +18,9 @@ from comfyui_runner.workflow_api import inputs_taken, to_api
 from .boxes import overlap, require_apart, require_grouped
 from .frontend import Frontend, known_inputs
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+LISTED = sorted((ROOT / "workflows").glob("*.json"))
+# Those for real models ask for files that are not here.
+WORKFLOWS = [file for file in LISTED if file.stem.startswith("s2flow_")]
 CONTROL = "control_after_generate"
 Json = dict[str, Any]
 
@@ -54,7 +56,7 @@ def opened(request: pytest.FixtureRequest, frontend: Frontend) -> Opened:
 def test_the_template_browser_lists_them_under_the_packs_name_with_their_thumbnails(frontend: Frontend):
     with frontend.watched() as complaints:
         dialog = frontend.browse_templates()
-        for file in WORKFLOWS:
+        for file in LISTED:
             card = frontend.card(dialog, file.stem)
             card.get_by_text(file.stem, exact=True).wait_for()
             picture = card.get_by_role("img").first
@@ -63,7 +65,7 @@ def test_the_template_browser_lists_them_under_the_packs_name_with_their_thumbna
             with Image.open(file.with_suffix(".jpg")) as thumbnail:
                 shown = picture.evaluate("(img) => [img.naturalWidth, img.naturalHeight]")
                 assert tuple(shown) == thumbnail.size
-        assert dialog.locator("[data-testid^='template-workflow-']").count() == len(WORKFLOWS)
+        assert dialog.locator("[data-testid^='template-workflow-']").count() == len(LISTED)
 
         frontend.card(dialog, "s2flow_quickstart").click()
         dialog.wait_for(state="detached")

@@ -43,7 +43,9 @@ def test_every_input_and_output_has_a_tooltip(described, capsys):
 
 def test_every_node_has_a_help_page_and_a_description(described):
     for node, definition in described.items():
-        assert (ROOT / "web" / "docs" / f"{node}.md").is_file(), node
+        page = (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8").splitlines()
+        assert page[0].startswith("# S²Flow "), node
+        assert page[2].startswith("**What should I set?** "), node
         assert definition["description"].endswith("."), node
         assert definition["category"].startswith("S²Flow"), node
         assert definition["display_name"].startswith("S²Flow "), node
@@ -69,4 +71,10 @@ def test_search_words_find_the_nodes(comfy_modules, described):
     for search in SEARCHES:
         assert [node for node, known in words.items() if search in known], search
     essential = {node for node, definition in described.items() if definition.get("essentials_category")}
-    assert {"S2FlowLowResSampler", "S2FlowUpsample", "S2FlowWindowMask", "S2FlowHighResSampler"} == essential
+    assert essential == {
+        "S2FlowLowResSampler",
+        "S2FlowUpsample",
+        "S2FlowWindowMask",
+        "S2FlowHighResSampler",
+        "S2FlowCompare",
+    }

@@ -11,7 +11,8 @@ import pytest
 from comfyui_runner.installation import ROOT
 from comfyui_runner.workflow_api import to_api
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+# Of the demo; those for real models name files that are not here.
+WORKFLOWS = sorted((ROOT / "workflows").glob("s2flow_*.json"))
 
 
 def definitions_for(workflow: dict[str, Any], modules: Any) -> dict[str, Any]:

@@ -10,7 +10,17 @@ import pytest
 
 from setup.places import ROOT
 
-FOLDERS = ("nodes", "s2flow_core", "demo", "training", "benchmarks", "comfyui_runner", "setup", "tests")
+FOLDERS = (
+    "nodes",
+    "s2flow_core",
+    "demo",
+    "training",
+    "benchmarks",
+    "comfyui_runner",
+    "setup",
+    "templates",
+    "tests",
+)
 MOST_LINES = 300
 MOST_PARAMETERS = 8
 # Kernels take pointers and strides one by one, and a node's execute takes the node's inputs.

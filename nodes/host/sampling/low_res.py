@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -17,6 +18,7 @@ from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
 from ....s2flow_core.windows.grid import TokenGrid, choose_reach_tile
 from ....s2flow_core.windows.ladder import extent_ladder
 from ..attention.capture import AttentionCapture
+from .given_sampler import run_given
 from .guided import Part
 from .guided_model import GuidedModel
 from .recorded_video import RecordedVideo
@@ -56,12 +58,13 @@ class RecordedPart:
 
 
 class LowResRun(SampledRun):
-    """Euler over recorded parts, in order."""
+    """Euler over recorded parts, in order, or a sampler that is given in its place."""
 
-    def __init__(self, sigmas: Tensor, parts: Sequence[RecordedPart]):
+    def __init__(self, sigmas: Tensor, parts: Sequence[RecordedPart], sampler: Any | None = None):
         super().__init__(sigmas)
         self.recorded = [part for part in parts if part.steps.start < part.steps.stop]
         self.solver = FlowSolver(order=1, source="none")
+        self.sampler = sampler
 
     def parts(self) -> list[Part]:
         """The parts as `sample_in_parts` takes them."""
@@ -74,11 +77,24 @@ class LowResRun(SampledRun):
         self.part_of_step(i).begin_step(i)
         return guided.denoised(x, self.sigmas[i])
 
+    def run_steps(self, guided: GuidedModel, steps: range, callback: Callable | None) -> None:
+        if self.sampler is None:
+            return super().run_steps(guided, steps, callback)
+        started = time.perf_counter()
+        assert self.x is not None, "sample has set it"
+        self.x = run_given(self, self.sampler, guided, self.x, steps, callback)
+        self.position = steps.stop
+        self.seconds += time.perf_counter() - started
+
     def advance(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
+        self.write_down(x, denoised, i)
+        return self.solver.step(x, denoised, self.sigmas, i)
+
+    def write_down(self, x: Tensor, denoised: Tensor, i: int) -> None:
+        """Step i: the state at its sigma and what the model makes of it."""
         part, sigma = self.part_of_step(i), self.sigmas[i]
         (video, *_), (clean, *_) = self.streams.split(x), self.streams.split(denoised)
         part.recorder.record(sigma, part.to_latent_space(clean), noise_estimate(video, clean, sigma))
-        return self.solver.step(x, denoised, self.sigmas, i)
 
     def state(self) -> RunState:
         state = super().state()

@@ -1,0 +1,41 @@
+"""`python -m templates`: writes the workflows for real models, and the locales, from a running ComfyUI.
+
+Files of models that ComfyUI 0.3.75 has are written with it; set COMFYUI_PATH to a newer one for the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from comfyui_runner.client import ComfyClient
+from comfyui_runner.installation import comfyui_path
+from comfyui_runner.ports import free_port
+from comfyui_runner.server import ComfyServer
+from templates import locales
+from templates.thumbnail import picture_of
+from templates.writing import content_of, file_of, recipes_of
+
+
+def main() -> int:
+    python = Path(os.environ.get("COMFYUI_PYTHON") or sys.executable)
+    with (
+        tempfile.TemporaryDirectory() as work,
+        ComfyServer(comfyui_path(), python, free_port(), Path(work), cpu=True) as server,
+    ):
+        definitions = ComfyClient(server.url, server.require_alive).object_info()
+    of_the_pack = {name: one for name, one in definitions.items() if name.startswith("S2Flow")}
+    for language in locales.LANGUAGES:
+        locales.file_of(language).parent.mkdir(parents=True, exist_ok=True)
+        locales.file_of(language).write_text(locales.content_of(language, of_the_pack), encoding="utf-8")
+    for recipe in recipes_of(definitions):
+        file_of(recipe).write_text(content_of(recipe, definitions), encoding="utf-8")
+        file_of(recipe).with_suffix(".jpg").write_bytes(picture_of(recipe))
+        print(file_of(recipe).name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
