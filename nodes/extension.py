@@ -8,6 +8,7 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .apply_windows import S2FlowApplyWindows
+from .check_video import S2FlowCheckVideo
 from .compare import S2FlowCompare
 from .demo_prompt import S2FlowDemoPrompt
 from .high_res_sampler import S2FlowHighResSampler
@@ -36,6 +37,7 @@ class S2FlowExtension(ComfyExtension):
             S2FlowPickPreview,
             S2FlowPreviewGate,
             S2FlowCompare,
+            S2FlowCheckVideo,
             S2FlowApplyWindows,
             S2FlowSolver,
             S2FlowSaveTrajectory,

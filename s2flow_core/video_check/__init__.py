@@ -1,0 +1,1 @@
+"""What an artist should look at in a finished video, measured."""

@@ -1,0 +1,164 @@
+"""Figures that go with what the eye sees as a fault: pulses, repetition, seams, drift, frozen motion.
+
+Each is measured in the large video and, where that has a meaning, in the small one as well: waves repeat and
+water flickers in a good video too, so only what the large video adds is a fault.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, interpolate
+
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, Rec. 601
+_CELLS = 16  # along the shorter side, for what is slow in space
+_SIDE = 8  # pixels on either side of a line, over which texture is averaged out
+_FAINT = 1 / 255  # one level of an 8-bit picture; less than that nobody sees
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Of a large video against the small one that it was made from.
+
+    pulse: largest jump of the whole picture's brightness, 0...1, beyond the small video's. flicker: of cells
+    of the picture, likewise. repetition: correlation with itself, shifted by the training size, beyond the
+    small video's. seam: step of brightness across the worst straight line, 0...1, that the small video lacks.
+    likeness: PSNR in dB of the shrunk video to the small one. motion: change from frame to frame over the
+    small video's. detail: energy that the small video cannot show, over that of the small video enlarged.
+    """
+
+    pulse: float
+    flicker: float
+    repetition: float
+    seam: float
+    likeness: float
+    motion: float
+    detail: float
+
+
+def measure(large: Tensor, small: Tensor) -> Measures:
+    """large: (frames, H, W, 3) in 0...1; small: (frames, h, w, 3), no larger.
+
+    Raises ValueError for other frame counts or fewer than three frames, and where small is the larger one.
+    """
+    if large.shape[0] != small.shape[0]:
+        raise ValueError(f"The videos have {large.shape[0]} and {small.shape[0]} frames.")
+    if large.shape[0] < 3:
+        raise ValueError(
+            f"{large.shape[0]} frame(s) are no video to check: connect the decoded frames of both videos."
+        )
+    if small.shape[1] > large.shape[1] or small.shape[2] > large.shape[2]:
+        raise ValueError(
+            f"The small video is {small.shape[2]}×{small.shape[1]}, larger than the large one with "
+            f"{large.shape[2]}×{large.shape[1]}."
+        )
+    size = (small.shape[1], small.shape[2])
+    grey, small_grey = luminance(large), luminance(small)  # (frames, H, W), (frames, h, w)
+    shrunk = resized(large, size)
+    # One stray line in the small video is blurred over several of the large one.
+    stretched = interpolate(small_grey[None], grey.shape[1:], mode="bicubic", antialias=True)[0]
+    return Measures(
+        pulse=max(0.0, pulse(grey) - pulse(small_grey)),
+        flicker=max(0.0, flicker(grey) - flicker(small_grey)),
+        repetition=max(0.0, repetition(grey, size) - repetition(stretched, size)),
+        seam=seam(grey, stretched),
+        likeness=likeness(shrunk, small),
+        motion=motion(luminance(shrunk)) / max(motion(small_grey), _FAINT / 4),
+        detail=detail(grey, size) / max(detail(stretched, size), 1e-9),
+    )
+
+
+def luminance(video: Tensor) -> Tensor:
+    """(frames, H, W, 3) -> (frames, H, W), 0...1."""
+    return video[..., :3].float() @ torch.tensor(_LUMA, device=video.device)
+
+
+def resized(video: Tensor, size: tuple[int, int]) -> Tensor:
+    """(frames, H, W, 3) -> (frames, *size, 3), means of areas; frame by frame, for large ones."""
+    frames = [adaptive_avg_pool2d(frame.movedim(-1, 0).float(), size) for frame in video[..., :3]]
+    return torch.stack(frames).movedim(1, -1)
+
+
+def pulse(grey: Tensor) -> float:
+    """Largest step of the mean brightness off the line between its neighbours in time. (frames, H, W)."""
+    return float(_off_the_line(grey.mean(dim=(1, 2))[:, None]).abs().amax())
+
+
+def flicker(grey: Tensor) -> float:
+    """The same in cells of the picture: root mean square over time, median over cells, so that what moves
+    through a few of them does not count. (frames, H, W)."""
+    cells = _cells(grey).flatten(1)  # (frames, cells)
+    return float(_off_the_line(cells).square().mean(dim=0).sqrt().median())
+
+
+def motion(grey: Tensor) -> float:
+    """Mean change of cells from frame to frame. (frames, H, W)."""
+    return float(_cells(grey).diff(dim=0).abs().mean())
+
+
+def repetition(grey: Tensor, size: tuple[int, int]) -> float:
+    """Greatest correlation of the frames with themselves, shifted by `size` pixels along one axis or both.
+
+    A model that is asked for more than it was trained for paints its training size again and again. 0 where
+    no shift leaves a fifth of the frame to compare. (frames, H, W).
+    """
+    side = max(3, min(grey.shape[1:]) // _CELLS) | 1
+    slow = avg_pool2d(grey[:, None], side, 1, side // 2, count_include_pad=False)[:, 0]
+    fine = grey - slow
+    found = [0.0]
+    for down, right in ((0, size[1]), (size[0], 0), size):
+        height, width = grey.shape[1] - down, grey.shape[2] - right
+        if (down or right) and 5 * height * width >= grey.shape[1] * grey.shape[2]:
+            found.append(_correlation(fine[:, down:, right:], fine[:, :height, :width]))
+    return max(found)
+
+
+def seam(grey: Tensor, before: Tensor) -> float:
+    """Step of mean brightness, 0...1, across the worst straight line through the whole video.
+
+    before: (frames, H, W) of the enlarged small video. It is taken off first, so that lines which it shows (a
+    horizon, a bench) leave only their sharpening, which is no step.
+    """
+    added = grey - before
+    return max(float(line_steps(added, axis).amax()) for axis in (1, 2))
+
+
+def likeness(video: Tensor, other: Tensor) -> float:
+    """PSNR in dB of two videos (frames, H, W, 3), at most 99."""
+    error = float((video - other.float()).square().mean())
+    return 99.0 if error == 0 else min(99.0, -10 * math.log10(error))
+
+
+def detail(grey: Tensor, size: tuple[int, int]) -> float:
+    """Mean square of what frames of `size` cannot show. (frames, H, W)."""
+    coarse = interpolate(adaptive_avg_pool2d(grey[None], size), grey.shape[1:], mode="bicubic")[0]
+    return float((grey - coarse).square().mean())
+
+
+def _cells(grey: Tensor) -> Tensor:
+    """(frames, H, W) -> (frames, rows, columns), about square."""
+    height, width = grey.shape[1:]
+    side = max(1, min(height, width) // _CELLS)
+    return adaptive_avg_pool2d(grey[None], (max(1, height // side), max(1, width // side)))[0]
+
+
+def _off_the_line(values: Tensor) -> Tensor:
+    """(frames, n) -> (frames-2, n): each value minus the mean of its neighbours in time."""
+    return values[1:-1] - (values[:-2] + values[2:]) / 2
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    lengths = (a.square().sum() * b.square().sum()).sqrt()
+    return float((a * b).sum() / lengths.clamp_min(1e-9))
+
+
+def line_steps(grey: Tensor, axis: int) -> Tensor:
+    """(lines,): step of the mean brightness across each line along an axis of (frames, H, W)."""
+    profile = grey.movedim(axis, -1).mean(dim=(0, 1))  # (lines,)
+    side = min(_SIDE, len(profile) // 2)
+    means = avg_pool1d(profile[None, None], side, 1)[0, 0]
+    return (means[side:] - means[:-side]).abs()

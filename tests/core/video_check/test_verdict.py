@@ -1,0 +1,61 @@
+"""A good video is fine, and each fault is found in one that has it, whatever it shows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from spoiled_videos import SPOILED
+
+from demo.clips.scenes import draw_scene, render
+from demo.measure import held_out_cases
+from s2flow_core.video_check.measures import measure
+from s2flow_core.video_check.verdict import faults_of, report_of
+
+CASES = range(0, 16, 4)
+
+
+@pytest.fixture(scope="module")
+def videos():
+    """Renderings of held-out prompts: case -> (large, small)."""
+    made = {}
+    for case in CASES:
+        prompt, seed = held_out_cases(case + 1)[case]
+        scene = draw_scene(seed, prompt)
+        made[case] = render(scene, 256), render(scene, 128)
+    return made
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_good_video_is_fine(videos, case):
+    measures = measure(*videos[case])
+    assert faults_of(measures) == [] and report_of(measures).startswith("Fine.")
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("way", SPOILED)
+def test_a_spoiled_video_is_told_by_its_fault(videos, case, way):
+    large, small = videos[case]
+    name, spoil = SPOILED[way]
+    measures = measure(spoil(large, small), small)
+    found = [fault.name for fault in faults_of(measures)]
+    assert name in found
+    assert name in report_of(measures).splitlines()[0]
+    if name in ("frozen", "seam", "no detail"):
+        assert found == [name]
+
+
+@pytest.mark.parametrize("size", [(96, 160), (192, 320), (150, 250)])
+def test_any_proportion_and_enlargement_can_be_measured(size):
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(5, 96, 160, 3, generator=generator)
+    measures = measure(torch.rand(5, *size, 3, generator=generator), small)
+    assert all(torch.tensor(list(vars(measures).values())).isfinite())
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "message"),
+    [((5, 4), 32, "5 and 4 frames"), ((2, 2), 32, "no video"), ((5, 5), 128, "larger than the large")],
+)
+def test_what_cannot_be_compared_is_refused(frames, size, message):
+    with pytest.raises(ValueError, match=message):
+        measure(torch.zeros(frames[0], 64, 64, 3), torch.zeros(frames[1], size, size, 3))
