@@ -74,7 +74,7 @@ def _is_right(kernel: SumTiles, like: QueryRows, grid: TokenGrid) -> bool:
 
 
 def _deviation(kernel: SumTiles, like: QueryRows, grid: TokenGrid) -> float:
-    """Largest relative error in the L2 norm of what a small call gives, NaN if it gives any; the reference is torch's."""
+    """Largest relative L2 error of what a small call gives, NaN if it gives any; the reference is torch's."""
     sides = zip(_CHECKED_TILES, grid.tile, range(3), strict=True)
     t, h, w = ((count - 1) * side + grid.tile_lengths(axis)[-1] for count, side, axis in sides)
     small, generator = TokenGrid((t, h, w), grid.tile), torch.Generator().manual_seed(_SEED)
