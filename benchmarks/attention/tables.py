@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.attention.capture_cost import capture_table
+from benchmarks.attention.capture_share import MOST_SHARE, capture_share_table
+from benchmarks.attention.counted_capture import counted_capture
 from benchmarks.attention.coverage import coverage_tables, random_run, reach_of
 from benchmarks.attention.inputs import HR_STEPS, CapturedRun, captured_run, random_inputs, spread_extents
 from benchmarks.attention.speed import Speeds, compare_speed
 from benchmarks.attention.tuning import tuning_table
 from benchmarks.common.exact_attention import Inputs
 from benchmarks.common.tables import Table, where
+from demo.settings import STEPS
 from s2flow_core.plan.policies import plan_windows
 from s2flow_core.windows.grid import TokenGrid, choose_tile
 
@@ -42,6 +45,11 @@ def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str
         if tune and device == "cuda" and inputs.grid == CUDA_GRIDS[0]:
             tables.append(show(tuning_table(inputs)))
         del inputs
+    counted, counted_share = counted_capture()
+    tables.append(show(counted))
+    if counted_share > MOST_CAPTURE:
+        problems.append(f"Capture is counted as {counted_share:.1%} of a dense call, more than 1 %.")
+    problems += demo_problems(tables, quick)
     run = activations()
     coverage, coverage_problems = coverage_tables(run, DENSITIES[:2] if quick else DENSITIES)
     tables += [show(table) for table in coverage]
@@ -51,6 +59,19 @@ def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str
     speeds = compare_speed(inputs, windows, rounds=5, with_tail=True)
     tables.append(show(speeds.table))
     return tables, problems + coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
+
+
+def demo_problems(tables: list[Table], quick: bool) -> list[str]:
+    """Adds the table of the demo's small run; a sentence where its capture costs too much."""
+    try:
+        table, share = capture_share_table(*((3, 8) if quick else (5, STEPS)))
+    except (SystemExit, ImportError) as missing:
+        print(f"The capture of the demo's small run was not measured: {missing}", end="\n\n")
+        return []
+    tables.append(show(table))
+    if share <= MOST_SHARE:
+        return []
+    return [f"Capture adds {share:.0%} to the demo's small run, more than {MOST_SHARE:.0%}."]
 
 
 def random_cases(device: str, quick: bool) -> Iterator[tuple[Inputs, tuple[float, ...], int]]:

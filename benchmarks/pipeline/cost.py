@@ -13,7 +13,7 @@ from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
 from s2flow_core.windows.ladder import extent_ladder
 
 HALF = 2  # bytes of bfloat16 and float16
-CAPTURE_COPIES = 3
+CAPTURE_COPIES = 2
 ERROR_CHANNELS = 9  # what the record of output errors sums per row and key
 
 

@@ -13,7 +13,7 @@ from .registry import Backend
 
 log = logging.getLogger(__name__)
 
-_MOST_DEVIATION = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 1e-2}
+MOST_DEVIATION = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 1e-2}
 """What a kernel may differ from the reference by; a tile that is left out differs by ten times as much."""
 
 REPORT_AT = "https://github.com/s2flow/ComfyUI-S2Flow/issues"
@@ -25,7 +25,7 @@ def wrong_numbers(backend: Backend, call: AttentionCall, rates: MeasuredRates) -
     Compared once with torch on a small call (`probe.deviation`); only what was right is kept. Raises what the
     backend raises.
     """
-    device, allowed = call.q.device, _MOST_DEVIATION.get(call.q.dtype, _MOST_DEVIATION[torch.bfloat16])
+    device, allowed = call.q.device, MOST_DEVIATION.get(call.q.dtype, MOST_DEVIATION[torch.bfloat16])
     if device.type in backend.proven_on:
         return None
     found: list[float] = []

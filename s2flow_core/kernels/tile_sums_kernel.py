@@ -7,10 +7,13 @@ Keys are read where they lie in the raster, each once per BLOCK_M rows: no copy 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import triton
 import triton.language as tl
+
+LN_2 = tl.constexpr(math.log(2.0))
 
 
 @triton.jit(do_not_specialize=["tokens", "rows", "shape_t", "shape_h", "shape_w", "tiles_h", "tiles_w"])
@@ -46,7 +49,7 @@ def tile_sums_kernel(
     q: (heads, rows, DIM), dense. k: (heads, tokens, DIM), strided, channels adjacent. shape: the video in
     tokens. scale: softmax scale times log2(e). bias: (tokens,) divided by the softmax scale, read if BIASED.
     values: (heads, tokens, COLUMNS), dense, the first CHANNELS of them in use; not read if there are none.
-    lse_out: (heads, tiles, rows) float32, log2 of the sum of exp(scaled logit) over the tile's tokens.
+    lse_out: (heads, tiles, rows) float32, log of the sum of exp(scaled logit) over the tile's tokens.
     means_out: (heads, tiles, rows, CHANNELS) float32, the values weighed by exp(scaled logit).
     """
     TILE_TOKENS: tl.constexpr = TILE_T * TILE_H * TILE_W
@@ -89,7 +92,7 @@ def tile_sums_kernel(
             tile_values = tl.load(values + value_row[:, None] + column)
             sums = sums * faded[:, None]
             sums = tl.dot(weights.to(tile_values.dtype), tile_values, sums, input_precision="ieee")
-    lse = tl.where(state_sum > 0.0, state_max + tl.math.log2(state_sum), float("-inf"))
+    lse = tl.where(state_sum > 0.0, (state_max + tl.math.log2(state_sum)) * LN_2, float("-inf"))
     out_row = (head * tiles + tile) * rows + row
     tl.store(lse_out + out_row, lse, mask=row < rows)
     if CHANNELS > 0:

@@ -7,18 +7,21 @@ values per head would be 26 GB.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ..attention.sequence import VideoSequence
-from ..windows.extents import axis_covers
 from ..windows.grid import TokenGrid
 from ..windows.ladder import Knots, every_extent
+from .box_sums import BoxesOfRows, boxes_of_rows
 from .choice import choose_tile_sums
 from .tile_sums import QueryRows
 
-LEAST_LOGITS, MOST_LOGITS = 2**16, 2**26
-"""Bounds of rows x keys (or what else is held per row) at once, in float32: 256 KB to 256 MB."""
+LEAST_LOGITS, MOST_LOGITS = 2**21, 2**26
+"""Bounds of rows x keys (or what else is held per row) at once, in float32: 8 MB, so that a small call is not
+cut into many, to 256 MB."""
 
 _SHARE_OF_QUERIES = 8
 """Between them, this part of the queries' own size: the measurement must not show in the model's peak."""
@@ -44,27 +47,27 @@ def measure_reach(
     total = torch.zeros(q.shape[1], *map(len, knots), device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
     no_values = k.new_empty(q.shape[1], grid.tokens, 0)
-    for item, some_heads, some_rows in pieces(q, len(rows), held):
-        asked = rows[some_rows]
+    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, grid, knots):
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         item_bias = None if bias is None else bias[item, video]
         keys = k[item, some_heads, video]
         sums = sum_tiles(QueryRows(queries, keys, no_values[some_heads], item_bias, factor), grid)
-        total[some_heads] += sum_in_boxes(sums.mass[..., None], grid, asked, knots).sum(dim=1)[..., 0]
+        mass = torch.unflatten(sums.mass, 2, (grid.tiles[0], 1, -1))  # (heads, rows, nT, 1, nH*nW)
+        inside = boxes.sums(mass.permute(1, 2, 0, 3, 4))  # (rows, kT, heads, 1, kH, kW)
+        total[some_heads] += inside[:, :, :, 0].sum(dim=0).transpose(0, 1)
     return total / (q.shape[0] * len(rows))
 
 
-def sum_in_boxes(per_tile: Tensor, grid: TokenGrid, rows: Tensor, knots: Knots) -> Tensor:
-    """Sum over the key tiles inside each query's box, for every combination of extents.
-
-    per_tile: (heads, rows, tile_count, dim), what each row has in each key tile; rows: the rows' tokens.
-    Boxes are products of nested runs, so three small matrix products do it: (heads, rows, kT, kH, kW, dim).
-    """
-    t, h, w = _runs_of_rows(grid, rows, knots)  # each (rows, extents, tiles of the axis)
-    x = torch.unflatten(per_tile, 2, grid.tiles)  # (heads, rows, nT, nH, nW, dim)
-    x = torch.einsum("mrthwd,rcw->mrthcd", x, w)
-    x = torch.einsum("mrthcd,rbh->mrtbcd", x, h)
-    return torch.einsum("mrtbcd,rat->mrabcd", x, t)
+def asked_pieces(
+    q: Tensor, rows: Tensor, held: int, grid: TokenGrid, knots: Knots
+) -> Iterator[tuple[int, slice, Tensor, BoxesOfRows]]:
+    """`pieces` with the tokens of their rows and the boxes around those, made once for all heads."""
+    boxes, first = None, None
+    for item, some_heads, some_rows in pieces(q, len(rows), held):
+        asked = rows[some_rows]
+        if boxes is None or first != some_rows.start:
+            boxes, first = boxes_of_rows(grid, asked, knots), some_rows.start
+        yield item, some_heads, asked, boxes
 
 
 def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:
@@ -78,19 +81,7 @@ def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:
     head_step = max(1, most // (held * row_step))
     return [
         (item, slice(head, min(head + head_step, heads)), slice(row, min(row + row_step, rows)))
+        for row in range(0, rows, row_step)
         for item in range(batch)
         for head in range(0, heads, head_step)
-        for row in range(0, rows, row_step)
     ]
-
-
-def _runs_of_rows(grid: TokenGrid, rows: Tensor, knots: Knots) -> tuple[Tensor, Tensor, Tensor]:
-    """Per axis (rows, extents, tiles) float32, 1 where the row's run of that extent holds the key tile."""
-    places = [torch.tensor(extents) - 1 for extents in knots]
-    _, height, width = grid.shape
-    tokens = rows // (height * width), rows // width % height, rows % width
-    t, h, w = (
-        axis_covers(count)[place].to(rows.device, torch.float32)[:, token // side].transpose(0, 1)
-        for count, place, token, side in zip(grid.tiles, places, tokens, grid.tile, strict=True)
-    )
-    return t, h, w

@@ -8,29 +8,31 @@ of every box.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..attention.sequence import VideoSequence
-from ..windows.grid import TokenGrid
 from ..windows.ladder import Knots, every_extent
+from .box_sums import BoxesOfRows
 from .choice import choose_tile_sums
-from .measure import pieces, sum_in_boxes
+from .measure import asked_pieces
 from .tile_sums import QueryRows, TileSums
 
 _PROJECTED = 8
 """Random projections of the values: enough to estimate norms, few enough to keep them for every box."""
 
 _PROJECTION_SEED = 0
-_HELD = 2 * (_PROJECTED + 1)
-"""Numbers held per row and tile: the projected values and the mass, and their sums over boxes."""
+_HELD = 3 * (_PROJECTED + 1)
+"""Numbers held per row and tile: the values' means, those times the mass, and their sums over boxes."""
 
 _TINY = 1e-30
 """Keeps a division by no mass or no output finite."""
 
 _LEAST = -1e30
-"""For -inf, the logarithm of no text: -inf minus -inf is no number."""
+"""For -inf, the logarithm of hidden text: -inf minus -inf is no number."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,23 @@ def measure_reach_and_error(
     bias = sequence.bias(batch)
     factor = sequence.factor(q.shape[-1])
     rows = rows.to(q.device)
-    projected = _projected(v, _projection(v.shape[-1]).to(q.device))  # (B, heads, all tokens, 8)
+    projection = _projection(v.shape[-1], v.device, v.dtype).expand(heads, -1, -1)
+    projected = [torch.bmm(values, projection) for values in v]  # per video (heads, all tokens, 8)
     mass, error = torch.zeros(2, heads, *map(len, knots), device=q.device)
     nothing = torch.zeros(heads, device=q.device)
     energy = torch.zeros((), device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
-    for item, some_heads, some_rows in pieces(q, len(rows), max(held, grid.tile_count * _HELD)):
-        asked = rows[some_rows]
+    held = max(held, grid.tile_count * _HELD)
+    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, grid, knots):
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         seen = QueryRows(
             queries,
             k[item, some_heads],
-            projected[item, some_heads],
+            projected[item][some_heads],
             None if bias is None else bias[item],
             factor,
         )
-        parts = [sum_tiles(seen.among(video), grid), _text_sums(seen, sequence.prefix, video.stop)]
-        found = _of_boxes(_taken(parts), grid, asked, knots)
+        found = _of_boxes(sum_tiles(seen.among(video), grid), _text_sums(seen, sequence), boxes)
         mass[some_heads] += found.mass
         error[some_heads] += found.error
         nothing[some_heads] += found.nothing
@@ -99,54 +101,60 @@ class _Sums:
     energy: Tensor
 
 
-def _of_boxes(taken: Tensor, grid: TokenGrid, rows: Tensor, knots: Knots) -> _Sums:
-    """taken: (heads, rows, tiles + 1, 9), the text last."""
-    boxes = sum_in_boxes(taken[:, :, :-1], grid, rows, knots)  # (heads, rows, kT, kH, kW, 9)
-    text = taken[:, :, -1]
-    windowed = _output(boxes + text[:, :, None, None, None])
-    full = windowed[:, :, -1, -1, -1]  # the largest window is the whole video
-    held = boxes[..., _PROJECTED]
+def _of_boxes(video: TileSums, text: TileSums | None, around: BoxesOfRows) -> _Sums:
+    """video, text: what the rows take from the video's tiles, and from the text as if it were one tile."""
+    lse = video.lse if text is None else torch.cat([video.lse, text.lse], dim=-1)
+    share = lse.softmax(dim=-1).transpose(0, 1)  # (rows, heads, tiles), the text last
+    boxes = around.sums(_taken(video, share, around.frames.shape[2]))  # (rows, kT, heads, 9, kH, kW)
+    held = boxes[:, :, :, _PROJECTED]  # (rows, kT, heads, kH, kW)
+    mass = (held / held[:, -1:, :, -1:, -1:].clamp_min(_TINY)).sum(dim=0)
+    alone = share.new_zeros(())  # what a head that sees no video gives
+    if text is not None:
+        beside = share[:, :, -1:]  # (rows, heads, 1)
+        alone = text.means[:, :, 0].transpose(0, 1)  # (rows, heads, 8)
+        boxes += torch.cat([alone * beside, beside], dim=-1)[:, None, :, :, None, None]
+        alone = alone * (beside > 0)
+    # In place, because there are more boxes than anything else.
+    windowed = boxes[:, :, :, :_PROJECTED].div_(boxes[:, :, :, _PROJECTED:].clamp_min(_TINY))
+    full = windowed[:, -1, :, :, -1, -1].clone()  # (rows, heads, 8); the largest window is the whole video
+    whole = full[:, None, :, :, None, None].expand_as(windowed)
+    error = F.mse_loss(windowed, whole, reduction="none").sum(dim=0).sum(dim=2)  # (kT, heads, kH, kW)
     return _Sums(
-        mass=(held / held[..., -1:, -1:, -1:].clamp_min(_TINY)).sum(dim=1),
-        error=(windowed - full[:, :, None, None, None]).square().sum(-1).sum(dim=1),
-        nothing=(_output(text) - full).square().sum(-1).sum(dim=1),
+        mass=mass.transpose(0, 1),
+        error=error.transpose(0, 1),
+        nothing=(alone - full).square().sum(dim=(0, 2)),
         energy=full.square().sum(),
     )
 
 
-def _output(taken: Tensor) -> Tensor:
-    """(..., 9) values times mass, then the mass -> (..., 8) what a softmax over just these keys gives."""
-    return taken[..., :_PROJECTED] / taken[..., _PROJECTED:].clamp_min(_TINY)
+def _taken(video: TileSums, share: Tensor, frames: int) -> Tensor:
+    """(rows, frames = nT, heads, 9, nH*nW): of every tile the values times its mass, then the mass."""
+    asked, heads, _ = share.shape
+    tiles = video.lse.shape[2]
+    taken = share.new_empty(asked, frames, heads, _PROJECTED + 1, tiles // frames)
+    mass = torch.unflatten(share[:, :, :tiles], 2, (frames, 1, -1)).transpose(1, 2)
+    taken[:, :, :, _PROJECTED:] = mass  # (rows, nT, heads, 1, nH*nW)
+    means = torch.unflatten(video.means, 2, (frames, -1)).permute(1, 2, 0, 4, 3)
+    torch.mul(means, mass, out=taken[:, :, :, :_PROJECTED])
+    return taken
 
 
-def _text_sums(seen: QueryRows, prefix: int, suffix_start: int) -> TileSums:
+def _text_sums(seen: QueryRows, sequence: VideoSequence) -> TileSums | None:
     """What the rows take from the text before and after the video, as if it were one tile."""
-    places = [*range(prefix), *range(suffix_start, seen.k.shape[1])]
-    logits = (seen.q.float() * seen.scale) @ seen.k[:, places].float().transpose(1, 2)  # (heads, rows, text)
+    runs = (slice(0, sequence.prefix), slice(sequence.video.stop, sequence.tokens))
+    if not sequence.prefix + sequence.suffix:
+        return None
+    k, values = (torch.cat([x[:, run] for run in runs], dim=1).float() for x in (seen.k, seen.values))
+    logits = (seen.q.float() * seen.scale) @ k.transpose(1, 2)  # (heads, rows, text)
     if seen.bias is not None:
-        logits += seen.bias[places]
-    lse = logits.logsumexp(dim=-1, keepdim=True)  # (heads, rows, 1); -inf without text
-    means = (logits - lse.clamp_min(_LEAST)).exp() @ seen.values[:, places]  # (heads, rows, 8)
+        logits += torch.cat([seen.bias[run] for run in runs])
+    lse = logits.logsumexp(dim=-1, keepdim=True)  # (heads, rows, 1)
+    means = (logits - lse.clamp_min(_LEAST)).exp() @ values  # (heads, rows, 8)
     return TileSums(lse, means[:, :, None])
 
 
-def _taken(parts: list[TileSums]) -> Tensor:
-    """One softmax over several parts: (heads, rows, tiles of all, 9), values times mass, then the mass."""
-    mass = torch.cat([part.lse for part in parts], dim=-1).softmax(dim=-1)[..., None]
-    means = torch.cat([part.means for part in parts], dim=2)
-    return torch.cat([mass * means, mass], dim=-1)
-
-
-def _projected(v: Tensor, projection: Tensor) -> Tensor:
-    """(B, heads, tokens, dim) -> (B, heads, tokens, 8) float32, head by head: all at once would copy v."""
-    out = v.new_empty(*v.shape[:3], _PROJECTED, dtype=torch.float32)
-    for item, heads in enumerate(v):
-        for head, values in enumerate(heads):
-            torch.matmul(values.float(), projection, out=out[item, head])
-    return out
-
-
-def _projection(dim: int) -> Tensor:
-    """(dim, 8) float32 random matrix that keeps squared norms in the mean."""
+@lru_cache(maxsize=16)
+def _projection(dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(dim, 8) random matrix that keeps squared norms in the mean; kept on the device."""
     generator = torch.Generator().manual_seed(_PROJECTION_SEED)
-    return torch.randn(dim, _PROJECTED, generator=generator) / _PROJECTED**0.5
+    return (torch.randn(dim, _PROJECTED, generator=generator) / _PROJECTED**0.5).to(device, dtype)

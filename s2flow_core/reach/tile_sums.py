@@ -14,8 +14,8 @@ from ..windows.grid import TokenGrid
 class QueryRows:
     """Some query rows and the video keys they look at, of a few heads of one video.
 
-    q: (heads, rows, dim). k: (heads, tokens, dim). values: (heads, tokens, channels) float32; no channels if
-    only the mass matters. bias: (tokens,) added to the logits, or None. scale: factor on q.k.
+    q: (heads, rows, dim). k: (heads, tokens, dim). values: (heads, tokens, channels), in any precision; no
+    channels if only the mass matters. bias: (tokens,) added to the logits, or None. scale: factor on q.k.
     """
 
     q: Tensor
@@ -58,11 +58,13 @@ def torch_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
 
     Holds heads x rows x tokens float32 logits.
     """
-    logits = (rows.q.float() * rows.scale) @ rows.k.float().transpose(1, 2)  # (heads, rows, tokens)
+    # Keys in tile order, because there are fewer of their numbers than logits.
+    k, values = (grid.to_tiles(x[None].float())[0] for x in (rows.k, rows.values))
+    logits = (rows.q.float() * rows.scale) @ k.transpose(1, 2)  # (heads, rows, tiles*slots)
     if rows.bias is not None:
-        logits += rows.bias
+        logits += grid.to_tiles(rows.bias[None, None, :, None])[0, 0, :, 0]
     size = (grid.tile_count, grid.tile_tokens)
-    logits = torch.unflatten(grid.to_tiles(logits[..., None])[..., 0], 2, size)  # (heads, rows, tiles, slots)
+    logits = torch.unflatten(logits, 2, size)  # (heads, rows, tiles, slots)
     if not grid.divides:
         logits.masked_fill_(~grid.slot_valid(logits.device), float("-inf"))
     largest = logits.amax(dim=-1, keepdim=True)
@@ -71,6 +73,6 @@ def torch_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
     weights = logits.sub_(largest).exp_()
     total = weights.sum(dim=-1)  # (heads, rows, tiles)
     lse = total.log() + largest[..., 0]
-    values = torch.unflatten(grid.to_tiles(rows.values[None])[0], 1, size)  # (heads, tiles, slots, channels)
+    values = torch.unflatten(values, 1, size)  # (heads, tiles, slots, channels)
     sums = torch.einsum("mrns,mnsd->mrnd", weights, values)
-    return TileSums(lse, sums / total.clamp_min(torch.finfo(total.dtype).tiny)[..., None])
+    return TileSums(lse, sums.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)[..., None]))

@@ -79,7 +79,7 @@ def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) ->
             num_warps=blocks.warps,
             num_stages=blocks.stages,
         )
-    return TileSums((lse * math.log(2.0)).transpose(1, 2), means.transpose(1, 2))
+    return TileSums(lse.transpose(1, 2), means.transpose(1, 2))
 
 
 def _shipped_launch(device: torch.device, dim: int) -> Launch:

@@ -112,20 +112,19 @@ class AttentionCapture(SelfAttentionHook):
             )
 
     def record(self, call: SelfAttentionCall, rows: slice) -> None:
-        mask = call.mask
-        if mask is not None and mask.shape[0] == call.q.shape[0]:
-            mask = mask[rows]
-        sequence = replace(call.sequence(self.grid), key_mask=mask)
+        sequence = replace(call.sequence(self.grid), key_mask=mask_of_rows(call, rows))
         q, k, v = call.q[rows], call.k[rows], call.v[rows]
+        self.rows = self.rows.to(q.device)  # where the next layer will want them too
         earlier = self.slices.setdefault(call.layer, set())
         if self.with_error:
             found = measure_reach_and_error(q, k, v, sequence, self.rows, self.knots)
-            join_mean(self.errors[-1], call.layer, found.error, len(earlier))
-            join_mean(self.nothing[-1], call.layer, found.nothing, len(earlier))
-            reach = found.mass
+            records = (self.steps, self.errors, self.nothing)
+            measured = in_main_memory(found.mass, found.error, found.nothing)
         else:
-            reach = measure_reach(q, k, sequence, self.rows, self.knots)
-        join_mean(self.steps[-1], call.layer, reach, len(earlier))
+            records = (self.steps,)
+            measured = in_main_memory(measure_reach(q, k, sequence, self.rows, self.knots))
+        for record, values in zip(records, measured, strict=True):
+            join_mean(record[-1], call.layer, values, len(earlier))
         earlier.add(call.frames)
 
     def state(self, done: int) -> dict[str, Tensor]:
@@ -175,13 +174,27 @@ def named_place(name: str, kinds: Collection[str], steps: int, layers: int) -> t
     raise DamagedFile(f"there is no step and layer {name!a} in this run")
 
 
+def mask_of_rows(call: SelfAttentionCall, rows: slice) -> Tensor | None:
+    """The part of a call's mask that belongs to some rows of its batch; one tensor for all layers."""
+    mask = call.mask
+    if mask is None or mask.shape[0] != call.q.shape[0]:
+        return mask
+    return call.masks.once(mask, ("rows", rows.start, rows.stop), lambda: mask[rows])
+
+
+def in_main_memory(*tensors: Tensor) -> list[Tensor]:
+    """The same on the CPU, in one copy: every copy waits until the GPU has done all its work."""
+    joined = torch.cat([x.flatten() for x in tensors]).to("cpu", torch.float32)
+    parts = joined.split([x.numel() for x in tensors])
+    return [part.view(x.shape) for part, x in zip(parts, tensors, strict=True)]
+
+
 def join_mean(record: dict[int, Tensor], layer: int, values: Tensor, earlier: int) -> None:
-    """Adds values to the mean of as many earlier ones; kept on the CPU in half precision.
+    """Adds values, which are on the CPU, to the mean of as many earlier ones; kept in half precision.
 
     Where a layer's whole output is nearly nothing, an error in its units is huge; what half precision cannot
     hold becomes its largest number, because an infinity would make NaN of every window in between.
     """
-    values = values.to("cpu", torch.float32)
     if earlier:
         mean = record[layer].float()
         values = mean + (values - mean) / (earlier + 1)

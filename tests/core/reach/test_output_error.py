@@ -53,7 +53,9 @@ def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix
     q, k = (2 * torch.randn(2, 2, prefix + grid.tokens + suffix, 8) for _ in range(2))
     v = torch.randn(2, 2, prefix + grid.tokens + suffix, 8)
     rows = sample_query_rows(grid, 12, 0)
-    monkeypatch.setattr(output_error, "_projection", torch.eye)  # all 8 channels instead of 8 random ones
+    monkeypatch.setattr(
+        output_error, "_projection", lambda dim, *where: torch.eye(dim)
+    )  # all 8 channels instead of 8 random ones
     measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows).error
     assert torch.allclose(
         measured, exact_window_error(q, k, v, grid, rows, prefix, suffix), rtol=1e-3, atol=1e-5
@@ -91,7 +93,7 @@ def test_seeing_nothing_costs_what_the_text_alone_leaves(monkeypatch, prefix, su
     grid = TokenGrid((2, 4, 5), (1, 2, 2))
     q, k, v = (torch.randn(2, 2, prefix + grid.tokens + suffix, 8) for _ in range(3))
     rows = sample_query_rows(grid, 12, 0)
-    monkeypatch.setattr(output_error, "_projection", torch.eye)
+    monkeypatch.setattr(output_error, "_projection", lambda dim, *where: torch.eye(dim))
     measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows).nothing
     asked = q[:, :, rows + prefix]
     full = F.scaled_dot_product_attention(asked, k, v)

@@ -1,0 +1,34 @@
+"""Sums over boxes are those over the tiles that the boxes hold."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from token_grids import grids
+
+from s2flow_core.reach.box_sums import boxes_of_rows
+from s2flow_core.reach.rows import sample_query_rows
+from s2flow_core.windows.extents import box_start
+from s2flow_core.windows.ladder import extent_ladder
+
+
+@given(grids, st.integers(8, 40), st.integers(0, 999))
+@settings(max_examples=30)
+def test_a_box_sums_its_tiles(grid, most, seed):
+    rows, knots = sample_query_rows(grid, 7, seed), extent_ladder(grid.tiles, most)
+    frames, height, width = grid.tiles
+    per_tile = torch.randn(len(rows), frames, 2, 3, height * width)
+    sums = boxes_of_rows(grid, rows, knots).sums(per_tile)
+    assert sums.shape == (len(rows), len(knots[0]), 2, 3, len(knots[1]), len(knots[2]))
+    tiles = torch.unflatten(per_tile, 4, (height, width))
+    for row, token in enumerate(rows.tolist()):
+        t, rest = divmod(token, grid.shape[1] * grid.shape[2])
+        place = (t, rest // grid.shape[2], rest % grid.shape[2])
+        tile = tuple(p // side for p, side in zip(place, grid.tile, strict=True))
+        for i, a in enumerate(knots[0]):
+            for j, b in enumerate(knots[1]):
+                for k, c in enumerate(knots[2]):
+                    x, y, z = box_start(tile, (a, b, c), grid.tiles)
+                    inside = tiles[row, x : x + a, :, :, y : y + b, z : z + c].sum(dim=(0, 3, 4))
+                    torch.testing.assert_close(sums[row, i, :, :, j, k], inside, atol=1e-4, rtol=1e-4)
