@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.attention.capture_cost import capture_table
+from benchmarks.attention.compiled_kernels import compile_table
 from benchmarks.attention.coverage import coverage_tables, random_run, reach_of
 from benchmarks.attention.inputs import HR_STEPS, CapturedRun, captured_run, random_inputs, spread_extents
+from benchmarks.attention.int8_error import int8_error_table
+from benchmarks.attention.record import record_table
 from benchmarks.attention.speed import Speeds, compare_speed
 from benchmarks.attention.tuning import tuning_table
 from benchmarks.common.exact_attention import Inputs
@@ -50,7 +53,12 @@ def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str
     )
     speeds = compare_speed(inputs, windows, rounds=5, with_tail=True)
     tables.append(show(speeds.table))
-    return tables, problems + coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
+    problems += coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
+    if not quick:
+        for made, wrong in (int8_error_table(run, device), record_table(), compile_table()):
+            tables.append(show(made))
+            problems += wrong
+    return tables, problems
 
 
 def random_cases(device: str, quick: bool) -> Iterator[tuple[Inputs, tuple[float, ...], int]]:
