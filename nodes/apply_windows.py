@@ -39,7 +39,11 @@ class S2FlowApplyWindows(io.ComfyNode):
                         "backend",
                         options=["auto", *BACKENDS],
                         default="auto",
-                        tooltip="How windowed attention is computed; auto takes the fastest.",
+                        tooltip=(
+                            "How windowed attention is computed; auto takes the fastest. triton_windows_int8 "
+                            "rounds queries and keys to eight bits; auto takes it only where the attention "
+                            "that you have (Sage) does so too."
+                        ),
                     )
                 ),
             ],

@@ -134,7 +134,9 @@ class S2FlowHighResSampler(io.ComfyNode):
                         default="auto",
                         tooltip=(
                             "How windowed attention is computed. auto measures once and takes the fastest; "
-                            "any other choice must run or says why it cannot."
+                            "any other choice must run or says why it cannot. triton_windows_int8 rounds "
+                            "queries and keys to eight bits; auto takes it only where the attention that "
+                            "you have (Sage) does so too."
                         ),
                     )
                 ),

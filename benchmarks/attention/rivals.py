@@ -28,19 +28,27 @@ _DENSE = {
 """`math` is left out: it holds all logits, 26 GB per head at 115,200 tokens."""
 
 _FLEX_BLOCK = 128
+_TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 1e-2}
+_EIGHT_BITS_TOLERANCE = 2e-2
 _SOL_RATIOS = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
 class Rival:
     """run() -> (B, heads, tokens, dim). density: the share of all keys it visits. windows: those of the
-    comparison, so that its result must equal ours; otherwise it selects keys in its own way.
+    comparison, so that its result must equal ours; otherwise it selects keys in its own way. eight_bits: it
+    rounds queries and keys to that.
     """
 
     name: str
     run: Callable[[], Tensor]
     density: float = 1.0
     windows: bool = False
+    eight_bits: bool = False
+
+    def most_error(self, dtype: torch.dtype) -> float:
+        """What its result may differ by, of its norm, on random numbers."""
+        return _EIGHT_BITS_TOLERANCE if self.eight_bits else _TOLERANCE[dtype]
 
 
 def dense_rivals(inputs: Inputs) -> list[Rival]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from benchmarks.attention.rivals import Rival, dense_rivals, flex_rival, sparse_rivals
@@ -18,7 +17,6 @@ from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import HeadWindows, attention_density, window_attention
 from s2flow_core.reach.rows import sample_query_rows
 
-TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 1e-2}
 COLUMNS = ["backend", "s", "ms", "TFLOP/s", "x fastest dense", "x ideal", "error to dense"]
 CHECKED_ROWS = 64
 
@@ -82,7 +80,11 @@ def our_rivals(inputs: Inputs, extents: Tensor, tail: bool = False) -> list[Riva
 
     return [
         Rival(
-            f"s2flow {backend.name}{' + tail' if tail else ''}", windowed(backend.name), density, windows=True
+            f"s2flow {backend.name}{' + tail' if tail else ''}",
+            windowed(backend.name),
+            density,
+            windows=True,
+            eight_bits=backend.eight_bits,
         )
         for backend in BACKENDS.values()
         if backend.windows and backend.refusal(call) is None
@@ -117,7 +119,7 @@ class Contest:
             return
         if expected is not None and self.is_ours_or_torch(rival):
             error = relative_error(result, expected)
-            if not error <= TOLERANCE[self.inputs.q.dtype]:
+            if not error <= rival.most_error(self.inputs.q.dtype):
                 self.wrong.append(
                     f"{self.inputs.name}: {rival.name} at s = {rival.density:.3f} is off by {error:.1e}."
                 )

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from benchmarks.attention.capture_cost import capture_table
 from benchmarks.attention.capture_share import MOST_SHARE, capture_share_table
+from benchmarks.attention.compiled_kernels import compile_table
 from benchmarks.attention.counted_capture import counted_capture
 from benchmarks.attention.coverage import coverage_tables, random_run, reach_of
 from benchmarks.attention.inputs import HR_STEPS, CapturedRun, captured_run, random_inputs, spread_extents
+from benchmarks.attention.int8_error import int8_error_table
+from benchmarks.attention.record import record_table
 from benchmarks.attention.speed import Speeds, compare_speed
 from benchmarks.attention.tuning import tuning_table
 from benchmarks.common.exact_attention import Inputs
@@ -58,7 +61,12 @@ def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str
     )
     speeds = compare_speed(inputs, windows, rounds=5, with_tail=True)
     tables.append(show(speeds.table))
-    return tables, problems + coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
+    problems += coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
+    if not quick:
+        for made, wrong in (int8_error_table(run, device), record_table(), compile_table()):
+            tables.append(show(made))
+            problems += wrong
+    return tables, problems
 
 
 def demo_problems(tables: list[Table], quick: bool) -> list[str]:

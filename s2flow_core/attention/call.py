@@ -54,10 +54,12 @@ class InstalledAttention:
 
     attend: (q, k, v, key_bias) -> (B, heads, tokens, dim), the arguments as in `AttentionCall`. name: tells
     one such attention from another, because what was measured against one says nothing about the other.
+    eight_bits: it computes in eight bits or fewer, as SageAttention does.
     """
 
     name: str
     attend: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+    eight_bits: bool = False
 
     def run(self, call: AttentionCall) -> Tensor:
         """(B, heads, tokens, dim)"""

@@ -81,7 +81,8 @@ class BackendChooser:
         able = [
             backend
             for backend in BACKENDS.values()
-            if backend.windows and backend.refusal(call) is None and self._trusts(backend, call)
+            if backend.windows and backend.accepted(call)
+            if backend.refusal(call) is None and self._trusts(backend, call)
         ]
         if not able:
             return Choice("dense", (), "No windowed backend can compute this call.")
@@ -204,5 +205,5 @@ def _kind(call: AttentionCall) -> tuple[object, ...]:
         call.prefix,
         call.tail,
         call.key_bias is not None,
-        None if call.installed is None else call.installed.name,
+        None if call.installed is None else (call.installed.name, call.installed.eight_bits),
     )

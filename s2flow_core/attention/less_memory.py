@@ -73,7 +73,8 @@ def _ways(call: AttentionCall, name: str) -> Iterator[Way]:
         heads = (heads + 1) // 2
         yield Way(heads)
     for backend in BACKENDS.values():
-        if backend.windows and backend.name != name and backend.refusal(call) is None:
+        other = backend.windows and backend.name != name
+        if other and backend.accepted(call) and backend.refusal(call) is None:
             yield Way(1, backend.name)
 
 

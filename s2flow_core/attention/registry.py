@@ -24,7 +24,8 @@ class Backend:
     module: where `run(call) -> Tensor` is, and optionally `refuses(call) -> str | None`, a sentence why it
     cannot compute a call that the rest allows. devices, dtypes, head_dims: what it accepts; None is anything.
     proven_on: devices on which the tests run it; on others its numbers are checked before they are used.
-    whole_tiles: it computes the padding of partial tiles.
+    whole_tiles: it computes the padding of partial tiles. eight_bits: it rounds queries and keys to that;
+    `auto` takes it only where the attention that is installed does so too.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Backend:
     head_dims: frozenset[int] | None = None
     proven_on: frozenset[str] = frozenset()
     whole_tiles: bool = False
+    eight_bits: bool = False
 
     def refusal(self, call: AttentionCall) -> str | None:
         """Why this backend cannot compute the call, as a sentence; None if it can."""
@@ -52,6 +54,10 @@ class Backend:
         if call.key_bias is not None and not self.key_bias:
             return "it cannot hide single keys, and this model passes a mask."
         return _unloadable(self.module) or self._refuses(call)
+
+    def accepted(self, call: AttentionCall) -> bool:
+        """Whether its rounding is one that the artist has accepted, by the attention that was installed."""
+        return not self.eight_bits or (call.installed is not None and call.installed.eight_bits)
 
     def run(self, call: AttentionCall) -> Tensor:
         """(B, heads, tokens, dim)"""
@@ -74,6 +80,15 @@ BACKENDS: dict[str, Backend] = {
             dtypes=frozenset({torch.float16, torch.bfloat16}),
             head_dims=frozenset({64, 128}),
             whole_tiles=True,
+        ),
+        Backend(
+            "triton_windows_int8",
+            ".backends.triton_windows_int8",
+            devices=frozenset({"cuda"}),
+            dtypes=frozenset({torch.float16, torch.bfloat16}),
+            head_dims=frozenset({64, 128}),
+            whole_tiles=True,
+            eight_bits=True,
         ),
     )
 }

@@ -32,12 +32,16 @@ SAME_GENERATION = {
 
 @dataclass(frozen=True)
 class Launch:
-    """Queries and keys per step of a program, its warps, and how many steps' keys are fetched at once."""
+    """Queries and keys per step of a program, its warps, and how many steps' keys are fetched at once.
+
+    half_sums: a block of half-precision values is summed in half precision; some chips do that twice as fast.
+    """
 
     block_m: int
     block_n: int
     warps: int
     stages: int
+    half_sums: bool = False
 
     def for_tile(self, tile_tokens: int) -> Launch:
         """The same with blocks that divide a tile, whose tokens must be a multiple of 16."""
@@ -79,6 +83,26 @@ PARTIAL_LAUNCHES = {
 }
 """What replaces those where tiles are partial or keys have a bias, which takes more registers."""
 
+INT8_LAUNCHES = {
+    ("sm_80", 64): Launch(128, 64, 8, 3),
+    ("sm_80", 128): Launch(128, 64, 8, 3),
+    ("sm_86", 64): Launch(128, 64, 8, 3, half_sums=True),
+    ("sm_86", 128): Launch(128, 64, 8, 3, half_sums=True),
+    ("sm_89", 64): Launch(128, 64, 8, 3, half_sums=True),
+    ("sm_89", 128): Launch(128, 64, 8, 3, half_sums=True),
+    ("sm_90", 64): Launch(128, 64, 8, 3),
+    ("sm_90", 128): Launch(128, 64, 8, 3),
+    ("sm_120", 64): Launch(128, 64, 8, 3, half_sums=True),
+    ("sm_120", 128): Launch(128, 64, 8, 3, half_sums=True),
+}
+"""The same with queries and keys in eight bits."""
+
+INT8_PARTIAL_LAUNCHES = {
+    ("sm_80", 128): Launch(128, 32, 8, 3),
+    ("sm_120", 128): Launch(128, 32, 8, 3, half_sums=True),
+}
+"""What replaces those where tiles are partial or keys have a bias."""
+
 REACH_LAUNCHES = {
     ("sm_80", 64): Launch(128, 64, 4, 2),
     ("sm_80", 128): Launch(128, 64, 8, 2),
@@ -110,6 +134,13 @@ def window_launch(architecture: str, dim: int, partial: bool = False) -> Launch 
     entry = SAME_GENERATION.get(architecture, architecture), dim
     usual = WINDOW_LAUNCHES.get(entry)
     return PARTIAL_LAUNCHES.get(entry, usual) if partial else usual
+
+
+def int8_launch(architecture: str, dim: int, partial: bool = False) -> Launch | None:
+    """How windowed attention in eight bits is launched, as `window_launch` tells for 16."""
+    entry = SAME_GENERATION.get(architecture, architecture), dim
+    usual = INT8_LAUNCHES.get(entry)
+    return INT8_PARTIAL_LAUNCHES.get(entry, usual) if partial else usual
 
 
 def reach_launch(architecture: str, dim: int) -> Launch | None:

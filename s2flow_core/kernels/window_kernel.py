@@ -17,7 +17,8 @@ from collections.abc import Callable
 import triton
 import triton.language as tl
 
-from .box_keys import absorb, absorb_box, absorb_rest
+from .box_keys import absorb, absorb_box
+from .int8_kernel import to_int8, unit_of
 
 GUARD_BITS = (1 << 9) | (1 << 19) | (1 << 29)
 """The bit above each of the three numbers of a packed place; it is set. Subtracting clears it where the
@@ -50,7 +51,9 @@ def window_attention_kernel(
     k,
     v,
     out,
-    video_bias,
+    k_means,
+    k_scales,
+    slot_bias,
     extra_k,
     extra_v,
     extra_bias,
@@ -88,20 +91,22 @@ def window_attention_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     PARTIAL: tl.constexpr,
-    BIASED: tl.constexpr,
     EXTRA: tl.constexpr,
+    INT8: tl.constexpr,
+    HALF_SUMS: tl.constexpr,
 ):
     """Grid: (query blocks, batch, ranks); rank r answers head windows[r, 0] with the extent windows[r, 1:].
 
     q, k, v, out: the video's rows in raster order, strided, channels adjacent. shape, tiles: the video in
     tokens and in tiles, whose sides are powers of two. scale: softmax scale times log2(e).
 
-    PARTIAL: tiles beyond the first whole_t x whole_h x whole_w are read token by token, because they reach
-    over the video's end or because of the bias.
-    BIASED: video_bias (B or 1, tokens), divided by the softmax scale, is added to their logits.
+    PARTIAL: tiles beyond the first whole_t x whole_h x whole_w are read token by token, and slot_bias (B or
+    1, slots in tile order), divided by the softmax scale, is added to their logits; -inf beyond the video.
     EXTRA: every query also sees extra_k and extra_v (B, heads, extra_slots, DIM), in whole blocks, with
     extra_bias (B, extra_slots), divided likewise; and a key whose packed place (extra_slots,) lies in the box
     is hidden. A place is a tile's T, H and W in nine bits each, and GUARDS.
+    INT8: k (B, ranks, slots, DIM) holds the video's keys of these heads in tile order and in eight bits, less
+    k_means (B, heads, DIM); k_scales (B, ranks, blocks of keys) belong to it; slot_bias is times log2(e).
     """
     TILE_TOKENS: tl.constexpr = TILE_T * TILE_H * TILE_W
     BLOCKS_PER_TILE: tl.constexpr = TILE_TOKENS // BLOCK_M
@@ -134,52 +139,72 @@ def window_attention_kernel(
     # A place beyond the video's end asks as its first token does, and the answer is not stored.
     q_row = tl.maximum(token, 0).to(tl.int64)[:, None] * q_token_stride
     queries = tl.load(q + q_row + channel)
+    video_queries, query_scale, k_head = queries, scale, head
+    if INT8:
+        asked = queries.to(tl.float32)
+        k_head = tl.program_id(2).to(tl.int64)
+        blocks = tiles_t * tiles_h * tiles_w * (TILE_TOKENS // BLOCK_N)
+        k_scales += (item * tl.num_programs(2) + k_head) * blocks
+        largest = tl.max(tl.abs(asked), 1)
+        video_queries = to_int8(asked, largest[:, None])
+        query_scale = unit_of(largest, scale, tl.sum(asked * 0.0, 1))
 
-    k += item * k_batch_stride + head * k_head_stride
+    k += item * k_batch_stride + k_head * k_head_stride
     v += item * v_batch_stride + head * v_head_stride
-    state_max = tl.full([BLOCK_M], float("-inf"), tl.float32)
-    state_sum = tl.zeros([BLOCK_M], tl.float32)
-    acc = tl.zeros([BLOCK_M, DIM], tl.float32)
-
-    free_t, free_h, free_w = extent_t, extent_h, extent_w
+    state = (
+        tl.full([BLOCK_M], float("-inf"), tl.float32),
+        tl.zeros([BLOCK_M], tl.float32),
+        tl.zeros([BLOCK_M, DIM], tl.float32),
+    )
+    box, extent = (box_t, box_h, box_w), (extent_t, extent_h, extent_w)
+    shape, tiles = (shape_t, shape_h, shape_w), (tiles_t, tiles_h, tiles_w)
+    free = extent
     if PARTIAL:
-        free_t = tl.minimum(tl.maximum(whole_t - box_t, 0), extent_t)
-        free_h = tl.minimum(tl.maximum(whole_h - box_h, 0), extent_h)
-        free_w = tl.minimum(tl.maximum(whole_w - box_w, 0), extent_w)
-    state_max, state_sum, acc = absorb_box(
-        queries, k, v, k_token_stride, v_token_stride,
-        box_t, box_h, box_w, free_t, free_h, free_w, shape_h, shape_w,
-        state_max, state_sum, acc, scale, TILE_T, TILE_H, TILE_W, DIM, BLOCK_N,
+        free = (
+            tl.minimum(tl.maximum(whole_t - box_t, 0), extent_t),
+            tl.minimum(tl.maximum(whole_h - box_h, 0), extent_h),
+            tl.minimum(tl.maximum(whole_w - box_w, 0), extent_w),
+        )
+    state = absorb_box(
+        video_queries, k, v, k_scales, slot_bias, k_token_stride, v_token_stride,
+        box, extent, free, shape, tiles, state, query_scale,
+        TILE_T, TILE_H, TILE_W, DIM, BLOCK_N, True, INT8, HALF_SUMS,
     )  # fmt: skip
     if PARTIAL:
-        if BIASED:
-            video_bias += item * bias_batch_stride
-        state_max, state_sum, acc = absorb_rest(
-            queries, k, v, video_bias, k_token_stride, v_token_stride,
-            box_t, box_h, box_w, extent_t, extent_h, extent_w, free_t, free_h, free_w,
-            shape_t, shape_h, shape_w, state_max, state_sum, acc, scale,
-            TILE_T, TILE_H, TILE_W, DIM, BLOCK_N, BIASED,
+        slot_bias += item * bias_batch_stride
+        state = absorb_box(
+            video_queries, k, v, k_scales, slot_bias, k_token_stride, v_token_stride,
+            box, extent, free, shape, tiles, state, query_scale,
+            TILE_T, TILE_H, TILE_W, DIM, BLOCK_N, False, INT8, HALF_SUMS,
         )  # fmt: skip
 
     if EXTRA:
         extra_k += (item * heads + head) * extra_slots * DIM
         extra_v += (item * heads + head) * extra_slots * DIM
         extra_bias += item * extra_slots
+        if INT8:
+            # Read again, because two forms of the queries at once are more than the registers hold.
+            queries = tl.load(q + q_row + channel, cache_modifier=".cg")
+            mean = tl.load(k_means + (item * heads + head) * DIM + channel)
+            moved = tl.sum(queries.to(tl.float32) * mean, 1)  # what the video's logits lack by its mean
         # Means of tiles inside the box are hidden, because the box holds those tiles token by token.
-        box = (box_t << 20) + (box_h << 10) + box_w
-        box_end = box + ((extent_t - 1) << 20) + ((extent_h - 1) << 10) + extent_w - 1 + 2 * GUARDS
+        corner = (box_t << 20) + (box_h << 10) + box_w
+        end = corner + ((extent_t - 1) << 20) + ((extent_h - 1) << 10) + extent_w - 1 + 2 * GUARDS
         slot = tl.arange(0, BLOCK_N)
         numbers = slot[:, None] * DIM + channel
         for first in range(0, extra_slots, BLOCK_N):
             keys = tl.load(extra_k + first * DIM + numbers)
             where = tl.load(extra_places + first + slot)
-            inside = ((where - box) & (box_end - where) & GUARDS) == GUARDS
+            inside = ((where - corner) & (end - where) & GUARDS) == GUARDS
             bias = tl.where(inside, float("-inf"), tl.load(extra_bias + first + slot))
             logits = tl.dot(queries, tl.trans(keys), input_precision="ieee") + bias[None, :]
+            if INT8:
+                logits -= moved[:, None]
             values = tl.load(extra_v + first * DIM + numbers)
-            state_max, state_sum, acc = absorb(logits, values, state_max, state_sum, acc, scale)
+            state = absorb(logits, values, state, scale, False, HALF_SUMS)
 
     # A query that sees no key at all gets zeros.
+    _, state_sum, acc = state
     acc *= (1.0 / tl.where(state_sum == 0.0, 1.0, state_sum))[:, None]
     out += item * out_batch_stride + head * out_head_stride
     out_row = token.to(tl.int64)[:, None] * out_token_stride

@@ -139,3 +139,30 @@ def test_attention_left_below_counts_as_dense(graph, record, caplog):
         graph.high_res(triple, windows=graph.windows(trajectory, triple[0], s=1.0))
     assert "attention density 1.000 achieved" in caplog.text
     assert "in the first step" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "eight_bits"),
+    [
+        ("comfy.ldm.modules.attention", "attention_sage", True),
+        ("comfy.ldm.modules.attention", "attention_comfy_kitchen_int8", True),
+        ("custom_nodes.kjnodes", "Patch.<locals>.attention_override_sage", True),
+        ("sageattention.core", "sageattn", True),
+        ("comfy_kitchen", "sol_attn", True),
+        ("comfy.ldm.modules.attention", "attention_pytorch", False),
+        ("comfy.ldm.modules.attention", "attention_flash", False),
+        ("custom_nodes.message_passage", "override", False),
+    ],
+)
+def test_attention_of_eight_bits_goes_by_its_name(graph, module, name, eight_bits):
+    """Unless the call asks for more precision: Sage then leaves it to torch."""
+    call = graph.modules.pack("nodes.host.attention.call")
+
+    def installed(*args: Any, **kwargs: Any) -> None: ...
+
+    installed.__module__, installed.__qualname__ = module, name
+    q = torch.zeros(1, 4, 8)
+    for below, precise in ((None, False), (installed, False), (installed, True)):
+        named = {"low_precision_attention": False} if precise else {}
+        made = call.HostCall.of(installed, below, (q, q, q), 2, (), named).installed()
+        assert made.eight_bits is (eight_bits and not precise)

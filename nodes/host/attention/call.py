@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,9 +128,21 @@ class HostCall:
                 return self.original(*arguments, **named)
             return self.below(self.original, *arguments, **named)
 
-        return InstalledAttention(name_of(self.below or self.original), attend)
+        name = name_of(self.below or self.original)
+        # Some calls ask for more precision, and SageAttention then leaves them to torch.
+        rounded = in_eight_bits(name) and self.named.get("low_precision_attention", True) is not False
+        return InstalledAttention(name, attend, rounded)
 
 
 def name_of(function: Callable) -> str:
     kind = function if hasattr(function, "__qualname__") else type(function)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+_EIGHT_BITS = re.compile(r"sageatt|(?<![a-z])sage|sol_attn|int8|fp8")
+"""SageAttention by any pack, comfy-kitchen's sol_attn and int8; nobody publishes it, so names must tell."""
+
+
+def in_eight_bits(name: str) -> bool:
+    """Whether the attention of this name computes in eight bits or fewer."""
+    return _EIGHT_BITS.search(name.lower()) is not None

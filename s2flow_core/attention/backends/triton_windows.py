@@ -29,12 +29,26 @@ _MOST_TILES = 511
 
 
 @dataclass(frozen=True)
+class Int8Keys:
+    """The video's keys in eight bits, as `int8_keys_kernel` makes them.
+
+    k: (B, ranks, slots, dim) int8 in tile order, padded, less the means (B, heads, dim) float32. scales: (B,
+    ranks, blocks of keys) float32, what one step stands for.
+    """
+
+    k: Tensor
+    scales: Tensor
+    means: Tensor
+
+
+@dataclass(frozen=True)
 class WindowLaunch:
     """What one launch computes: attention of the video's queries under the windows of some heads.
 
     q, k, v, out: (B, heads, grid.tokens, dim) in raster order, any strides but adjacent channels. windows:
     (ranks, 4) int32, head and extent; other heads stay as they are. video_bias: (B, grid.tokens) float32
-    added to the logits, or None. extra: keys that all queries see.
+    added to the logits, or None. extra: keys that all queries see. int8_keys: the video's in eight bits,
+    instead of k.
     """
 
     q: Tensor
@@ -46,6 +60,7 @@ class WindowLaunch:
     video_bias: Tensor | None
     extra: ExtraKeys
     scale: float
+    int8_keys: Int8Keys | None = None
 
 
 def refuses(call: AttentionCall) -> str | None:
@@ -60,8 +75,8 @@ def refuses(call: AttentionCall) -> str | None:
         return f"it can number {_MOST_TILES} tiles along an axis, and this video has {max(call.grid.tiles)}."
     if _span(call.grid) * max(call.k.stride(2), call.v.stride(2)) >= 2**31:
         return "the rows of keys within a tile lie too far apart."
-    if call.scale <= 0:
-        return f"it needs a positive softmax scale, and this model uses {call.scale}."
+    if not 0 < call.scale < math.inf:
+        return f"it needs a positive and finite softmax scale, and this model uses {call.scale}."
     return None
 
 
@@ -71,16 +86,23 @@ def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
     launch: replaces the shipped configuration. Raises ValueError if there is none for q's device and head
     size.
     """
-    batch, _, _, dim = call.q.shape
     out = call.output()
-    q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (call.q, call.k, call.v))
-    call = replace(call, q=q, k=k, v=v)
     partial = video_bias(call) is not None or not call.grid.divides
-    launch = launch or window_launch(architecture_of(call.q.device), dim, partial)
+    launch = launch or window_launch(architecture_of(call.q.device), call.q.shape[3], partial)
     if launch is None:
         raise ValueError(f"The attention kernel has no launch configuration for {call.q.device}.")
+    start(asked_of(call, out, launch), launch)
+    attend_text(call, out)
+    count_visited(call)
+    return out
+
+
+def asked_of(call: AttentionCall, out: Tensor, launch: Launch) -> WindowLaunch:
+    """The video's part of a call, which writes to `out` (B, heads, tokens, dim)."""
+    q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (call.q, call.k, call.v))
+    call = replace(call, q=q, k=k, v=v)
     extra = extra_keys(call, launch.for_tile(call.grid.tile_tokens).block_n, kernel_tile_means)
-    work = WindowLaunch(
+    return WindowLaunch(
         q=q[:, :, call.video],
         k=k[:, :, call.video],
         v=v[:, :, call.video],
@@ -91,14 +113,16 @@ def run(call: AttentionCall, launch: Launch | None = None) -> Tensor:
         extra=extra,
         scale=call.scale,
     )
-    start(work, launch)
-    attend_text(call, out)
-    if call.stats is not None:
-        extents = [call.extents[head] for head in call.heads]
-        call.stats.seen += batch * sum(seen_pairs(call.grid, extent) for extent in extents)
-        call.stats.computed += batch * sum(computed_pairs(call.grid, extent) for extent in extents)
-        call.stats.possible += batch * len(extents) * call.grid.tokens**2
-    return out
+
+
+def count_visited(call: AttentionCall) -> None:
+    """Adds what the windows of a call visit to its counter, if it has one."""
+    if call.stats is None:
+        return
+    batch, extents = call.q.shape[0], [call.extents[head] for head in call.heads]
+    call.stats.seen += batch * sum(seen_pairs(call.grid, extent) for extent in extents)
+    call.stats.computed += batch * sum(computed_pairs(call.grid, extent) for extent in extents)
+    call.stats.possible += batch * len(extents) * call.grid.tokens**2
 
 
 def start(work: WindowLaunch, launch: Launch) -> None:
@@ -106,25 +130,26 @@ def start(work: WindowLaunch, launch: Launch) -> None:
     grid = work.grid
     batch, heads, _, dim = work.k.shape
     blocks = launch.for_tile(grid.tile_tokens)
-    bias = None if work.video_bias is None else work.video_bias / work.scale
-    extra = work.extra
-    extra_bias, places = None, None
+    extra, extra_bias, places = work.extra, None, None
     if extra.k is not None:
         shown = torch.zeros(batch, extra.k.shape[2], device=extra.k.device)
         extra_bias = shown if extra.bias is None else extra.bias / work.scale
         padding = extra.k.shape[2] - extra.text - extra.tail_tiles
         places = extra_places(grid, (extra.text, extra.tail_tiles, padding), extra.k.device)
+    keys8 = work.int8_keys
+    # In eight bits logits are added up after scaling, else before.
+    bias = slot_bias(grid, work.video_bias, _LOG2_E if keys8 else 1.0 / work.scale, work.q.device)
     # Where the video has a bias, every tile is read with it.
-    whole = tuple(
-        0 if bias is not None else length // side for length, side in zip(grid.shape, grid.tile, strict=True)
-    )
+    sides = zip(grid.shape, grid.tile, strict=True)
+    whole = (0, 0, 0) if work.video_bias is not None else tuple(length // side for length, side in sides)
+    k, means, scales = (keys8.k, keys8.means, keys8.scales) if keys8 else (work.k, None, None)
     programs = (grid.tile_count * grid.tile_tokens // blocks.block_m, batch, len(work.windows))
-    tensors = (work.q, work.k, work.v, work.out, bias, extra.k, extra.v, extra_bias, places, work.windows)
+    extras = (extra.k, extra.v, extra_bias, places)
     with torch.cuda.device_of(work.q):
         window_attention_programs(programs)(
-            *tensors,
-            *(stride for x in (work.q, work.k, work.v, work.out) for stride in x.stride()[:3]),
-            bias.stride(0) if bias is not None else 0,
+            *(work.q, k, work.v, work.out, means, scales, bias, *extras, work.windows),
+            *(stride for x in (work.q, k, work.v, work.out) for stride in x.stride()[:3]),
+            bias.stride(0) if bias is not None and len(bias) > 1 else 0,
             heads,
             *grid.shape,
             *grid.tiles,
@@ -137,12 +162,29 @@ def start(work: WindowLaunch, launch: Launch) -> None:
             DIM=dim,
             BLOCK_M=blocks.block_m,
             BLOCK_N=blocks.block_n,
-            PARTIAL=bias is not None or not grid.divides,
-            BIASED=bias is not None,
+            PARTIAL=bias is not None,
             EXTRA=places is not None,
+            INT8=keys8 is not None,
+            HALF_SUMS=blocks.half_sums and work.v.dtype == torch.float16,
             num_warps=blocks.warps,
             num_stages=blocks.stages,
         )
+
+
+def slot_bias(grid: TokenGrid, bias: Tensor | None, unit: float, device: torch.device) -> Tensor | None:
+    """(B or 1, slots) float32 added to the logits of every slot of the tiles, in tile order: bias (B, tokens)
+    times unit, -inf where a tile reaches over the video's end; None where there is nothing to add."""
+    if bias is None:
+        return None if grid.divides else _beyond(grid, device)
+    slots = grid.to_tiles(bias.float()[:, None, :, None] * unit)[:, 0, :, 0]  # (B, slots)
+    return slots if grid.divides else slots + _beyond(grid, device)
+
+
+@lru_cache(maxsize=8)
+def _beyond(grid: TokenGrid, device: torch.device) -> Tensor:
+    """(1, slots): 0 for tokens, -inf for padding."""
+    valid = grid.slot_valid(device).flatten()
+    return torch.zeros(1, len(valid), device=device).masked_fill(~valid, float("-inf"))
 
 
 @lru_cache(maxsize=4096)

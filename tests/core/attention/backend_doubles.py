@@ -32,14 +32,16 @@ def a_large_call(grid: TokenGrid, extents, dim: int = 64, dtype=torch.float32, t
     return AttentionCall(q, q, q, grid, tuple(extents), 0, 0, None, dim**-0.5, tail)
 
 
-def add_kernel(monkeypatch: pytest.MonkeyPatch, run: Callable[[AttentionCall], Tensor] | None) -> Backend:
+def add_kernel(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[AttentionCall], Tensor] | None, eight_bits: bool = False
+) -> Backend:
     """A kernel that no device has proven, known to `auto` before all others; without code if run is None."""
     name = "missing" if run is None else "doubled"
     if run is not None:
         module = ModuleType(f"s2flow_core.attention.backends.{name}")
         module.__dict__["run"] = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    backend = Backend(name, f".backends.{name}")
+    backend = Backend(name, f".backends.{name}", eight_bits=eight_bits)
     known = {name: backend} | {other.name: other for other in BACKENDS.values() if other.name in IN_TORCH}
     monkeypatch.setattr(choice, "BACKENDS", known)
     return backend

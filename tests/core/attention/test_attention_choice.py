@@ -9,7 +9,7 @@ from itertools import cycle, islice, product
 
 import pytest
 import torch
-from backend_doubles import a_call, a_large_call, speeds
+from backend_doubles import a_call, a_large_call, add_kernel, speeds
 
 from s2flow_core.attention import choice
 from s2flow_core.attention.backends import torch_boxes
@@ -129,6 +129,30 @@ def test_windows_are_measured_against_the_attention_that_is_installed(monkeypatc
     # Another attention is another rival.
     assert chooser.choose(call).backend == "dense"
     assert asked[2:] == ["dense"]
+
+
+@pytest.mark.parametrize(("installed_bits", "expected"), [(None, False), (16, False), (8, True)])
+def test_eight_bits_are_taken_where_the_artist_has_accepted_them(monkeypatch, installed_bits, expected):
+    """By name they are always there; `auto` takes them beside an attention of eight bits only."""
+    kernel = add_kernel(monkeypatch, torch_boxes.run, eight_bits=True)
+    speeds(monkeypatch, dense=1e10, torch_boxes=1e13, doubled=1e15, sage=1e10)
+    call = a_call(GRID, ((1, 2, 2), (2, 1, 4)))
+    if installed_bits is not None:
+        installed = InstalledAttention("sage", lambda q, k, v, bias: q, eight_bits=installed_bits == 8)
+        call = replace(call, installed=installed)
+    assert BackendChooser().choose(call).backend == (kernel.name if expected else "torch_boxes")
+    assert torch.equal(BackendChooser(kernel.name).compute(call), torch_boxes.run(call))
+
+
+def test_one_run_may_meet_calls_that_ask_for_more_precision(monkeypatch):
+    """The same attention by name, once in eight bits and once not."""
+    kernel = add_kernel(monkeypatch, torch_boxes.run, eight_bits=True)
+    speeds(monkeypatch, torch_boxes=1e13, doubled=1e15, sage=1e10)
+    chooser, call = BackendChooser(), a_call(GRID, ((1, 2, 2), (2, 1, 4)))
+    for eight_bits in (True, False, True):
+        installed = InstalledAttention("sage", lambda q, k, v, bias: q, eight_bits)
+        expected = kernel.name if eight_bits else "torch_boxes"
+        assert chooser.choose(replace(call, installed=installed)).backend == expected
 
 
 def test_an_installed_attention_that_cannot_be_measured_keeps_its_calls(monkeypatch, caplog):

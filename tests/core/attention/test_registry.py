@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from s2flow_core.attention.call import AttentionCall
+from s2flow_core.attention.call import AttentionCall, InstalledAttention
 from s2flow_core.attention.registry import BACKENDS, Backend
 from s2flow_core.windows.grid import TokenGrid
 
@@ -19,7 +19,7 @@ def a_call(dtype: torch.dtype = torch.float32, dim: int = 64, tail: bool = False
 
 
 def test_every_backend_that_is_listed_names_its_code():
-    assert list(BACKENDS) == ["dense", "torch_boxes", "triton_windows"]
+    assert list(BACKENDS) == ["dense", "torch_boxes", "triton_windows", "triton_windows_int8"]
     for name, backend in BACKENDS.items():
         assert backend.name == name and backend.module == f".backends.{name}"
 
@@ -75,3 +75,23 @@ def test_a_backend_may_refuse_a_call_that_its_data_allow(monkeypatch):
 
     monkeypatch.setattr(torch_boxes, "refuses", lambda call: "it is Sunday.", raising=False)
     assert BACKENDS["torch_boxes"].refusal(a_call()) == "it is Sunday."
+
+
+@pytest.mark.parametrize(
+    ("eight_bits", "installed", "accepted"),
+    [
+        (False, None, True),
+        (True, None, False),
+        (True, False, False),
+        (True, True, True),
+        (False, False, True),
+    ],
+)
+def test_eight_bits_are_accepted_beside_attention_of_eight_bits_alone(eight_bits, installed, accepted):
+    beside = None if installed is None else InstalledAttention("other", lambda q, k, v, bias: q, installed)
+    call = replace(a_call(), installed=beside)
+    assert replace(NOWHERE, eight_bits=eight_bits).accepted(call) is accepted
+
+
+def test_only_the_int8_kernel_rounds_to_eight_bits():
+    assert [name for name, backend in BACKENDS.items() if backend.eight_bits] == ["triton_windows_int8"]

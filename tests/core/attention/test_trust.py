@@ -55,6 +55,18 @@ def test_a_kernel_that_cannot_be_trusted_is_left_out_with_one_sentence(
             BackendChooser(kernel.name).compute(call)
 
 
+@pytest.mark.parametrize("share", [0.015, 0.03])
+@pytest.mark.parametrize("eight_bits", [False, True])
+def test_a_kernel_of_eight_bits_may_differ_by_its_rounding_and_no_more(monkeypatch, share, eight_bits):
+    kernel = add_kernel(monkeypatch, lambda call: right(call) * (1 + share), eight_bits)
+    chooser, call = BackendChooser(kernel.name), a_call(GRID, ((1, 2, 2), (2, 1, 4)))
+    if eight_bits and share < 0.02:
+        assert torch.equal(chooser.compute(call), right(call) * (1 + share))
+        return
+    with pytest.raises(BackendRefused, match="wrong numbers"):
+        chooser.compute(call)
+
+
 def test_a_right_kernel_is_checked_once_on_this_machine(monkeypatch, tmp_path):
     calls: list[AttentionCall] = []
     add_kernel(monkeypatch, lambda call: calls.append(call) or right(call))

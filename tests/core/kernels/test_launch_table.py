@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2flow_core.kernels.launch_table import (
+    INT8_LAUNCHES,
+    INT8_PARTIAL_LAUNCHES,
     PARTIAL_LAUNCHES,
     REACH_LAUNCHES,
     SAME_GENERATION,
     SHARED_MEMORY,
     WINDOW_LAUNCHES,
     Launch,
+    int8_launch,
     reach_launch,
     window_launch,
 )
@@ -33,6 +36,20 @@ def test_the_table_covers_every_generation():
     assert set(PARTIAL_LAUNCHES) < set(WINDOW_LAUNCHES)
     assert window_launch("sm_121", 64, partial=True) == PARTIAL_LAUNCHES["sm_120", 64]
     assert window_launch("sm_90", 64, partial=True) == WINDOW_LAUNCHES["sm_90", 64]
+
+
+def test_eight_bits_are_for_the_chips_whose_tensor_cores_gain_by_it():
+    chips = ("sm_80", "sm_86", "sm_89", "sm_90", "sm_120")
+    assert set(INT8_LAUNCHES) == {(chip, dim) for chip in chips for dim in (64, 128)}
+    assert int8_launch("sm_121", 64) == INT8_LAUNCHES["sm_120", 64]
+    assert set(INT8_PARTIAL_LAUNCHES) < set(INT8_LAUNCHES)
+    assert int8_launch("sm_121", 128, partial=True) == INT8_PARTIAL_LAUNCHES["sm_120", 128]
+    assert int8_launch("sm_89", 128, partial=True) == INT8_LAUNCHES["sm_89", 128]
+    assert int8_launch("sm_100", 128) is None and int8_launch("sm_89", 96) is None
+    # Data centres' chips sum halves in single precision at full speed.
+    halves = {chip for (chip, _), launch in INT8_LAUNCHES.items() if launch.half_sums}
+    assert halves == {"sm_86", "sm_89", "sm_120"}
+    assert not any(launch.half_sums for launch in WINDOW_LAUNCHES.values())
 
 
 def test_blocks_divide_the_tile():
