@@ -21,15 +21,14 @@ MOST_CLIPS = 100_000
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip to make. values: what was put where, as the manifest wrote it; prompt: with them put in."""
+    """One clip to make. values: what was put where, as the manifest wrote it; prompt: with them put in.
+
+    name: for people, by the values in which clips differ.
+    """
 
     values: dict[str, Any]
     prompt: Json
-
-    @property
-    def name(self) -> str:
-        """For people: its values."""
-        return ", ".join(f"{address.rpartition('.')[2]}={value}" for address, value in self.values.items())
+    name: str = ""
 
 
 def clips_of(manifest: Manifest, prompt: Json) -> list[Clip]:
@@ -46,20 +45,23 @@ def clips_of(manifest: Manifest, prompt: Json) -> list[Clip]:
         raise Refusal(f"{manifest.file.name} asks for {count:,} clips; {MOST_CLIPS:,} are the most.")
     addresses = {text: find_address(text, prompt) for text in [*rows[0], *columns]}
     require_apart(addresses)
+    alike = {address for address, values in columns.items() if len(values) == 1}
     return [
-        clip_of(row | dict(zip(columns, choice)), addresses, prompt)
+        clip_of(row | dict(zip(columns, choice)), addresses, prompt, alike)
         for row in rows
         for choice in itertools.product(*columns.values())
     ]
 
 
-def clip_of(values: dict[str, Any], addresses: dict[str, Address], prompt: Json) -> Clip:
+def clip_of(values: dict[str, Any], addresses: dict[str, Address], prompt: Json, alike: set[str]) -> Clip:
     changed = copy.deepcopy(prompt)
     for text, value in values.items():
         address = addresses[text]
         inputs = changed[address.node]["inputs"]
         inputs[address.input] = fitting(value, inputs[address.input], text)
-    return Clip(values, changed)
+    told = {address: value for address, value in values.items() if address not in alike} or values
+    name = ", ".join(f"{address.rpartition('.')[2]}={value}" for address, value in told.items())
+    return Clip(values, changed, name)
 
 
 def require_apart(addresses: dict[str, Address]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .jobs import Job
-from .pool import Lost, Made, Pool, PoolLost, Progress, PromptRefused, Told
+from .pool import Lost, Made, Pool, PoolLost, Progress, Stopped, Told
 from .refusal import Refusal
 
 MOST_ATTEMPTS = 3  # of a job whose worker died
@@ -137,8 +137,8 @@ class Drive:
             self._commit(job, told.folder, self.clock() - running.since)
         elif isinstance(event, Lost):
             self._again(job, event.why)
-        elif isinstance(event, PromptRefused):
-            raise Refusal(f"ComfyUI did not take {job.name or job.short}:\n{event.why}")
+        elif isinstance(event, Stopped):
+            raise Refusal(f"{job.name or job.short}: {event.why}")
         elif event.memory and job.key not in self._short_of_memory:
             self._short_of_memory.add(job.key)
             self.pool.kill(worker, whole=False)

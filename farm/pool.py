@@ -38,13 +38,13 @@ class NodeFailed:
 
 
 @dataclass(frozen=True)
-class PromptRefused:
-    """ComfyUI did not take the prompt, so it will take no other of this workflow."""
+class Stopped:
+    """Nothing of this run can go on: ComfyUI refused the prompt, or the store's drive is full."""
 
     why: str
 
 
-Event = Progress | Made | Lost | NodeFailed | PromptRefused
+Event = Progress | Made | Lost | NodeFailed | Stopped
 
 
 @dataclass(frozen=True)

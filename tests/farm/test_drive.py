@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from farm import drive
 from farm.drive import MOST_ATTEMPTS, SILENT_SECONDS, Drive
 from farm.jobs import LARGE, PREVIEW, Job
-from farm.pool import Event, Lost, Made, NodeFailed, Progress, PromptRefused, Told
+from farm.pool import Event, Lost, Made, NodeFailed, Progress, Stopped, Told
 from farm.refusal import Refusal
 
 
@@ -118,8 +118,8 @@ def test_a_node_error_is_final_for_its_clip_alone():
 
 
 def test_a_refused_prompt_stops_the_run_before_other_jobs():
-    pool = Scripted([PromptRefused("Node 5 (Noise): Value not in range: noise_seed.")])
-    with pytest.raises(Refusal, match=r"first:\nNode 5 \(Noise\)"):
+    pool = Scripted([Stopped("Node 5 (Noise): Value not in range: noise_seed.")])
+    with pytest.raises(Refusal, match=r"first: Node 5 \(Noise\)"):
         driven(pool, [Job(PREVIEW, "a", "first"), Job(PREVIEW, "b")])
     assert pool.started == ["a"]
 
