@@ -14,6 +14,8 @@ from typing import Any
 import ray
 import ray.exceptions as errors
 
+from comfyui_runner.installation import ROOT
+
 from .jobs import Job
 from .model_files import Equipment, require_same
 from .pool import Event, Lost, PoolLost, Told
@@ -21,7 +23,9 @@ from .refusal import Refusal
 from .worker import ComfyWorker, WorkerSettings
 
 SECONDS_TO_LOOK = 600.0
-SECONDS_TO_PLACE = 120.0
+MIB = 2**20
+# Where actors find this file; the pack lies at the same path on every machine.
+FOUND = {"env_vars": {"PYTHONPATH": str(ROOT)}}
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
 
 
@@ -29,6 +33,8 @@ class Hand:
     """What runs in an actor: one worker with a scratch folder on its own machine's disk."""
 
     def __init__(self, settings: WorkerSettings, name: str):
+        # It was for finding this file; ComfyUI is not to find our folders.
+        os.environ.pop("PYTHONPATH", None)
         self._scratch = tempfile.TemporaryDirectory(prefix="s2flow-farm-", ignore_cleanup_errors=True)
         self.worker = ComfyWorker(replace(settings, scratch=Path(self._scratch.name)), name)
 
@@ -143,7 +149,7 @@ class RayPool:
         os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
         self._join()
         gpus = self.options.gpus_per_clip
-        count = self.options.workers or workers_for(ray.cluster_resources(), gpus)
+        count = workers_for(self.options, ray.cluster_resources())
         kind = ray.remote(Hand).options(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=0)
         for number in range(1, count + 1):
             self.actors[f"worker-{number}"] = kind.remote(self.settings, f"worker-{number}")
@@ -153,12 +159,11 @@ class RayPool:
         address = self.options.address
         try:
             if address == "local":
-                ray.init(
-                    address="local", include_dashboard=False, object_store_memory=100 * 2**20,
-                    num_cpus=self.options.workers, log_to_driver=False,
-                )  # fmt: skip
+                # Trajectories and videos go through the store, so little goes through Ray.
+                own = {"include_dashboard": False, "object_store_memory": 100 * MIB}
+                ray.init(num_cpus=self.options.workers, log_to_driver=False, runtime_env=FOUND, **own)
             else:
-                ray.init(address=address, log_to_driver=False)
+                ray.init(address, log_to_driver=False, runtime_env=FOUND)
         except (ConnectionError, RuntimeError, ValueError, errors.RayError) as problem:
             reason = str(problem).strip().splitlines() or ["no reason given"]
             raise Refusal(
@@ -168,13 +173,11 @@ class RayPool:
     def _look(self) -> None:
         """Raises Refusal where a worker is not placed, does not see the store, or has other things."""
         asked = {actor.look.remote(self.token, self.names): name for name, actor in self.actors.items()}
-        ready, missing = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS_TO_PLACE)
-        if missing and len(ready) < len(asked):
-            ready, missing = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS_TO_LOOK)
+        _, missing = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS_TO_LOOK)
         if missing:
             raise Refusal(
-                f"The cluster has room for {len(ready)} of {len(asked)} workers with "
-                f"{self.options.gpus_per_clip:g} GPU(s) each. Give --workers {max(1, len(ready))}."
+                f"{len(missing)} of {len(asked)} workers did not start within {SECONDS_TO_LOOK:.0f} s. "
+                "`ray status` tells what the cluster lacks."
             )
         first: Equipment | None = None
         for reference, name in asked.items():
@@ -200,11 +203,13 @@ def pool_lost() -> Iterator[None]:
         raise PoolLost(str(problem)) from problem
 
 
-def workers_for(resources: dict[str, float], gpus_per_clip: float) -> int:
-    """As many as the cluster has GPUs for; one on the CPU."""
-    if not gpus_per_clip:
-        return 1
-    count = int(resources.get("GPU", 0) / gpus_per_clip)
-    if not count:
-        raise Refusal("The cluster has no GPU. Add --cpu to make clips on the CPU.")
+def workers_for(options: ClusterOptions, resources: dict[str, float]) -> int:
+    """As many as the cluster has GPUs for, or were asked for; one on the CPU."""
+    gpus = options.gpus_per_clip
+    room = int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 0))
+    if gpus and not room:
+        raise Refusal(f"The cluster has no room for {gpus:g} GPU(s). Add --cpu to make clips on the CPU.")
+    count = options.workers or (room if gpus else 1)
+    if count > room:
+        raise Refusal(f"The cluster has room for {room} workers, not for {count}. Give --workers {room}.")
     return count

@@ -32,6 +32,7 @@ class Run:
     def __post_init__(self) -> None:
         self.picks = self.store.root / FILE
         self.previews = [job for job in self.jobs if job.stage == PREVIEW]
+        self.address = ""  # of the contact sheet, while it is served
         self._picked: set[str] = set()
         self._picks_seen: tuple[int, int] | None = None
 
@@ -51,6 +52,7 @@ class Run:
             if wait:
                 server = SheetServer(self.store.root, self._live_page, self._take)
                 stack.enter_context(server)
+                self.address = server.address
                 print(f"Contact sheet: {server.address}  (ticks are taken while this runs; Ctrl-C ends it)")
             self.write_sheet()
             todo = self.unfinished()
