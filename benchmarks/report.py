@@ -170,6 +170,7 @@ TABLES: dict[str, ShownTable] = {
     "positions": whole("rope", "Positions and temperature at twice the trained size"),
     "position changes": whole("rope", "What they change, with 95 % intervals"),
     "pipeline": ShownTable("pipeline", pipeline),
+    "farm": whole("farm", "Simulated farm"),
     "methods": quality(
         "Methods",
         {"whole": "error", "PSNR": "PSNR", "prompt": "prompt shown", "single": "one object"}

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -33,11 +34,18 @@ class ComfyServer:
 
     comfyui, python: the installation and what runs it. work: an empty folder that takes everything the
     server writes, so that the installation stays as it is. pack: the copy of the pack to load instead of this
-    repository.
+    repository. arguments: more of ComfyUI's options.
     """
 
     def __init__(
-        self, comfyui: Path, python: Path, port: int, work: Path, cpu: bool, pack: PackLink | None = None
+        self,
+        comfyui: Path,
+        python: Path,
+        port: int,
+        work: Path,
+        cpu: bool,
+        pack: PackLink | None = None,
+        arguments: Sequence[str] = (),
     ):
         self.comfyui = comfyui
         self.python = python
@@ -45,6 +53,7 @@ class ComfyServer:
         self.work = work
         self.cpu = cpu
         self.pack = pack or link_pack(comfyui)
+        self.arguments = arguments
         self.log_file = work / LOG_NAME
         self.process: subprocess.Popen | None = None
 
@@ -65,7 +74,7 @@ class ComfyServer:
         for name, folder in folders.items():
             command += [f"--{name}-directory", str(folder)]
         command += ["--database-url", f"sqlite:///{self.work / 'comfyui.db'}"]
-        command += self.pack.arguments()
+        command += [*self.pack.arguments(), *self.arguments]
         return [*command, "--cpu"] if self.cpu else command
 
     def start(self) -> None:

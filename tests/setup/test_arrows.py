@@ -10,7 +10,7 @@ import pytest
 from setup.arrows import check_arrows
 from setup.places import ROOT
 
-FOLDERS = ("nodes", "s2flow_core", "demo", "training", "benchmarks", "comfyui_runner", "setup")
+FOLDERS = ("nodes", "s2flow_core", "demo", "training", "benchmarks", "farm", "comfyui_runner", "setup")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ FOLDERS = (
     "demo",
     "training",
     "benchmarks",
+    "farm",
     "comfyui_runner",
     "setup",
     "templates",

@@ -1,0 +1,1 @@
+"""What the farm's loop does with more workers than there are here."""

@@ -1,0 +1,215 @@
+"""Workers of a Ray cluster: one actor for each, placed and restarted by it. Ray is known here alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions as errors
+
+from comfyui_runner.installation import ROOT
+
+from .jobs import Job
+from .model_files import Equipment, require_same
+from .pool import Event, Lost, PoolLost, Told
+from .refusal import Refusal
+from .worker import ComfyWorker, WorkerSettings
+
+SECONDS_TO_LOOK = 600.0
+MIB = 2**20
+# Where actors find this file; the pack lies at the same path on every machine.
+FOUND = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+
+
+class Hand:
+    """What runs in an actor: one worker with a scratch folder on its own machine's disk."""
+
+    def __init__(self, settings: WorkerSettings, name: str):
+        # It was for finding this file; ComfyUI is not to find our folders.
+        os.environ.pop("PYTHONPATH", None)
+        self._scratch = tempfile.TemporaryDirectory(prefix="s2flow-farm-", ignore_cleanup_errors=True)
+        self.worker = ComfyWorker(replace(settings, scratch=Path(self._scratch.name)), name)
+
+    def look(self, token: str, names: list[str]) -> tuple[bool, Equipment]:
+        return self.worker.sees_store(token), self.worker.look(names)
+
+    def run(self, job: Job, folder: Path, token: str, names: list[str]) -> Iterator[Event]:
+        """A new actor may stand on another machine than the one that was looked at."""
+        if self.worker.equipment is None and not self.worker.sees_store(token):
+            yield Lost(f"{os.uname().nodename} does not see the store {folder.parent.parent}.")
+            return
+        if self.worker.equipment is None:
+            self.worker.look(names)
+        yield from self.worker.run(job, folder)
+
+    def stop(self) -> None:
+        self.worker.stop()
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """address: of the head, "auto" for the one of this machine, "local" for a new one. workers: None takes
+    as many as the cluster has GPUs for."""
+
+    address: str
+    workers: int | None
+    gpus_per_clip: float
+
+
+class RayPool:
+    """`pool.Pool` over the actors of a Ray cluster; use it as a context manager.
+
+    token: of the store. names: model files whose digests are compared.
+    """
+
+    def __init__(self, settings: WorkerSettings, options: ClusterOptions, token: str, names: list[str]):
+        self.settings, self.options = settings, options
+        self.token, self.names = token, names
+        self.actors: dict[str, Any] = {}
+        self.running: dict[str, tuple[Path, Any]] = {}
+
+    def __enter__(self) -> RayPool:
+        try:
+            self._begin()
+        except BaseException:
+            ray.shutdown()
+            raise
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        with contextlib.suppress(Exception):
+            ray.get([actor.stop.remote() for actor in self._idle_actors()], timeout=30)
+        for actor in self.actors.values():
+            with contextlib.suppress(Exception):
+                ray.kill(actor)
+        ray.shutdown()
+
+    def idle(self) -> list[str]:
+        """Workers that can take a job now."""
+        return [name for name in self.actors if name not in self.running]
+
+    def start(self, worker: str, job: Job, folder: Path) -> None:
+        """Its events come as a stream."""
+        with pool_lost():
+            run = self.actors[worker].run.options(num_returns="streaming")
+            self.running[worker] = (folder, run.remote(job, folder, self.token, self.names))
+
+    def wait(self, seconds: float) -> list[Told]:
+        """What workers told; the cluster starts actors again that died."""
+        if not self.running:
+            time.sleep(seconds)
+            return []
+        streams = {stream: name for name, (_, stream) in self.running.items()}
+        with pool_lost():
+            ready, _ = ray.wait(list(streams), num_returns=1, timeout=seconds)
+            if ready:
+                ready, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0)
+        return [told for stream in ready for told in self._heard(streams[stream])]
+
+    def _heard(self, worker: str) -> list[Told]:
+        folder, stream = self.running[worker]
+        try:
+            return [Told(worker, folder, ray.get(next(stream)))]
+        except StopIteration:
+            del self.running[worker]
+            return []
+        except (errors.RayActorError, errors.WorkerCrashedError, errors.TaskCancelledError) as problem:
+            del self.running[worker]
+            return [Told(worker, folder, Lost(str(problem).splitlines()[0]))]
+        except errors.RayTaskError as problem:
+            raise Refusal(f"{worker} failed in a way that no clip causes:\n{problem}") from problem
+        except errors.RaySystemError as problem:
+            raise PoolLost(str(problem)) from problem
+
+    def kill(self, worker: str, whole: bool) -> None:
+        """Ends a worker's ComfyUI; with `whole` its process too, which ends its ComfyUI with it."""
+        with pool_lost():
+            if whole:
+                ray.kill(self.actors[worker], no_restart=False)
+                self.running.pop(worker, None)
+            else:
+                self.actors[worker].stop.remote()
+
+    def restart(self) -> None:
+        """Joins the cluster anew after its head was lost."""
+        ray.shutdown()
+        self.actors.clear()
+        self.running.clear()
+        self._begin()
+
+    def _begin(self) -> None:
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        self._join()
+        gpus = self.options.gpus_per_clip
+        count = workers_for(self.options, ray.cluster_resources())
+        kind = ray.remote(Hand).options(num_cpus=1, num_gpus=gpus, max_restarts=-1, max_task_retries=0)
+        for number in range(1, count + 1):
+            self.actors[f"worker-{number}"] = kind.remote(self.settings, f"worker-{number}")
+        self._look()
+
+    def _join(self) -> None:
+        address = self.options.address
+        try:
+            if address == "local":
+                # Trajectories and videos go through the store, so little goes through Ray.
+                own = {"include_dashboard": False, "object_store_memory": 100 * MIB}
+                ray.init(num_cpus=self.options.workers, log_to_driver=False, runtime_env=FOUND, **own)
+            else:
+                ray.init(address, log_to_driver=False, runtime_env=FOUND)
+        except (ConnectionError, RuntimeError, ValueError, errors.RayError) as problem:
+            reason = str(problem).strip().splitlines() or ["no reason given"]
+            raise Refusal(
+                f"No Ray cluster answers at {address}: {reason[0]} docs/farm.md says how to start one."
+            ) from problem
+
+    def _look(self) -> None:
+        """Raises Refusal where a worker is not placed, does not see the store, or has other things."""
+        asked = {actor.look.remote(self.token, self.names): name for name, actor in self.actors.items()}
+        _, missing = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS_TO_LOOK)
+        if missing:
+            raise Refusal(
+                f"{len(missing)} of {len(asked)} workers did not start within {SECONDS_TO_LOOK:.0f} s. "
+                "`ray status` tells what the cluster lacks."
+            )
+        first: Equipment | None = None
+        for reference, name in asked.items():
+            seen, equipment = ray.get(reference)
+            if not seen:
+                raise Refusal(
+                    f"{equipment.host} ({name}) does not see the store {self.settings.store}. Mount it "
+                    "there under the same path."
+                )
+            require_same(first or equipment, equipment)
+            first = first or equipment
+
+    def _idle_actors(self) -> list[Any]:
+        return [self.actors[name] for name in self.idle()]
+
+
+@contextlib.contextmanager
+def pool_lost() -> Iterator[None]:
+    """A cluster that is gone as a whole."""
+    try:
+        yield
+    except (errors.RaySystemError, ConnectionError) as problem:
+        raise PoolLost(str(problem)) from problem
+
+
+def workers_for(options: ClusterOptions, resources: dict[str, float]) -> int:
+    """As many as the cluster has GPUs for, or were asked for; one on the CPU."""
+    gpus = options.gpus_per_clip
+    room = int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 0))
+    if gpus and not room:
+        raise Refusal(f"The cluster has no room for {gpus:g} GPU(s). Add --cpu to make clips on the CPU.")
+    count = options.workers or (room if gpus else 1)
+    if count > room:
+        raise Refusal(f"The cluster has room for {room} workers, not for {count}. Give --workers {room}.")
+    return count

@@ -1,0 +1,222 @@
+"""One ComfyUI that makes one job after another, and starts again after it died."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from comfyui_runner import client as comfy
+from comfyui_runner.client import ComfyClient
+from comfyui_runner.ports import free_port
+from comfyui_runner.server import ComfyServer, ServerFailed
+
+from .addresses import Json, titles
+from .jobs import LARGE, Job
+from .keys import PREFIX
+from .model_files import Equipment, equipment_of
+from .pool import Event, Lost, Made, NodeFailed, Progress, Stopped
+from .refusal import Refusal
+from .stages import LOW
+from .store import RESULT, told
+
+SAMPLERS = (LOW, "S2FlowHighResSampler", "S2FlowRefinerSampler", "SamplerCustomAdvanced")
+TRAJECTORY = "trajectory.s2flow.safetensors"
+SUFFIX = ".s2flow.safetensors"
+LINKS = "farm"  # folder of trajectories inside ComfyUI's output folder
+NO_MEMORY = ("out of memory", "outofmemory", "allocation on device")
+STARTS = 3  # another program may take the free port first
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a worker starts its ComfyUI. scratch: a folder on the worker's own disk; store: of results."""
+
+    comfyui: Path
+    python: Path
+    store: Path
+    scratch: Path
+    arguments: tuple[str, ...] = ()
+    models: Path | None = None
+    inputs: Path | None = None
+    cpu: bool = False
+
+
+class ComfyWorker:
+    """Makes jobs on a ComfyUI of its own. check: called while it waits; raises to end the wait."""
+
+    def __init__(self, settings: WorkerSettings, name: str, check: Callable[[], None] = lambda: None):
+        self.settings = settings
+        self.name = name
+        self.check = check
+        self.server: ComfyServer | None = None
+        self.equipment: Equipment | None = None
+
+    def sees_store(self, token: str) -> bool:
+        """Whether the store's path leads this machine to the same store."""
+        try:
+            return (self.settings.store / "token").read_text(encoding="utf-8") == token
+        except OSError:
+            return False
+
+    def look(self, names: list[str]) -> Equipment:
+        """What this worker makes clips with; kept for result.json."""
+        self.equipment = equipment_of(self.settings.comfyui, self.settings.models, names)
+        return self.equipment
+
+    def ensure(self) -> ComfyServer:
+        """The running ComfyUI; started where it is not. Raises ServerFailed."""
+        if self.server is not None:
+            return self.server
+        work = self.settings.scratch / self.name
+        shutil.rmtree(work, ignore_errors=True)
+        for attempt in range(STARTS):
+            server = self._server(work)
+            try:
+                server.start()
+            except ServerFailed:
+                server.stop()
+                if attempt == STARTS - 1:
+                    raise
+            except BaseException:
+                server.stop()
+                raise
+            else:
+                self.server = server
+                return server
+        raise AssertionError("the last attempt returns or raises")
+
+    def _server(self, work: Path) -> ComfyServer:
+        given = self.settings
+        work.mkdir(parents=True, exist_ok=True)
+        inputs = given.inputs or given.comfyui / "input"
+        if inputs.is_dir() and not (work / "input").exists():
+            (work / "input").symlink_to(inputs, target_is_directory=True)
+        arguments = list(given.arguments)
+        if given.models is not None:
+            kinds = sorted(entry.name for entry in given.models.iterdir() if entry.is_dir())
+            lines = ["farm:", f"  base_path: {json.dumps(str(given.models))}"]
+            paths = work / "farm_models.yaml"
+            paths.write_text("\n".join([*lines, *(f"  {kind}: {kind}" for kind in kinds)]), encoding="utf-8")
+            arguments += ["--extra-model-paths-config", str(paths)]
+        return ComfyServer(
+            given.comfyui, given.python, free_port(), work, given.cpu, arguments=tuple(arguments)
+        )
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+
+    def run(self, job: Job, folder: Path) -> Iterator[Event]:
+        """Makes a job and leaves its result in `folder`. The last event says how it ended."""
+        began = time.monotonic()
+        yield Progress(0.0, "starting")
+        try:
+            server = self.ensure()
+            prompt = prepared(job, folder.name, server.output, self.settings.store)
+            client = ComfyClient(server.url, self._check)
+            last = None
+            for last in client.follow(prompt):
+                progress = progress_of(last, prompt)
+                if progress is not None:
+                    yield progress
+        except comfy.PromptRefused as problem:
+            yield Stopped(f"ComfyUI did not take the workflow.\n{problem}")
+            return
+        except (ServerFailed, ConnectionError, OSError) as problem:
+            self.stop()
+            yield Lost(str(problem))
+            return
+        assert last is not None, "a prompt that was taken ends with an event"
+        if last.kind != "execution_success":
+            yield failure_of(last)
+            return
+        try:
+            with told(self.settings.store):
+                self._keep(job, server.output / folder.name, folder, time.monotonic() - began)
+        except Refusal as problem:
+            yield Stopped(str(problem))
+            return
+        yield Made()
+
+    def _check(self) -> None:
+        self.check()
+        if self.server is not None:
+            self.server.require_alive()
+
+    def _keep(self, job: Job, made: Path, folder: Path, seconds: float) -> None:
+        """Moves what ComfyUI saved to the store's drive, with a note of how it was made."""
+        folder.mkdir()
+        files = sorted(path for path in made.rglob("*") if path.is_file())
+        names = []
+        for file in files:
+            name = TRAJECTORY if file.name.endswith(SUFFIX) else file.relative_to(made).as_posix()
+            copy_to_disk(file, folder / name)
+            names.append(name)
+        shutil.rmtree(made, ignore_errors=True)
+        facts: dict[str, Any] = {"stage": job.stage, "key": job.key, "name": job.name, "values": job.values}
+        facts |= {"needs": job.needs, "files": names, "seconds": round(seconds, 1)}
+        facts |= {"made_by": asdict(self.equipment) if self.equipment else {}, "prompt": job.prompt}
+        (folder / RESULT).write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+
+
+def prepared(job: Job, attempt: str, output: Path, store: Path) -> Json:
+    """The job's prompt: it saves into a folder of its own and loads the preview's trajectory from the store.
+
+    The folder makes the nodes that save run again on a ComfyUI that has made the rest before.
+    """
+    prompt = {key: node | {"inputs": dict(node["inputs"])} for key, node in job.prompt.items()}
+    for node in prompt.values():
+        prefix = node["inputs"].get(PREFIX)
+        if isinstance(prefix, str):
+            node["inputs"][PREFIX] = f"{attempt}/{prefix.lstrip('/')}"
+    if job.stage == LARGE:
+        trajectory = output / LINKS / f"{job.needs}{SUFFIX}"
+        trajectory.parent.mkdir(parents=True, exist_ok=True)
+        if not trajectory.exists():
+            link_or_copy(store / "results" / "preview" / job.needs / TRAJECTORY, trajectory)
+        prompt[job.low]["inputs"]["file"] = f"output/{LINKS}/{trajectory.name}"
+    return prompt
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Windows lets few users make links."""
+    try:
+        target.symlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def copy_to_disk(source: Path, target: Path) -> None:
+    """Copies a file and waits until it is on the disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+        writing.flush()
+        os.fsync(writing.fileno())
+
+
+def progress_of(event: comfy.Event, prompt: Json) -> Progress | None:
+    """Steps of the samplers count as the job's share; the other nodes are named."""
+    node = str(event.data.get("node"))
+    if node not in prompt:
+        return None
+    if event.kind == "progress" and prompt[node]["class_type"] in SAMPLERS:
+        return Progress(event.data["value"] / max(1, event.data["max"]), titles(prompt)[node])
+    return None
+
+
+def failure_of(event: comfy.Event) -> Event:
+    """A node's error; an interrupted run counts as a lost worker, since nobody but us uses this ComfyUI."""
+    if event.kind != "execution_error":
+        return Lost("The run was interrupted.")
+    message = str(event.data.get("exception_message", "")).strip()
+    about = f"{event.data.get('exception_type', '')} {message}".lower()
+    why = f"Node #{event.data.get('node_id')} ({event.data.get('node_type')}) failed: {message}"
+    return NodeFailed(why, memory=any(sign in about for sign in NO_MEMORY))

@@ -1,0 +1,187 @@
+"""What a worker does around its ComfyUI: prompts, events, files, GPUs, and what it is made of."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyui_runner.client import Event
+from farm import local_workers
+from farm.jobs import LARGE, PREVIEW, Job
+from farm.local_workers import devices_for
+from farm.model_files import MISSING, Equipment, digest_of, model_names, require_same
+from farm.pool import Lost, NodeFailed, Progress
+from farm.refusal import Refusal
+from farm.store import told
+from farm.worker import ComfyWorker, WorkerSettings, failure_of, prepared, progress_of
+from farm.workflow import prompt_of
+
+PROMPT: dict[str, Any] = {
+    "6": {"class_type": "S2FlowLowResSampler", "inputs": {}, "_meta": {"title": "Small run"}},
+    "7": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0]}},
+    "8": {"class_type": "SaveVideo", "inputs": {"filename_prefix": "/video/beach", "video": ["7", 0]}},
+}
+SAME = Equipment("one", "0.33.0", "pack", {"a.safetensors": "digest"})
+
+
+def test_every_attempt_saves_into_a_folder_of_its_own(tmp_path):
+    job = Job(PREVIEW, "k", prompt=PROMPT)
+    made = prepared(job, "k-1-ab", tmp_path, tmp_path)
+    assert made["8"]["inputs"]["filename_prefix"] == "k-1-ab/video/beach"
+    assert PROMPT["8"]["inputs"]["filename_prefix"] == "/video/beach", "the job stays as it is"
+
+
+def test_a_large_video_loads_its_preview_from_the_store(tmp_path):
+    store, output = tmp_path / "store", tmp_path / "output"
+    kept = store / "results" / "preview" / "p1" / "trajectory.s2flow.safetensors"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"trajectory")
+    prompt = PROMPT | {"6": {"class_type": "S2FlowLoadTrajectory", "inputs": {"file": ""}}}
+    for _ in range(2):
+        made = prepared(Job(LARGE, "l1", prompt=prompt, needs="p1", low="6"), "l1-1-ab", output, store)
+        assert made["6"]["inputs"]["file"] == "output/farm/p1.s2flow.safetensors"
+        assert (output / "farm" / "p1.s2flow.safetensors").read_bytes() == b"trajectory"
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (Event("progress", {"node": "6", "value": 3, "max": 4}, 0.0), Progress(0.75, "Small run")),
+        (Event("progress", {"node": "7", "value": 3, "max": 4}, 0.0), None),
+        (Event("executing", {"node": None}, 0.0), None),
+        (Event("progress", {"node": "99", "value": 1, "max": 0}, 0.0), None),
+    ],
+)
+def test_steps_of_the_samplers_are_the_share_that_is_done(event: Event, expected: Progress | None):
+    assert progress_of(event, PROMPT) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "memory"),
+    [
+        ("RuntimeError", "No such file", False),
+        ("torch.OutOfMemoryError", "", True),
+        ("RuntimeError", "CUDA out of memory. Tried to allocate 2 GiB", True),
+        ("ValueError", "Allocation on device 0 failed", True),
+    ],
+)
+def test_errors_of_nodes_are_told_with_the_node(kind: str, message: str, memory: bool):
+    data = {"node_id": "6", "node_type": "KSampler", "exception_type": kind, "exception_message": message}
+    failure = failure_of(Event("execution_error", data, 0.0))
+    assert isinstance(failure, NodeFailed) and failure.memory is memory
+    assert failure.why.startswith("Node #6 (KSampler) failed")
+    assert isinstance(failure_of(Event("execution_interrupted", data, 0.0)), Lost)
+
+
+def test_a_worker_that_sees_another_store_says_so(tmp_path):
+    worker = ComfyWorker(WorkerSettings(tmp_path, tmp_path, tmp_path, tmp_path), "w")
+    assert not worker.sees_store("t")
+    (tmp_path / "token").write_text("other")
+    assert not worker.sees_store("t")
+    (tmp_path / "token").write_text("t")
+    assert worker.sees_store("t")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (Equipment("two", "0.34.0", "pack", SAME.models), "two has another ComfyUI than one"),
+        (Equipment("two", "0.33.0", "older", SAME.models), "two has another S²Flow pack than one"),
+        (Equipment("two", "0.33.0", "pack", {"a.safetensors": "x"}), "another model a.safetensors"),
+        (Equipment("two", "0.33.0", "pack", {"a.safetensors": MISSING}), r"missing, not digest"),
+    ],
+)
+def test_a_worker_with_other_things_is_refused(other: Equipment, said: str):
+    require_same(SAME, SAME)
+    with pytest.raises(Refusal, match=said):
+        require_same(SAME, other)
+
+
+def test_model_files_are_found_by_name_in_every_folder(tmp_path):
+    prompt = {
+        "1": {"class_type": "A", "inputs": {"x": "sub/a.safetensors", "y": "a cat", "z": 3, "w": "b.gguf"}}
+    }
+    assert model_names([prompt, prompt]) == ["b.gguf", "sub/a.safetensors"]
+    (tmp_path / "models" / "vae" / "sub").mkdir(parents=True)
+    (tmp_path / "models" / "vae" / "sub" / "a.safetensors").write_bytes(b"weights")
+    folders = [tmp_path / "none", tmp_path / "models"]
+    assert len(digest_of("sub/a.safetensors", folders)) == 64
+    assert digest_of("b.gguf", folders) == MISSING
+
+
+@pytest.mark.parametrize(
+    ("found", "workers", "per_clip", "expected"),
+    [
+        ("0,1,2,3", None, 1, ["0", "1", "2", "3"]),
+        ("0,1,2,3", 2, 1, ["0", "1"]),
+        ("4,5,6", None, 2, ["4,5"]),
+        ("0,1", None, 0.5, ["0", "0", "1", "1"]),
+        ("", 3, 0, ["", "", ""]),
+        ("0", None, 0, [""]),
+    ],
+)
+def test_gpus_are_dealt_to_workers(monkeypatch, found, workers, per_clip, expected):
+    monkeypatch.setenv(local_workers.VISIBLE, found)
+    assert devices_for(workers, per_clip, cpu=False) == expected
+    assert devices_for(2, per_clip, cpu=True) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("found", "workers", "per_clip", "said"),
+    [
+        ("", None, 1, "No NVIDIA GPU was found here. Add --cpu"),
+        ("-1", None, 1, "No NVIDIA GPU"),
+        ("0", None, 2, "gpus_per_clip is 2, and there are 1 GPUs here"),
+        ("0,1", 3, 1, "There are GPUs for 2 workers here, not for 3"),
+    ],
+)
+def test_too_few_gpus_are_told(monkeypatch, found, workers, per_clip, said):
+    monkeypatch.setenv(local_workers.VISIBLE, found)
+    with pytest.raises(Refusal, match=said):
+        devices_for(workers, per_clip, cpu=False)
+
+
+def test_a_workflow_is_translated_once(tmp_path):
+    file = tmp_path / "saved.json"
+    file.write_text('{"nodes": [{"id": 1, "type": "Seed", "widgets_values": [7]}], "links": []}')
+    asked = []
+
+    def object_info() -> dict[str, Any]:
+        asked.append(1)
+        return {"Seed": {"input": {"required": {"value": ["INT", {}]}}, "display_name": "Seed"}}
+
+    first, second = (prompt_of(file, tmp_path / "kept", object_info) for _ in range(2))
+    assert first == second and first["1"]["inputs"] == {"value": 7} and len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is no JSON"),
+        ("{}", "is no workflow"),
+        ("[]", "is no workflow"),
+        ('{"nodes": [{"id": 1, "type": "Sead"}], "links": []}', "This ComfyUI has no node 'Sead'"),
+    ],
+)
+def test_a_file_that_is_no_workflow_is_told(tmp_path, text: str, said: str):
+    file = tmp_path / "saved.json"
+    file.write_text(text)
+    with pytest.raises(Refusal, match=said):
+        prompt_of(file, tmp_path / "kept", lambda: {})
+
+
+def test_a_prompt_in_api_form_is_taken_as_it_is(tmp_path):
+    file = tmp_path / "api.json"
+    file.write_text('{"1": {"class_type": "A", "inputs": {}}}')
+    assert prompt_of(file, tmp_path / "kept", lambda: pytest.fail("asked")) == {
+        "1": {"class_type": "A", "inputs": {}}
+    }
+
+
+def test_a_full_drive_is_told_by_the_worker():
+    with pytest.raises(Refusal, match=r"The disk of .* is full"), told(Path("/store")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
