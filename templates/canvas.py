@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from comfyui_runner.workflow_api import default_of, has_control, inputs_taken
+from comfyui_runner.workflow_api import DYNAMIC_COMBO, default_of, has_control, inputs_taken
 from templates.layout import Group, place, saved_view
 from templates.node import Json, Node, Output, is_widget, kind_of, linked_widgets, options, slot_of
 
@@ -130,13 +130,28 @@ class Canvas:
 
 def widget_values(definition: Json, given: Mapping[str, Any]) -> Iterator[Any]:
     """One value for each widget in order, and "fixed" for the one that ComfyUI puts behind a seed."""
-    for name, (kind, *rest) in inputs_taken(definition, dict(given)):
+    given = with_chosen(definition, given)
+    for name, (kind, *rest) in inputs_taken(definition, given):
         if not is_widget(kind, options(rest)):
             continue
         choices = kind if isinstance(kind, list) else options(rest).get("options")
         yield given.get(name, default_of(options(rest), choices if choices else None))
         if has_control(name, kind_of(kind), options(rest)):
             yield "fixed"
+
+
+def with_chosen(definition: Json, given: Mapping[str, Any]) -> Json:
+    """The values, with the first option of every combo that brings inputs of its own and was not given."""
+    filled = dict(given)
+    while True:
+        open_combos = {
+            name: options(rest)["options"][0]["key"]
+            for name, (kind, *rest) in inputs_taken(definition, filled)
+            if kind == DYNAMIC_COMBO and name not in filled
+        }
+        if not open_combos:
+            return filled
+        filled |= open_combos
 
 
 def box_of(written: Json) -> list[float]:

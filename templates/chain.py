@@ -27,11 +27,13 @@ def two_pass(canvas: Canvas, recipe: Recipe) -> None:
     given = {"t_i": settings.t_i, "share": settings.share, "scale": settings.scale, "seed": SEED}
     start = canvas.add("S2FlowUpsample", trajectory=record, **pixels, **given)
     latent = start.out("latent")
-    windows = canvas.add("S2FlowWindowMask", trajectory=record, latent=latent, s=settings.s)
+    left = start.out("sigmas")
+    given = {"latent": latent, "sigmas": left, "s": settings.s}
+    windows = canvas.add("S2FlowWindowMask", trajectory=record, **given)
     canvas.add("PreviewAny", "Windows report", source=windows.out("report"))
 
     canvas.group("High resolution", RED, narrow=True)
-    given = {"noise": start.out("noise"), "sigmas": start.out("sigmas"), "latent_image": latent}
+    given = {"noise": start.out("noise"), "sigmas": left, "latent_image": latent}
     along = {"trajectory": record, "windows": windows.out("windows")}
     large = canvas.add("S2FlowHighResSampler", **guiders(source.large_guiders), **given, **along, **more)
     after = video(canvas, source, large, recipe, "High-resolution video", recipe.prefix)

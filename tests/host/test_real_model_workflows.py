@@ -105,12 +105,19 @@ def test_links_start_and_end_where_the_nodes_say(definitions, workflow):
         assert nodes[target]["inputs"][into]["type"] in (kind, "*")
 
 
+def test_every_value_is_one_that_a_widget_holds(workflow):
+    for node in workflow["nodes"]:
+        for value in node["widgets_values"]:
+            assert isinstance(value, str | int | float | bool), (node["type"], value)
+
+
 def test_every_file_has_the_address_where_it_is_found(recipe, workflow):
     offered = {}
     for node in workflow["nodes"]:
         models = node["properties"].get("models", [])
         offered |= {model["name"]: model for model in models}
-        assert {model["name"] for model in models} <= set(node.get("widgets_values") or []), node["type"]
+        for model in models:
+            assert model["name"] in node["widgets_values"], node["type"]
     assert set(recipe.files) <= offered.keys()
     for model in offered.values():
         assert model["url"].startswith("https://huggingface.co/")
@@ -135,6 +142,8 @@ def test_it_runs_with_tiny_checkpoints_in_place_of_the_files(
     loaders = Loaders(prompt, tmp_path)
     for node in prompt.values():
         shorten(node["inputs"], recipe)
+        if node["class_type"] == "S2FlowUpsample" and not loaders.vae_name:
+            del node["inputs"]["vae"]  # of MiniMax H3 there is no tiny VAE that encodes
     videos: dict[str, Any] = {}
 
     def answer(kind: str, inputs: Json) -> tuple[Any, ...] | None:
