@@ -23,10 +23,17 @@ from .refusal import Refusal
 from .worker import ComfyWorker, WorkerSettings
 
 SECONDS_TO_LOOK = 600.0
+SECONDS_BETWEEN_QUESTIONS = 0.5  # to an actor that is not back yet
 MIB = 2**20
 # Where actors find this file; the pack lies at the same path on every machine.
 FOUND = {"env_vars": {"PYTHONPATH": str(ROOT)}}
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+# Ray would send usage reports, kill workers by its own idea of memory, and run them at niceness 15, which
+# ComfyUI inherits, and which starves it on a busy machine.
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_niceness": "0",
+}
 
 
 class Hand:
@@ -53,6 +60,9 @@ class Hand:
     def stop(self) -> None:
         self.worker.stop()
 
+    def is_there(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True)
 class ClusterOptions:
@@ -75,6 +85,9 @@ class RayPool:
         self.token, self.names = token, names
         self.actors: dict[str, Any] = {}
         self.running: dict[str, tuple[Path, Any]] = {}
+        # Actors that died, with a question that they answer once they are back; until then every job that
+        # they are given fails at once.
+        self.returning: dict[str, Any] = {}
 
     def __enter__(self) -> RayPool:
         try:
@@ -94,7 +107,7 @@ class RayPool:
 
     def idle(self) -> list[str]:
         """Workers that can take a job now."""
-        return [name for name in self.actors if name not in self.running]
+        return [name for name in self.actors if name not in self.running and name not in self.returning]
 
     def start(self, worker: str, job: Job, folder: Path) -> None:
         """Its events come as a stream."""
@@ -104,15 +117,32 @@ class RayPool:
 
     def wait(self, seconds: float) -> list[Told]:
         """What workers told; the cluster starts actors again that died."""
-        if not self.running:
+        streams = {stream: name for name, (_, stream) in self.running.items()}
+        answers = {answer: name for name, answer in self.returning.items()}
+        asked = [*streams, *answers]
+        if not asked:
             time.sleep(seconds)
             return []
-        streams = {stream: name for name, (_, stream) in self.running.items()}
         with pool_lost():
-            ready, _ = ray.wait(list(streams), num_returns=1, timeout=seconds)
+            ready, _ = ray.wait(asked, num_returns=1, timeout=seconds)
             if ready:
-                ready, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0)
-        return [told for stream in ready for told in self._heard(streams[stream])]
+                ready, _ = ray.wait(asked, num_returns=len(asked), timeout=0)
+        for answer in ready:
+            if answer in answers:
+                self._is_back(answers[answer], answer)
+        return [told for stream in ready if stream in streams for told in self._heard(streams[stream])]
+
+    def _is_back(self, worker: str, answer: Any) -> None:
+        try:
+            ray.get(answer)
+        except errors.RayActorError:
+            time.sleep(SECONDS_BETWEEN_QUESTIONS)
+            self._await_return(worker)
+        else:
+            del self.returning[worker]
+
+    def _await_return(self, worker: str) -> None:
+        self.returning[worker] = self.actors[worker].is_there.remote()
 
     def _heard(self, worker: str) -> list[Told]:
         folder, stream = self.running[worker]
@@ -123,6 +153,7 @@ class RayPool:
             return []
         except (errors.RayActorError, errors.WorkerCrashedError, errors.TaskCancelledError) as problem:
             del self.running[worker]
+            self._await_return(worker)
             return [Told(worker, folder, Lost(str(problem).splitlines()[0]))]
         except errors.RayTaskError as problem:
             raise Refusal(f"{worker} failed in a way that no clip causes:\n{problem}") from problem
@@ -135,6 +166,7 @@ class RayPool:
             if whole:
                 ray.kill(self.actors[worker], no_restart=False)
                 self.running.pop(worker, None)
+                self._await_return(worker)
             else:
                 self.actors[worker].stop.remote()
 
@@ -143,10 +175,11 @@ class RayPool:
         ray.shutdown()
         self.actors.clear()
         self.running.clear()
+        self.returning.clear()
         self._begin()
 
     def _begin(self) -> None:
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
         self._join()
         gpus = self.options.gpus_per_clip
         count = workers_for(self.options, ray.cluster_resources())

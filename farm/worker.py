@@ -56,6 +56,7 @@ class ComfyWorker:
         self.check = check
         self.server: ComfyServer | None = None
         self.equipment: Equipment | None = None
+        self._has_run = False
 
     def sees_store(self, token: str) -> bool:
         """Whether the store's path leads this machine to the same store."""
@@ -87,7 +88,7 @@ class ComfyWorker:
                 server.stop()
                 raise
             else:
-                self.server = server
+                self.server, self._has_run = server, True
                 return server
         raise AssertionError("the last attempt returns or raises")
 
@@ -119,6 +120,12 @@ class ComfyWorker:
         yield Progress(0.0, "starting")
         try:
             server = self.ensure()
+        except (ServerFailed, OSError) as problem:
+            # One that never ran will not run for the next job either.
+            cannot = Stopped(f"{self.name} cannot start its ComfyUI.\n{problem}")
+            yield Lost(str(problem)) if self._has_run else cannot
+            return
+        try:
             prompt = prepared(job, folder.name, server.output, self.settings.store)
             client = ComfyClient(server.url, self._check)
             last = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from farm import local_workers
 from farm.jobs import LARGE, PREVIEW, Job
 from farm.local_workers import devices_for
 from farm.model_files import MISSING, Equipment, digest_of, model_names, require_same
-from farm.pool import Lost, NodeFailed, Progress
+from farm.pool import Lost, NodeFailed, Progress, Stopped
 from farm.refusal import Refusal
 from farm.store import told
 from farm.worker import ComfyWorker, WorkerSettings, failure_of, prepared, progress_of
@@ -180,6 +181,17 @@ def test_a_prompt_in_api_form_is_taken_as_it_is(tmp_path):
     assert prompt_of(file, tmp_path / "kept", lambda: pytest.fail("asked")) == {
         "1": {"class_type": "A", "inputs": {}}
     }
+
+
+@pytest.mark.parametrize(("has_run", "expected"), [(False, Stopped), (True, Lost)])
+def test_a_comfyui_that_cannot_start_stops_the_run_unless_it_has_run_before(tmp_path, has_run, expected):
+    (tmp_path / "main.py").write_text("raise SystemExit('no such option')")
+    settings = WorkerSettings(tmp_path, Path(sys.executable), tmp_path, tmp_path / "scratch")
+    worker = ComfyWorker(settings, "worker-1")
+    worker._has_run = has_run
+    *_, last = worker.run(Job(PREVIEW, "k", prompt=PROMPT), tmp_path / "k-1")
+    assert isinstance(last, Stopped | Lost) and type(last) is expected
+    assert "ended with status 1" in last.why and "no such option" in last.why
 
 
 def test_a_full_drive_is_told_by_the_worker():

@@ -38,11 +38,13 @@ def manifest_in(folder: Path, seeds: int) -> Path:
 
 
 class FarmRun:
-    """`python -m farm` as a process of its own."""
+    """`python -m farm` as a process of its own. alone: where no network but 127.0.0.1 can be reached."""
 
-    def __init__(self, manifest: Path, *options: str):
+    def __init__(self, manifest: Path, *options: str, alone: bool = False):
         self.log = manifest.parent / f"run-{time.monotonic_ns()}.log"
         command = [sys.executable, "-m", "farm", str(manifest), "--cpu", *options]
+        if alone:
+            command = ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "farm", *command]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         self.store = manifest.parent / "store"
@@ -55,6 +57,9 @@ class FarmRun:
 
     def comfyuis(self) -> list[psutil.Process]:
         return [one for one in self.family() if "main.py" in command_of(one)]
+
+    def actors(self) -> list[psutil.Process]:
+        return [one for one in self.family() if " ".join(command_of(one)).startswith("ray::Hand")]
 
     def workers(self) -> list[psutil.Process]:
         return [one for one in self.family() if "spawn_main" in " ".join(command_of(one))]
