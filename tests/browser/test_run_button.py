@@ -34,7 +34,7 @@ def test_run_shows_both_videos_and_the_report(frontend: Frontend, comfyui_server
 
     titles = {node["id"]: node["title"] for node in frontend.nodes()}
     widths = {titles[int(key)]: width for key, width in frontend.video_widths().items()}
-    assert widths == {"Low-resolution preview": 128, "High-resolution video": 256}
+    assert widths == {"Low-resolution preview": 128, "High-resolution video": 256, "S²Flow Compare": 256}
     (report,) = (node for node in frontend.nodes() if node["type"] == "PreviewAny")
     assert any("Attention looks at" in str(widget["value"]) for widget in report["widgets"])
     # The nodes had room for their videos, and no seed moves by itself: a second press finds the small video.

@@ -58,7 +58,9 @@ def test_the_template_browser_lists_them_under_the_packs_name_with_their_thumbna
         dialog = frontend.browse_templates()
         for file in LISTED:
             card = frontend.card(dialog, file.stem)
-            card.get_by_text(file.stem, exact=True).wait_for()
+            card.scroll_into_view_if_needed()  # pictures further down are not loaded before
+            # A name of several words stands there twice: as title, and for want of a description.
+            card.get_by_text(file.stem, exact=True).first.wait_for()
             picture = card.get_by_role("img").first
             picture.scroll_into_view_if_needed()
             frontend.page.wait_for_function("(img) => img.naturalWidth > 0", arg=picture.element_handle())
