@@ -6,10 +6,10 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.exceptions as errors
@@ -147,7 +147,8 @@ class RayPool:
     def _heard(self, worker: str) -> list[Told]:
         folder, stream = self.running[worker]
         try:
-            return [Told(worker, folder, ray.get(next(stream)))]
+            event = cast(Event, ray.get(next(stream)))  # ray takes it for a list
+            return [Told(worker, folder, event)]
         except StopIteration:
             del self.running[worker]
             return []
@@ -236,7 +237,7 @@ def pool_lost() -> Iterator[None]:
         raise PoolLost(str(problem)) from problem
 
 
-def workers_for(options: ClusterOptions, resources: dict[str, float]) -> int:
+def workers_for(options: ClusterOptions, resources: Mapping[str, float]) -> int:
     """As many as the cluster has GPUs for, or were asked for; one on the CPU."""
     gpus = options.gpus_per_clip
     room = int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 0))
