@@ -23,7 +23,8 @@ def picture_of(recipe: Recipe) -> bytes:
     for size, fill in ((large, tuple(c // 3 for c in color)), (small, color)):
         right, bottom = EDGE + scale * size.width, HEIGHT - EDGE
         draw.rectangle((EDGE, bottom - scale * size.height, right, bottom), fill=fill, outline=LIGHT)
-    text = [recipe.name.split(" ", 1)[1], f"{small.width}×{small.height} to {large.width}×{large.height}"]
+    # Pillow's own font has no multiplication sign.
+    text = [recipe.name.split(" ", 1)[1], f"{small.width}x{small.height} to {large.width}x{large.height}"]
     for row, line in enumerate(text):
         draw.text((EDGE, 12 + LINE * row), line, LIGHT, ImageFont.load_default(20 - 3 * row))
     file = BytesIO()
