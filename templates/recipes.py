@@ -19,13 +19,11 @@ LIGHTX2V = tuple(
     f"wan2.2_t2v_lightx2v_4steps_lora_v1.1_{noise}_noise.safetensors" for noise in ("high", "low")
 )
 OWN_SIZE = VideoSize(832, 480, 81)
-WAN21 = Settings(OWN_SIZE, steps=30, cfg=6, shift=8, fps=16)
-WAN22 = Settings(
-    OWN_SIZE, steps=20, cfg=3.5, shift=5, fps=16, why="core's template runs it at 640x640, 81 frames"
-)
+WAN21 = Settings(OWN_SIZE, steps=30, cfg=6, shift=8, fps=16, why="81 frames (33 there)")
+WAN22 = Settings(OWN_SIZE, steps=20, cfg=3.5, shift=8, fps=16, why="832x480 (640x640 there)")
 PAPER = Settings(
     VideoSize(1280, 768, 117), steps=50, cfg=6, shift=7, fps=24, t_i=30,
-    why="size, 50 steps, t_i and s are the paper's; core's template takes 20 steps at 848x480",
+    why="size, 50 steps, t_i and s are the paper's; 20 steps at 848x480 there",
 )  # fmt: skip
 
 RECIPES = [
@@ -39,7 +37,7 @@ RECIPES = [
     ),
     Recipe(
         "12 Wan 2.1 14B image to video, 1664x960", "s2flow_wan21_i2v", "A picture comes to life.",
-        replace(WAN21, steps=20, why="core's template runs it at 512x512, 33 frames"), wan_picture,
+        replace(WAN21, steps=20, why="832x480, 81 frames (512x512, 33 there)"), wan_picture,
         ("wan2.1_i2v_480p_14B_fp16.safetensors", UMT5, WAN_VAE, "clip_vision_h.safetensors"), "wan_14b",
         prompt=TURN,
     ),
@@ -54,7 +52,7 @@ RECIPES = [
     Recipe(
         "15 Wan 2.2 14B in 4 steps, 1664x960", "s2flow_wan22_4_steps",
         "A distilled LoRA: four steps, of which two run at the large size.",
-        replace(WAN22, steps=4, cfg=1, t_i=2), wan_experts, (*T2V22, UMT5, WAN_VAE), "wan_14b",
+        replace(WAN22, steps=4, cfg=1, shift=5, t_i=2), wan_experts, (*T2V22, UMT5, WAN_VAE), "wan_14b",
         prompt=FOX, options={"loras": LIGHTX2V},
     ),
     Recipe(

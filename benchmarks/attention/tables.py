@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -48,10 +49,14 @@ def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str
         if tune and device == "cuda" and inputs.grid == CUDA_GRIDS[0]:
             tables.append(show(tuning_table(inputs)))
         del inputs
-    counted, counted_share = counted_capture()
-    tables.append(show(counted))
-    if counted_share > MOST_CAPTURE:
-        problems.append(f"Capture is counted as {counted_share:.1%} of a dense call, more than 1 %.")
+    with_triton = find_spec("triton") is not None
+    if with_triton:
+        counted, counted_share = counted_capture()
+        tables.append(show(counted))
+        if counted_share > MOST_CAPTURE:
+            problems.append(f"Capture is counted as {counted_share:.1%} of a dense call, more than 1 %.")
+    else:
+        print("Triton is not installed: no counted capture, eight bits or compiled kernels.", end="\n\n")
     problems += demo_problems(tables, quick)
     run = activations()
     coverage, coverage_problems = coverage_tables(run, DENSITIES[:2] if quick else DENSITIES)
@@ -63,7 +68,11 @@ def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str
     tables.append(show(speeds.table))
     problems += coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
     if not quick:
-        for made, wrong in (int8_error_table(run, device), record_table(), compile_table()):
+        last: list[Callable[[], tuple[Table, list[str]]]] = [record_table]
+        if with_triton:
+            last = [partial(int8_error_table, run, device), record_table, compile_table]
+        for make in last:
+            made, wrong = make()
             tables.append(show(made))
             problems += wrong
     return tables, problems
