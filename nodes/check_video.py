@@ -5,12 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..s2flow_core.comparison import paired_frames
+from ..s2flow_core.comparison import paired_frames, require_same_shape
 from ..s2flow_core.latent.resample import check_finite
 from ..s2flow_core.video_check.measures import measure
 from ..s2flow_core.video_check.verdict import report_of
 from .host.found_by import found_by
-from .host.inputs import CATEGORY
+from .host.inputs import CATEGORY, advanced
 
 
 class S2FlowCheckVideo(io.ComfyNode):
@@ -33,7 +33,30 @@ class S2FlowCheckVideo(io.ComfyNode):
                     "small", tooltip="Decoded frames of the small video, which the large one is held against."
                 ),
                 io.Image.Input(
-                    "large", tooltip="Decoded frames of the large video. Measuring takes some seconds."
+                    "large",
+                    tooltip=(
+                        "Decoded frames of the large video. Measuring takes seconds, at 4K some minutes."
+                    ),
+                ),
+                advanced(
+                    io.Float.Input(
+                        "fps",
+                        default=16.0,
+                        min=1.0,
+                        max=120.0,
+                        step=1.0,
+                        tooltip="Frames a second of the large video; needed where the small one has others.",
+                    )
+                ),
+                advanced(
+                    io.Float.Input(
+                        "small_fps",
+                        default=0.0,
+                        min=0.0,
+                        max=120.0,
+                        step=1.0,
+                        tooltip="Frames a second of the small video where it has others; 0: the same.",
+                    )
                 ),
             ],
             outputs=[
@@ -45,11 +68,14 @@ class S2FlowCheckVideo(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, small: Tensor, large: Tensor) -> io.NodeOutput:
-        pairs = paired_frames((len(small), len(large)), (1.0, 1.0))
+    def execute(
+        cls, small: Tensor, large: Tensor, fps: float = 16.0, small_fps: float = 0.0
+    ) -> io.NodeOutput:
+        pairs = paired_frames((len(small), len(large)), (small_fps or fps, fps))
+        require_same_shape(small, large)
         for video, name in ((small, "small"), (large, "large")):
             check_finite(video, name)
-        report = report_of(measure(large[pairs.large], small[pairs.small]))
+        report = report_of(measure(large[: len(pairs.large)], small[pairs.small]))
         if pairs.word:
-            report = f"{report}\nOf different lengths: {pairs.word}."
+            report = f"{report}\nNote: {pairs.word}."
         return io.NodeOutput(report, ui=ui.PreviewText(report))

@@ -36,7 +36,7 @@ def paired_frames(frames: tuple[int, int], rates: tuple[float, float]) -> Pairs:
     """
     if min(rates) <= 0:
         raise ValueError(f"fps is {min(rates):g}; give the frames a second of the video, above 0.")
-    require_one_video(frames)
+    require_one_video(frames, rates)
     moments = [round(n * rates[0] / rates[1]) for n in range(frames[1])]
     small = [moment for moment in moments if moment < frames[0]]
     words: list[str] = []
@@ -50,8 +50,9 @@ def paired_frames(frames: tuple[int, int], rates: tuple[float, float]) -> Pairs:
     return Pairs(small, list(range(len(small))), ", and ".join(words))
 
 
-def require_one_video(frames: tuple[int, int]) -> None:
+def require_one_video(frames: tuple[int, int], rates: tuple[float, float]) -> None:
     """Raises for what cannot be the same video twice."""
+    same_length = abs(frames[0] / rates[0] - frames[1] / rates[1]) <= 1 / min(rates)
     small, large = frames
     if (small == 1) != (large == 1):
         still, video = ("small", "large") if small == 1 else ("large", "small")
@@ -60,7 +61,7 @@ def require_one_video(frames: tuple[int, int]) -> None:
             "frames of both, or a picture to both."
         )
     for many, few, name in ((small, large, "small"), (large, small, "large")):
-        if few > 1 and many > few and many % few == 0:
+        if few > 1 and many > few and many % few == 0 and not same_length:
             raise ValueError(
                 f"{name} holds {many} frames, {many // few} times the other's {few}: a batch of several "
                 "videos. Choose one with S²Flow Pick Preview before decoding."

@@ -16,6 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, int
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, Rec. 601
 _CELLS = 16  # along the shorter side, for what is slow in space
 _SIDE = 8  # pixels on either side of a line, over which texture is averaged out
+_LOOKED_AT = 8  # frames, spread over the video, in which repetition is looked for
 _FAINT = 1 / 255  # one level of an 8-bit picture; less than that nobody sees
 
 
@@ -27,7 +28,8 @@ class Measures:
     of the picture, likewise. repetition: correlation with itself, shifted by the training size, beyond the
     small video's. seam: step of brightness across the worst straight line, 0...1, that the small video lacks.
     likeness: PSNR in dB of the shrunk video to the small one. motion: change from frame to frame over the
-    small video's. detail: energy that the small video cannot show, over that of the small video enlarged.
+    small video's. detail: energy that the small video cannot show, over that of the small video enlarged;
+    None where both have one size.
     """
 
     pulse: float
@@ -36,7 +38,7 @@ class Measures:
     seam: float
     likeness: float
     motion: float
-    detail: float
+    detail: float | None
 
 
 def measure(large: Tensor, small: Tensor) -> Measures:
@@ -56,6 +58,7 @@ def measure(large: Tensor, small: Tensor) -> Measures:
             f"{large.shape[2]}×{large.shape[1]}."
         )
     size = (small.shape[1], small.shape[2])
+    small = small[..., :3]
     grey, small_grey = luminance(large), luminance(small)  # (frames, H, W), (frames, h, w)
     shrunk = resized(large, size)
     # One stray line in the small video is blurred over several of the large one.
@@ -66,8 +69,11 @@ def measure(large: Tensor, small: Tensor) -> Measures:
         repetition=max(0.0, repetition(grey, size) - repetition(stretched, size)),
         seam=seam(grey, stretched),
         likeness=likeness(shrunk, small),
-        motion=motion(luminance(shrunk)) / max(motion(small_grey), _FAINT / 4),
-        detail=detail(grey, size) / max(detail(stretched, size), 1e-9),
+        # Where nothing moves, both are the faint noise that nobody sees.
+        motion=(motion(luminance(shrunk)) + _FAINT / 4) / (motion(small_grey) + _FAINT / 4),
+        detail=None
+        if grey.shape == small_grey.shape
+        else detail(grey, size) / max(detail(stretched, size), 1e-9),
     )
 
 
@@ -105,15 +111,21 @@ def repetition(grey: Tensor, size: tuple[int, int]) -> float:
     A model that is asked for more than it was trained for paints its training size again and again. 0 where
     no shift leaves a fifth of the frame to compare. (frames, H, W).
     """
-    side = max(3, min(grey.shape[1:]) // _CELLS) | 1
-    slow = avg_pool2d(grey[:, None], side, 1, side // 2, count_include_pad=False)[:, 0]
-    fine = grey - slow
+    some = grey[:: max(1, len(grey) // _LOOKED_AT)]
+    fine = some - smoothed(some, max(3, min(grey.shape[1:]) // _CELLS) | 1)
     found = [0.0]
     for down, right in ((0, size[1]), (size[0], 0), size):
         height, width = grey.shape[1] - down, grey.shape[2] - right
         if (down or right) and 5 * height * width >= grey.shape[1] * grey.shape[2]:
             found.append(_correlation(fine[:, down:, right:], fine[:, :height, :width]))
     return max(found)
+
+
+def smoothed(grey: Tensor, side: int) -> Tensor:
+    """(frames, H, W): means of squares of an odd side, one axis after the other, which for large frames is
+    many times faster than both at once."""
+    tall = avg_pool2d(grey[:, None], (side, 1), 1, (side // 2, 0), count_include_pad=False)
+    return avg_pool2d(tall, (1, side), 1, (0, side // 2), count_include_pad=False)[:, 0]
 
 
 def seam(grey: Tensor, before: Tensor) -> float:

@@ -44,7 +44,7 @@ CHECKS = (
         "repetition",
         lambda m: m.repetition > 0.12,
         "It repeats itself at the distance of the training size (correlation {repetition:.2f} beyond the "
-        "small video's). Lower t_i, or set rope to position in the High-Res Sampler.",
+        "small video's). Lower share (or t_i) in Upsample, or set rope to position in the High-Res Sampler.",
     ),
     Check(
         "seam",
@@ -55,13 +55,14 @@ CHECKS = (
     Check(
         "drift",
         lambda m: m.likeness < 22,
-        "It has left the small video: {likeness:.0f} dB alike. Lower t_i, or raise alignment in the High-Res "
-        "Sampler, if you want what the preview shows.",
+        "It has left the small video: {likeness:.0f} dB alike. Lower share (or t_i) in Upsample, or raise "
+        "alignment in the High-Res Sampler, if you want what the preview shows.",
     ),
     Check(
         "no detail",
-        lambda m: m.detail < 1.2,
-        "It shows hardly more than the small video enlarged ({detail:.1f} times its fine energy). Raise t_i.",
+        lambda m: m.detail is not None and m.detail < 1.2,
+        "It shows hardly more than the small video enlarged ({detail:.1f} times its fine energy). Raise "
+        "share (or t_i) in Upsample.",
     ),
 )
 
@@ -81,6 +82,7 @@ def report_of(measures: Measures) -> str:
     figures = (
         f"Figures: pulse {measures.pulse:.3f}, flicker {measures.flicker:.3f}, repetition "
         f"{measures.repetition:.2f}, seam {measures.seam:.3f}, likeness {measures.likeness:.1f} dB, motion "
-        f"{measures.motion:.2f}, detail {measures.detail:.1f}."
+        f"{measures.motion:.2f}, detail "
+        + ("not measured (both have one size)." if measures.detail is None else f"{measures.detail:.1f}.")
     )
     return "\n".join([verdict, *(fault.words for fault in faults), figures])

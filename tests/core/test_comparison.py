@@ -57,6 +57,15 @@ def test_rates_meet_at_the_same_moment():
     assert every_second.small == [0, 2, 4, 6, 8]
 
 
+@pytest.mark.parametrize(
+    ("frames", "rates"), [((81, 162), (16, 32)), ((40, 20), (24, 12)), ((9, 36), (8, 32))]
+)
+def test_twice_the_frames_at_twice_the_rate_are_one_video(frames, rates):
+    """As interpolation makes them."""
+    pairs = paired_frames(frames, rates)
+    assert len(pairs.large) >= frames[1] - 1 and pairs.small[-1] >= frames[0] - 2
+
+
 @pytest.mark.parametrize(("frames", "compared"), [((17, 13), 13), ((13, 17), 13)])
 def test_the_longer_video_is_cut_and_that_is_said(frames, compared):
     pairs = paired_frames(frames, (16, 16))

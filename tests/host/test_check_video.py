@@ -45,3 +45,14 @@ def test_nan_is_refused(check):
     broken[3, 5, 5] = float("nan")
     with pytest.raises(ValueError, match="large holds 3 value"):
         check(moving(9, 64), broken)
+
+
+def test_other_rates_are_compared_at_the_same_moments(check):
+    smooth = moving(17, 128)
+    report = check(moving(17, 64)[::2], smooth, fps=32.0, small_fps=16.0).args[0]
+    assert "drift" not in report and "16 frames a second are shown at 32" in report
+
+
+def test_other_proportions_are_refused(check):
+    with pytest.raises(ValueError, match="other proportions"):
+        check(moving(9, 64), moving(9, 128)[:, :64])

@@ -38,6 +38,7 @@ def test_the_video_is_the_samplers_own_and_every_step_is_recorded(graph, name):
     assert trajectory.steps == STEPS
     assert torch.equal(trajectory.sigmas, graph.sigmas)
     assert trajectory.reach is not None
+    assert trajectory.euler is (name == "euler")
     # The first state is pure noise, whatever the sampler.
     _, of_euler = graph.low_res(precision="full")
     torch.testing.assert_close(trajectory.noise[0], of_euler.noise[0])
@@ -102,3 +103,47 @@ def test_noise_at_every_step_is_told(graph, caplog, name, said):
     with caplog.at_level("WARNING"):
         graph.low_res(sampler=sampler_of(name), capture_rows=0)
     assert ("no single path" in caplog.text) is said
+
+
+def test_a_sampler_that_leaves_a_step_out_is_stopped_there(graph):
+    """Not after the whole run."""
+    from stopped_model import Stopper
+
+    def every_second(model, x, sigmas, extra_args, callback, disable):
+        for sigma in sigmas[:-1:2]:
+            x = model(x, sigma * x.new_ones([1]), **extra_args)
+        return x
+
+    import comfy.samplers
+
+    with Stopper(graph) as counted:
+        with pytest.raises(ValueError, match="left out step 2 of 6"):
+            graph.low_res(sampler=comfy.samplers.KSAMPLER(every_second))
+        assert counted.calls <= 2 + 2
+
+
+@pytest.mark.parametrize("name", ["ddpm", "sa_solver", "euler_ancestral", "dpmpp_sde", "lcm"])
+def test_a_sampler_that_draws_noise_is_warned_of(graph, caplog, name):
+    require = graph.modules.pack("nodes.host.sampling.given_sampler").require_recordable
+    with caplog.at_level("WARNING"):
+        require(sampler_of(name), 0)
+    assert f"{name} draws new noise" in caplog.text
+
+
+def test_a_step_that_does_not_fit_is_tried_again(graph, monkeypatch):
+    """As Euler's are."""
+    model = graph.guider.model_patcher.model.diffusion_model
+    whole, _ = graph.low_res(sampler=sampler_of("res_multistep"))
+    calls = []
+
+    def fail_once(*_):
+        calls.append(None)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    hook = model.register_forward_pre_hook(fail_once)
+    try:
+        again, trajectory = graph.low_res(sampler=sampler_of("res_multistep"))
+    finally:
+        hook.remove()
+    assert torch.equal(again["samples"], whole["samples"]) and trajectory.steps == STEPS

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -135,12 +136,15 @@ class HostCall:
 
 
 def name_of(function: Callable) -> str:
+    while isinstance(function, partial):
+        function = function.func
     kind = function if hasattr(function, "__qualname__") else type(function)
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-_EIGHT_BITS = re.compile(r"sageatt|(?<![a-z])sage|sol_attn|int8|fp8")
-"""SageAttention by any pack, comfy-kitchen's sol_attn and int8; nobody publishes it, so names must tell."""
+_EIGHT_BITS = re.compile(r"sageatt|(?<![a-z])sage|sol_attn|(int8|fp8)[^.]*$")
+"""SageAttention by any pack, comfy-kitchen's sol_attn; int8 and fp8 in a function's own name alone, because
+packs that load such weights have them in theirs. Nobody publishes it, so names must tell."""
 
 
 def in_eight_bits(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import comfy.samplers
@@ -11,12 +12,15 @@ from torch import Tensor
 
 from .guided_model import GuidedModel
 from .numbers import check_estimate, check_state
+from .out_of_memory import tried_twice
+from .streams import Streams
 
 log = logging.getLogger(__name__)
 # In the names of samplers that draw noise at every step.
-RANDOM = ("ancestral", "sde", "lcm", "seeds")
-# Samplers compute in terms of other functions of sigma and come back to it with this error.
-SAME_STEP = 1e-4
+RANDOM = ("ancestral", "sde", "lcm", "seeds", "ddpm", "sa_solver")
+# Samplers compute in terms of other functions of sigma and come back to it with this error; some move the
+# first sigma, where they have a pole, by half of it.
+SAME_STEP = 2e-4
 
 
 class RecordedRun(Protocol):
@@ -24,6 +28,7 @@ class RecordedRun(Protocol):
 
     sigmas: Tensor
     model_calls: int
+    streams: Streams
 
     @property
     def steps(self) -> int: ...
@@ -99,7 +104,10 @@ class RecordedModel:
         step = self.step_at(float(sigma.max()))
         if step is not None:
             self.run.part_of_step(step).begin_step(step)
-        denoised = self.guided.model(x, sigma, **extra_args)
+        at = f"step {step + 1} of {self.run.steps}" if step is not None else "a call between two steps"
+        video = self.run.streams.split(x)[0]
+        compute = partial(self.guided.model, x, sigma, **extra_args)
+        denoised = tried_twice(compute, self.guided.base_model, video, at)
         self.run.model_calls += 1
         if step is not None:
             check_estimate(denoised, self.guided, x, step, self.run.sigmas)
@@ -118,11 +126,16 @@ class RecordedModel:
                 "Choose a sampler that asks the model once at each sigma: euler, res_multistep, dpmpp_2m, "
                 "uni_pc, ipndm, deis, lcm."
             )
+        if self.waiting and sigma < float(sigmas[self.waiting[0]]):
+            raise self.hole()
         return None
 
     def require_every_step(self) -> None:
         if self.waiting:
-            raise ValueError(
-                f"{self.name} left out step {self.waiting[0] + 1} of {self.run.steps}, so the record has a "
-                "hole. Choose another sampler, or leave sampler empty for Euler."
-            )
+            raise self.hole()
+
+    def hole(self) -> ValueError:
+        return ValueError(
+            f"{self.name} left out step {self.waiting[0] + 1} of {self.run.steps}, so the record has a hole. "
+            "Choose another sampler, or leave sampler empty for Euler."
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -18,7 +18,7 @@ from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
 from ....s2flow_core.windows.grid import TokenGrid, choose_reach_tile
 from ....s2flow_core.windows.ladder import extent_ladder
 from ..attention.capture import AttentionCapture
-from .given_sampler import run_given
+from .given_sampler import name_of, run_given
 from .guided import Part
 from .guided_model import GuidedModel
 from .recorded_video import RecordedVideo
@@ -117,19 +117,19 @@ class LowResRun(SampledRun):
         final: in LATENT space, with the sound beside it.
         """
         records = [] if earlier is None else [earlier]
+        euler = self.sampler is None or name_of(self.sampler) == "euler"
         for part in self.recorded:
-            records.append(
-                part.recorder.finish(
-                    final=final.video,
-                    token_shape=video.token_shape,
-                    patch=video.patch,
-                    model=video.model,
-                    seconds=self.seconds / len(self.recorded),
-                    reach=part.capture.reach() if part.capture else None,
-                    end_sigma=float(self.sigmas[part.steps.stop]),
-                    held=video.held,
-                )
+            record = part.recorder.finish(
+                final=final.video,
+                token_shape=video.token_shape,
+                patch=video.patch,
+                model=video.model,
+                seconds=self.seconds / len(self.recorded),
+                reach=part.capture.reach() if part.capture else None,
+                end_sigma=float(self.sigmas[part.steps.stop]),
+                held=video.held,
             )
+            records.append(replace(record, euler=euler))
         return video.completed(reduce(Trajectory.followed_by, records), final)
 
 
