@@ -22,6 +22,7 @@ from comfyui_runner.server import ServerFailed
 
 from .addresses import Json
 from .clips import clips_of
+from .cluster_size import ClusterOptions
 from .jobs import STAGES, Job, jobs_of
 from .keys import InputFiles
 from .local_workers import LocalPool, devices_for
@@ -114,7 +115,7 @@ def cluster_pool(
 ) -> AbstractContextManager[Pool]:
     """Ray is imported for a cluster alone."""
     try:
-        from .cluster import ClusterOptions, RayPool
+        from .cluster import RayPool
     except ImportError as problem:
         raise Refusal("--address needs Ray: pip install 'ray==2.60.*'") from problem
     gpus = 0 if settings.cpu else manifest.gpus_per_clip

@@ -6,8 +6,8 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +16,10 @@ import ray.exceptions as errors
 
 from comfyui_runner.installation import ROOT
 
+from .cluster_size import ClusterOptions, workers_for
 from .jobs import Job
 from .model_files import Equipment, require_same
-from .pool import Event, Lost, PoolLost, Told
+from .pool import Event, Lost, PoolLost, Stopped, Told
 from .refusal import Refusal
 from .worker import ComfyWorker, WorkerSettings
 
@@ -62,16 +63,6 @@ class Hand:
 
     def is_there(self) -> bool:
         return True
-
-
-@dataclass(frozen=True)
-class ClusterOptions:
-    """address: of the head, "auto" for the one of this machine, "local" for a new one. workers: None takes
-    as many as the cluster has GPUs for."""
-
-    address: str
-    workers: int | None
-    gpus_per_clip: float
 
 
 class RayPool:
@@ -157,7 +148,9 @@ class RayPool:
             self._await_return(worker)
             return [Told(worker, folder, Lost(str(problem).splitlines()[0]))]
         except errors.RayTaskError as problem:
-            raise Refusal(f"{worker} failed in a way that no clip causes:\n{problem}") from problem
+            # An event, so that it is told in its turn, with what others made.
+            why = f"{worker} failed in a way that no clip causes:\n{problem}"
+            return [Told(worker, folder, Stopped(why))]
         except errors.RaySystemError as problem:
             raise PoolLost(str(problem)) from problem
 
@@ -235,15 +228,3 @@ def pool_lost() -> Iterator[None]:
         yield
     except (errors.RaySystemError, ConnectionError) as problem:
         raise PoolLost(str(problem)) from problem
-
-
-def workers_for(options: ClusterOptions, resources: Mapping[str, float]) -> int:
-    """As many as the cluster has GPUs for, or were asked for; one on the CPU."""
-    gpus = options.gpus_per_clip
-    room = int(resources.get("GPU", 0) / gpus) if gpus else int(resources.get("CPU", 0))
-    if gpus and not room:
-        raise Refusal(f"The cluster has no room for {gpus:g} GPU(s). Add --cpu to make clips on the CPU.")
-    count = options.workers or (room if gpus else 1)
-    if count > room:
-        raise Refusal(f"The cluster has room for {room} workers, not for {count}. Give --workers {room}.")
-    return count

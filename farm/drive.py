@@ -102,8 +102,7 @@ class Drive:
         """Gives out what waits, then answers what workers tell within so many seconds."""
         try:
             self._give_out()
-            for told in self.pool.wait(seconds):
-                self._answer(told)
+            self._answer_all(self.pool.wait(seconds))
             self._look_for_silence()
         except PoolLost as problem:
             self._begin_anew(str(problem))
@@ -123,6 +122,19 @@ class Drive:
             self.counts.decisions += 1
             self.pool.start(worker, job, folder)
 
+    def _answer_all(self, heard: Iterable[Told]) -> None:
+        """What stops the run is raised at the end, so that results told with it are kept."""
+        problems: list[Refusal | PoolLost] = []
+        for told in heard:
+            try:
+                self._answer(told)
+            except (Refusal, PoolLost) as problem:
+                problems.append(problem)
+        # A stop ends the run, so it goes before a pool that could be started again.
+        problems.sort(key=lambda problem: isinstance(problem, PoolLost))
+        if problems:
+            raise problems[0]
+
     def _answer(self, told: Told) -> None:
         worker, event, running = told.worker, told.event, self.running.get(told.worker)
         if running is None or running.folder != told.folder:
@@ -141,8 +153,9 @@ class Drive:
             raise Refusal(f"{job.name or job.short}: {event.why}")
         elif event.memory and job.key not in self._short_of_memory:
             self._short_of_memory.add(job.key)
-            self.pool.kill(worker, whole=False)
+            # Before the kill: should it find the pool dead, the job is not lost with it.
             self.waiting.appendleft(job)
+            self.pool.kill(worker, whole=False)
         else:
             self._give_up(job, event.why)
 
@@ -177,8 +190,8 @@ class Drive:
         for worker, running in list(self.running.items()):
             if now - running.heard > SILENT_SECONDS:
                 del self.running[worker]
-                self.pool.kill(worker, whole=True)
                 self._again(running.job, f"It told nothing for {SILENT_SECONDS / 60:.0f} minutes.")
+                self.pool.kill(worker, whole=True)
 
     def _begin_anew(self, why: str) -> None:
         self._pool_starts += 1

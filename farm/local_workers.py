@@ -19,7 +19,7 @@ from typing import Any
 
 from .jobs import Job
 from .model_files import Equipment, require_same
-from .pool import Event, Lost, PoolLost, Progress, Told
+from .pool import Event, Lost, PoolLost, Progress, Stopped, Told
 from .refusal import Refusal
 from .worker import ComfyWorker, WorkerSettings
 
@@ -111,7 +111,10 @@ class LocalPool:
         try:
             return self.hands[name].pipe.recv()
         except (EOFError, OSError):
-            self._begin_again(name)
+            try:
+                self._begin_again(name)
+            except Refusal as problem:
+                return Stopped(str(problem))  # told in its turn, behind what others made
             return Lost(f"The process of {name} was killed.")
 
     def _begin_again(self, name: str) -> None:

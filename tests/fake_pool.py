@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from farm.jobs import LARGE, PREVIEW, Job
-from farm.pool import Event, Lost, Made, PoolLost, Progress, Told
+from farm.pool import Event, Lost, Made, NodeFailed, PoolLost, Progress, Told
 
 
 class DriverKilled(Exception):
@@ -52,12 +52,22 @@ class MemoryStore:
 
 
 class FakePool:
-    """Every wait, each busy worker goes on, ends or dies. deaths: chance of a death per wait and worker."""
+    """Every wait, each busy worker goes on, ends, dies or lacks memory.
 
-    def __init__(self, chance: random.Random, workers: int, deaths: float = 0.0, pool_deaths: float = 0.0):
+    deaths, memory: chances of a death and of a lack of memory, per wait and worker.
+    """
+
+    def __init__(
+        self,
+        chance: random.Random,
+        workers: int,
+        deaths: float = 0.0,
+        pool_deaths: float = 0.0,
+        memory: float = 0.0,
+    ):
         self.chance = chance
         self.names = [f"w{number}" for number in range(workers)]
-        self.deaths, self.pool_deaths = deaths, pool_deaths
+        self.deaths, self.pool_deaths, self.memory = deaths, pool_deaths, memory
         self.jobs: dict[str, tuple[Job, Path]] = {}
         self.down: set[str] = set()
         self.started: list[str] = []
@@ -93,6 +103,9 @@ class FakePool:
                 # It was done before it died, and that comes too late.
                 self.stray.append(Told(worker, folder, Made()))
             return [Lost("killed")]
+        if luck < self.deaths + self.memory:
+            del self.jobs[worker]
+            return [NodeFailed("out of memory", memory=True)]
         if luck < 0.6:
             del self.jobs[worker]
             return [Made()]
@@ -100,6 +113,8 @@ class FakePool:
 
     def kill(self, worker: str, whole: bool) -> None:
         self.killed.append((worker, whole))
+        if self.chance.random() < self.pool_deaths * 20:
+            raise PoolLost("died while a worker was killed")
         self.jobs.pop(worker, None)
 
     def restart(self) -> None:

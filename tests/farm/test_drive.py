@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from farm import drive
 from farm.drive import MOST_ATTEMPTS, SILENT_SECONDS, Drive
 from farm.jobs import LARGE, PREVIEW, Job
-from farm.pool import Event, Lost, Made, NodeFailed, Progress, Stopped, Told
+from farm.pool import Event, Lost, Made, NodeFailed, PoolLost, Progress, Stopped, Told
 from farm.refusal import Refusal
 
 
@@ -31,7 +31,7 @@ def test_every_key_is_committed_once_whoever_dies(seed: int, workers: int):
     jobs = clips(100)
     results = MemoryStore(killed=lambda: chance.random() < 0.005)
     for _ in range(10_000):  # drivers
-        pool = FakePool(chance, workers, deaths=0.05, pool_deaths=0.01)
+        pool = FakePool(chance, workers, deaths=0.05, pool_deaths=0.01, memory=0.02)
         driver = Drive(pool, results)
         driver.add(jobs)
         try:
@@ -109,6 +109,54 @@ def test_memory_that_ran_out_is_tried_once_more_on_a_fresh_comfyui(errors: int, 
     assert pool.killed == [("w0", False)]
     assert bool(results.commits) is made
     assert driver.failed == ({} if made else {"a": "CUDA out of memory"})
+
+
+class LostInKill(Scripted):
+    """Its first kill finds the whole pool dead."""
+
+    def kill(self, worker: str, whole: bool) -> None:
+        super().kill(worker, whole)
+        if len(self.killed) == 1:
+            raise PoolLost("died while a worker was killed")
+
+
+def test_a_pool_that_dies_in_the_kill_after_a_lack_of_memory_loses_no_job():
+    pool = LostInKill([NodeFailed("CUDA out of memory", memory=True)])
+    driver, results = driven(pool, [Job(PREVIEW, "a"), Job(PREVIEW, "b")])
+    assert pool.killed == [("w0", False)] and driver.failed == {}
+    assert results.commits == {"a": 1, "b": 1}
+
+
+def test_a_pool_that_dies_in_the_kill_of_a_silent_worker_loses_no_job():
+    now = [0.0]
+    pool, results = LostInKill([], []), MemoryStore()
+    driver = Drive(pool, results, clock=lambda: now[0])
+    driver.add([Job(PREVIEW, "a"), Job(PREVIEW, "b")])
+    driver.step(0.0)
+    now[0] = SILENT_SECONDS + 1
+    driver.step(0.0)
+    assert pool.killed == [("w0", True)]
+    driver.run()
+    assert results.commits == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_results_that_are_told_with_a_stop_are_kept(place: int):
+    pool, results = FakePool(random.Random(0), 4), MemoryStore()
+    driver = Drive(pool, results)
+    driver.add(clips(4)[:4])
+    told = {}
+
+    def heard(seconds: float) -> list[Told]:
+        for number, (worker, (job, folder)) in enumerate(pool.jobs.items()):
+            told[job.key] = Told(worker, folder, Stopped("full") if number == place else Made())
+        return list(told.values())
+
+    pool.wait = heard
+    with pytest.raises(Refusal, match="full"):
+        driver.step(0.0)
+    assert results.commits == {key: 1 for key, one in told.items() if one.event == Made()}
+    assert len(results.commits) == 3
 
 
 def test_a_node_error_is_final_for_its_clip_alone():
