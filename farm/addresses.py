@@ -9,6 +9,7 @@ from typing import Any
 from .refusal import Refusal, nearest
 
 Json = dict[str, Any]
+PREFIX = "filename_prefix"  # where a node saves; the farm finds results by it
 
 
 @dataclass(frozen=True)

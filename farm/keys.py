@@ -8,9 +8,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .addresses import Json
+from .addresses import PREFIX, Json
 
-PREFIX = "filename_prefix"
 PIECE = 1 << 20  # bytes
 PIECES = 64
 FileDigest = Callable[[str], str | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .addresses import Json, is_link, titles
+from .addresses import PREFIX, Json, is_link, titles
 from .refusal import Refusal
 
 LOW = "S2FlowLowResSampler"
@@ -21,7 +21,7 @@ LATE = {
     "S2FlowNoiseReshift",
     GATE,
 }
-TRAJECTORY_PREFIX = "trajectory"
+TRAJECTORY_PREFIX = "farm_trajectory"
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,28 @@ def cut(prompt: Json) -> Stages:
     if not made:
         raise Refusal("The workflow makes no large video: nothing follows Upsample or the Refiner Sampler.")
     preview = {key: prompt[key] for key in prompt if key in upstream([low, *shown], prompt)}
-    inputs = {"trajectory": [low, 1], "filename_prefix": TRAJECTORY_PREFIX}
+    large = large_prompt(made, low, prompt)
+    require_saved(preview, "preview", prompt)
+    require_saved({key: large[key] for key in large if key in late}, "large video", prompt)
+    inputs = {"trajectory": [low, 1], PREFIX: TRAJECTORY_PREFIX}
     preview[unused_id(prompt)] = {"class_type": SAVE, "inputs": inputs, "_meta": {"title": "Trajectory"}}
-    return Stages(preview, large_prompt(made, low, prompt), low)
+    return Stages(preview, large, low)
+
+
+def require_saved(part: Json, what: str, prompt: Json) -> None:
+    """Raises Refusal unless a node saves something to look at, where the farm tells it to."""
+    saving = [key for key, node in part.items() if PREFIX in node["inputs"]]
+    for key in saving:
+        if is_link(part[key]["inputs"][PREFIX]):
+            raise Refusal(
+                f"{PREFIX} of #{key} ({titles(prompt)[key]}) comes by a link. Write it in the node: the farm "
+                "gives each clip a folder of its own there."
+            )
+    if all(part[key]["class_type"] == SAVE for key in saving):
+        raise Refusal(
+            f"The workflow saves no {what}, so it could not be shown. Add Save Video: nodes that only "
+            "preview leave no file."
+        )
 
 
 def large_prompt(made: Iterable[str], low: str, prompt: Json) -> Json:

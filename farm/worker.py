@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from comfyui_runner import client as comfy
 from comfyui_runner.client import ComfyClient
@@ -17,19 +15,19 @@ from comfyui_runner.ports import free_port
 from comfyui_runner.server import ComfyServer, ServerFailed
 
 from .addresses import Json, titles
-from .jobs import LARGE, Job
-from .keys import PREFIX
+from .attempt import keep, prepared
+from .jobs import Job
 from .model_files import Equipment, equipment_of
 from .pool import Event, Lost, Made, NodeFailed, Progress, Stopped
 from .refusal import Refusal
 from .stages import LOW
-from .store import RESULT, told
+from .store import told
 
 SAMPLERS = (LOW, "S2FlowHighResSampler", "S2FlowRefinerSampler", "SamplerCustomAdvanced")
-TRAJECTORY = "trajectory.s2flow.safetensors"
-SUFFIX = ".s2flow.safetensors"
-LINKS = "farm"  # folder of trajectories inside ComfyUI's output folder
 NO_MEMORY = ("out of memory", "outofmemory", "allocation on device")
+SAVED_NOTHING = (
+    "It ran to its end and saved nothing to look at: add Save Video, or let it save to the output folder."
+)
 STARTS = 3  # another program may take the free port first
 
 
@@ -146,67 +144,18 @@ class ComfyWorker:
             return
         try:
             with told(self.settings.store):
-                self._keep(job, server.output / folder.name, folder, time.monotonic() - began)
+                made_by = asdict(self.equipment) if self.equipment else {}
+                facts = {"seconds": round(time.monotonic() - began, 1), "made_by": made_by}
+                saved = keep(job, server.output / folder.name, folder, facts)
         except Refusal as problem:
             yield Stopped(str(problem))
             return
-        yield Made()
+        yield Made() if saved else NodeFailed(SAVED_NOTHING)
 
     def _check(self) -> None:
         self.check()
         if self.server is not None:
             self.server.require_alive()
-
-    def _keep(self, job: Job, made: Path, folder: Path, seconds: float) -> None:
-        """Moves what ComfyUI saved to the store's drive, with a note of how it was made."""
-        folder.mkdir()
-        files = sorted(path for path in made.rglob("*") if path.is_file())
-        names = []
-        for file in files:
-            name = TRAJECTORY if file.name.endswith(SUFFIX) else file.relative_to(made).as_posix()
-            copy_to_disk(file, folder / name)
-            names.append(name)
-        shutil.rmtree(made, ignore_errors=True)
-        facts: dict[str, Any] = {"stage": job.stage, "key": job.key, "name": job.name, "values": job.values}
-        facts |= {"needs": job.needs, "files": names, "seconds": round(seconds, 1)}
-        facts |= {"made_by": asdict(self.equipment) if self.equipment else {}, "prompt": job.prompt}
-        (folder / RESULT).write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
-
-
-def prepared(job: Job, attempt: str, output: Path, store: Path) -> Json:
-    """The job's prompt: it saves into a folder of its own and loads the preview's trajectory from the store.
-
-    The folder makes the nodes that save run again on a ComfyUI that has made the rest before.
-    """
-    prompt = {key: node | {"inputs": dict(node["inputs"])} for key, node in job.prompt.items()}
-    for node in prompt.values():
-        prefix = node["inputs"].get(PREFIX)
-        if isinstance(prefix, str):
-            node["inputs"][PREFIX] = f"{attempt}/{prefix.lstrip('/')}"
-    if job.stage == LARGE:
-        trajectory = output / LINKS / f"{job.needs}{SUFFIX}"
-        trajectory.parent.mkdir(parents=True, exist_ok=True)
-        if not trajectory.exists():
-            link_or_copy(store / "results" / "preview" / job.needs / TRAJECTORY, trajectory)
-        prompt[job.low]["inputs"]["file"] = f"output/{LINKS}/{trajectory.name}"
-    return prompt
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Windows lets few users make links."""
-    try:
-        target.symlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def copy_to_disk(source: Path, target: Path) -> None:
-    """Copies a file and waits until it is on the disk."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as reading, target.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
-        writing.flush()
-        os.fsync(writing.fileno())
 
 
 def progress_of(event: comfy.Event, prompt: Json) -> Progress | None:

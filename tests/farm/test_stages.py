@@ -76,12 +76,26 @@ def test_a_reshift_before_the_small_run_belongs_to_the_preview():
         (changed("4", batch_size=4), r"batch_size of #4 .* is 4. Set it to 1"),
         ({key: value for key, value in PROMPT.items() if key != "8" and key != "7"}, "shows no preview"),
         ({key: PROMPT[key] for key in "12345678"}, "makes no large video"),
+        (PROMPT | {"8": node("PreviewImage", images=["7", 0])}, "saves no preview.* Add Save Video"),
+        (PROMPT | {"14": node("PreviewImage", images=["12", 0])}, "saves no large video.* Add Save Video"),
+        (
+            PROMPT | {"14": node("S2FlowSaveTrajectory", trajectory=["11", 1], filename_prefix="t")},
+            "saves no large video",
+        ),
+        (changed("8", filename_prefix=["5", 0]), r"filename_prefix of #8 \(SaveVideo\) comes by a link"),
+        (changed("14", filename_prefix=["5", 0]), r"filename_prefix of #14 \(SaveVideo\) comes by a link"),
         ({key: value for key, value in PROMPT.items() if key != "1"}, "link from node #1, which is missing"),
     ],
 )
 def test_what_cannot_be_cut_is_told_in_a_sentence(prompt: dict[str, Any], said: str):
     with pytest.raises(Refusal, match=said):
         cut(prompt)
+
+
+def test_nodes_that_only_preview_may_stand_beside_those_that_save():
+    more = {"20": node("PreviewImage", images=["7", 0]), "21": node("PreviewImage", images=["13", 0])}
+    stages = cut(PROMPT | more)
+    assert {"8", "20"} < stages.preview.keys() and {"14", "21"} < stages.large.keys()
 
 
 def keys(prompt: dict[str, Any]) -> tuple[str, str]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from comfyui_runner.client import Event
-from farm import local_workers
-from farm.jobs import LARGE, PREVIEW, Job
+from farm import local_workers, worker
+from farm.jobs import PREVIEW, Job
 from farm.local_workers import devices_for
 from farm.model_files import MISSING, Equipment, digest_of, model_names, require_same
 from farm.pool import Lost, NodeFailed, Progress, Stopped
 from farm.refusal import Refusal
 from farm.store import told
-from farm.worker import ComfyWorker, WorkerSettings, failure_of, prepared, progress_of
+from farm.worker import ComfyWorker, WorkerSettings, failure_of, progress_of
 from farm.workflow import prompt_of
 
 PROMPT: dict[str, Any] = {
@@ -27,25 +29,6 @@ PROMPT: dict[str, Any] = {
     "8": {"class_type": "SaveVideo", "inputs": {"filename_prefix": "/video/beach", "video": ["7", 0]}},
 }
 SAME = Equipment("one", "0.33.0", "pack", {"a.safetensors": "digest"})
-
-
-def test_every_attempt_saves_into_a_folder_of_its_own(tmp_path):
-    job = Job(PREVIEW, "k", prompt=PROMPT)
-    made = prepared(job, "k-1-ab", tmp_path, tmp_path)
-    assert made["8"]["inputs"]["filename_prefix"] == "k-1-ab/video/beach"
-    assert PROMPT["8"]["inputs"]["filename_prefix"] == "/video/beach", "the job stays as it is"
-
-
-def test_a_large_video_loads_its_preview_from_the_store(tmp_path):
-    store, output = tmp_path / "store", tmp_path / "output"
-    kept = store / "results" / "preview" / "p1" / "trajectory.s2flow.safetensors"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"trajectory")
-    prompt = PROMPT | {"6": {"class_type": "S2FlowLoadTrajectory", "inputs": {"file": ""}}}
-    for _ in range(2):
-        made = prepared(Job(LARGE, "l1", prompt=prompt, needs="p1", low="6"), "l1-1-ab", output, store)
-        assert made["6"]["inputs"]["file"] == "output/farm/p1.s2flow.safetensors"
-        assert (output / "farm" / "p1.s2flow.safetensors").read_bytes() == b"trajectory"
 
 
 @pytest.mark.parametrize(
@@ -79,12 +62,12 @@ def test_errors_of_nodes_are_told_with_the_node(kind: str, message: str, memory:
 
 
 def test_a_worker_that_sees_another_store_says_so(tmp_path):
-    worker = ComfyWorker(WorkerSettings(tmp_path, tmp_path, tmp_path, tmp_path), "w")
-    assert not worker.sees_store("t")
+    hand = ComfyWorker(WorkerSettings(tmp_path, tmp_path, tmp_path, tmp_path), "w")
+    assert not hand.sees_store("t")
     (tmp_path / "token").write_text("other")
-    assert not worker.sees_store("t")
+    assert not hand.sees_store("t")
     (tmp_path / "token").write_text("t")
-    assert worker.sees_store("t")
+    assert hand.sees_store("t")
 
 
 @pytest.mark.parametrize(
@@ -187,11 +170,27 @@ def test_a_prompt_in_api_form_is_taken_as_it_is(tmp_path):
 def test_a_comfyui_that_cannot_start_stops_the_run_unless_it_has_run_before(tmp_path, has_run, expected):
     (tmp_path / "main.py").write_text("raise SystemExit('no such option')")
     settings = WorkerSettings(tmp_path, Path(sys.executable), tmp_path, tmp_path / "scratch")
-    worker = ComfyWorker(settings, "worker-1")
-    worker._has_run = has_run
-    *_, last = worker.run(Job(PREVIEW, "k", prompt=PROMPT), tmp_path / "k-1")
+    hand = ComfyWorker(settings, "worker-1")
+    hand._has_run = has_run
+    *_, last = hand.run(Job(PREVIEW, "k", prompt=PROMPT), tmp_path / "k-1")
     assert isinstance(last, Stopped | Lost) and type(last) is expected
     assert "ended with status 1" in last.why and "no such option" in last.why
+
+
+def test_a_run_that_saves_nothing_has_failed(tmp_path, monkeypatch):
+    class Client:
+        def __init__(self, *given: Any):
+            pass
+
+        def follow(self, prompt: dict[str, Any]) -> Iterator[Event]:
+            yield Event("execution_success", {}, 0.0)
+
+    monkeypatch.setattr(worker, "ComfyClient", Client)
+    hand = ComfyWorker(WorkerSettings(tmp_path, tmp_path, tmp_path, tmp_path), "w")
+    monkeypatch.setattr(hand, "ensure", lambda: SimpleNamespace(url="", output=tmp_path / "output"))
+    *_, last = hand.run(Job(PREVIEW, "k", prompt=PROMPT), tmp_path / "k-1")
+    assert isinstance(last, NodeFailed) and "saved nothing to look at: add Save Video" in last.why
+    assert not (tmp_path / "k-1").exists()
 
 
 def test_a_full_drive_is_told_by_the_worker():
