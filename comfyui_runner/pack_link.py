@@ -14,14 +14,18 @@ GENERATED = ROOT / ".host"
 
 @dataclass(frozen=True)
 class PackLink:
-    """name: the pack's folder inside custom_nodes. config: the paths file for ComfyUI, if it needs one."""
+    """name: the pack's folder inside custom_nodes. config: the paths file for ComfyUI, if it needs one.
+
+    others: folders of more packs to load.
+    """
 
     name: str
     config: Path | None
+    others: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
-        """Command-line arguments of ComfyUI that load this pack and no other."""
-        only_this = ["--disable-all-custom-nodes", "--whitelist-custom-nodes", self.name]
+        """Command-line arguments of ComfyUI that load this pack, the others and no more."""
+        only_this = ["--disable-all-custom-nodes", "--whitelist-custom-nodes", self.name, *self.others]
         return (
             only_this if self.config is None else [*only_this, "--extra-model-paths-config", str(self.config)]
         )

@@ -21,6 +21,10 @@ MUTED, BYPASSED = 2, 4
 Json = dict[str, Any]
 
 
+class UnknownNode(ValueError):
+    """The ComfyUI that was asked has no node of a class that the workflow uses."""
+
+
 @dataclass(frozen=True)
 class Link:
     """The output that a link starts at."""
@@ -54,7 +58,7 @@ def to_api(workflow: Json, object_info: Json) -> Json:
         if kind in subgraphs:
             raise ValueError(f"'{title_of(node)}' is a subgraph; unpack it before running it from here.")
         if kind not in object_info:
-            raise ValueError(f"This ComfyUI has no node '{kind}' (titled '{title_of(node)}').")
+            raise UnknownNode(f"This ComfyUI has no node '{kind}' (titled '{title_of(node)}').")
         inputs = widget_inputs(node, object_info[kind])
         for slot in node.get("inputs", []):
             source = resolve(slot.get("link"), slot["type"], nodes, links)

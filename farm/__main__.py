@@ -27,7 +27,7 @@ from .jobs import STAGES, Job, jobs_of
 from .keys import InputFiles
 from .local_workers import LocalPool, devices_for
 from .manifest import Manifest, read_manifest
-from .model_files import model_names
+from .model_files import model_names, versions_of
 from .pool import Pool
 from .refusal import Refusal
 from .run import Run, status_of
@@ -69,6 +69,7 @@ def settings_of(manifest: Manifest, scratch: Path, cpu: bool) -> WorkerSettings:
         manifest.models,
         inputs_folder(manifest),
         cpu or manifest.gpus_per_clip == 0,
+        manifest.custom_nodes,
     )
 
 
@@ -86,7 +87,8 @@ def object_info(manifest: Manifest, cpu: bool) -> Json:
 def jobs_in(manifest: Manifest, cpu: bool) -> list[Job]:
     """Everything that the manifest asks for, checked before anything is made."""
     kept = manifest.store / "workflows"
-    prompt = prompt_of(manifest.workflow, kept, lambda: object_info(manifest, cpu))
+    versions = versions_of(manifest.comfyui, manifest.custom_nodes)
+    prompt = prompt_of(manifest.workflow, kept, versions, lambda: object_info(manifest, cpu))
     return jobs_of(clips_of(manifest, prompt), InputFiles(inputs_folder(manifest)).digest)
 
 

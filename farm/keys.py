@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .addresses import PREFIX, Json
@@ -86,8 +86,13 @@ def sampled_digest(path: Path) -> str:
 
 def pack_digest(root: Path) -> str:
     """sha256 of the pack's code: every Python file that ComfyUI can load from it."""
+    return code_digest(root, [root / "nodes", root / "s2flow_core"])
+
+
+def code_digest(root: Path, places: Iterable[Path]) -> str:
+    """sha256 of Python files, each with its path below root. places: folders, or files themselves."""
     total = hashlib.sha256()
-    for folder in ("nodes", "s2flow_core"):
-        for path in sorted((root / folder).rglob("*.py")):
+    for place in places:
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             total.update(os.fsencode(path.relative_to(root).as_posix()) + b"\0" + path.read_bytes())
     return total.hexdigest()

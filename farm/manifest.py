@@ -11,10 +11,11 @@ import yaml
 
 from comfyui_runner.installation import ROOT, comfyui_path
 
+from .comfy_options import arguments_of
 from .refusal import Refusal, nearest
 
 TEXTS = ("workflow", "store", "comfyui", "python", "models", "inputs", "rows")
-KEYS = (*TEXTS, "args", "gpus_per_clip", "table")
+KEYS = (*TEXTS, "args", "custom_nodes", "gpus_per_clip", "table")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Manifest:
     """What a run of the farm is to make.
 
     file: the manifest itself; relative paths in it start at its folder. store: results, the same path on
-    every machine. arguments: more of ComfyUI's. models, inputs: folders of model files and of files that the
+    every machine. arguments: more of ComfyUI's. custom_nodes: folders of other packs that the workflow needs,
+    in ComfyUI's custom_nodes. models, inputs: folders of model files and of files that the
     workflow loads, beside or in place of ComfyUI's. gpus_per_clip: 0 on the CPU. table: address -> values.
     """
 
@@ -32,6 +34,7 @@ class Manifest:
     comfyui: Path
     python: Path
     arguments: tuple[str, ...] = ()
+    custom_nodes: tuple[str, ...] = ()
     models: Path | None = None
     inputs: Path | None = None
     gpus_per_clip: float = 1
@@ -66,21 +69,21 @@ def read_manifest(file: Path) -> Manifest:
     table = content.get("table") or {}
     if not isinstance(table, dict):
         raise Refusal(f"{file.name}: table is a list of lines such as  Positive.text: [a cat, a dog]")
-    python = content.get("python")
-    manifest = Manifest(
+    python, comfyui = content.get("python"), comfyui_of(file, content)
+    return Manifest(
         file=file,
         workflow=required_file(file, content, "workflow"),
         store=placed(file, content["store"]),
-        comfyui=comfyui_of(file, content),
+        comfyui=comfyui,
         python=required_file(file, content, "python") if python else Path(sys.executable),
         arguments=arguments_of(file, content.get("args")),
+        custom_nodes=custom_nodes_of(file, content.get("custom_nodes"), comfyui),
         models=required_folder(file, content, "models"),
         inputs=required_folder(file, content, "inputs"),
         gpus_per_clip=gpus_of(file, content.get("gpus_per_clip", 1)),
         table={str(address): values for address, values in table.items()},
         rows=required_file(file, content, "rows") if content.get("rows") else None,
     )
-    return manifest
 
 
 EXAMPLES = {"workflow": "beach_api.json", "store": "/mnt/share/beach"}
@@ -142,11 +145,16 @@ def comfyui_of(file: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def arguments_of(file: Path, value: Any) -> tuple[str, ...]:
-    words = value.split() if isinstance(value, str) else value or []
-    if not isinstance(words, list):
-        raise Refusal(f"{file.name}: args are ComfyUI's options, as in  args: --fast --lowvram")
-    return tuple(str(word) for word in words)
+def custom_nodes_of(file: Path, value: Any, comfyui: Path) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list):
+        raise Refusal(f"{file.name}: custom_nodes are names of folders, as in  custom_nodes: [ComfyUI-GGUF]")
+    packs = comfyui / "custom_nodes"
+    there = [entry.name for entry in packs.iterdir()] if packs.is_dir() else []
+    for name in names:
+        if name not in there:
+            raise Refusal(f"{file.name}: custom_nodes: {packs} holds no '{name}'{nearest(str(name), there)}.")
+    return tuple(names)
 
 
 def gpus_of(file: Path, value: Any) -> float:

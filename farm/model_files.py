@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from comfyui_runner.installation import ROOT
 
 from .addresses import Json
-from .keys import pack_digest, sampled_digest
+from .keys import code_digest, pack_digest, sampled_digest
 from .refusal import Refusal
 
 MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
@@ -19,24 +19,48 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Equipment:
-    """host: for sentences. comfyui: its version. pack: digest of the pack. models: file name -> digest."""
+    """host: for sentences. comfyui: its version. pack: digest of the pack. models: file name -> digest.
+
+    custom_nodes: folder of another pack -> digest of its code.
+    """
 
     host: str
     comfyui: str
     pack: str
     models: dict[str, str]
+    custom_nodes: dict[str, str] = field(default_factory=dict)
 
 
-def equipment_of(comfyui: Path, models: Path | None, names: Iterable[str]) -> Equipment:
-    """Of this machine, for the model files that the workflows name."""
+def equipment_of(
+    comfyui: Path, models: Path | None, names: Iterable[str], custom_nodes: Iterable[str] = ()
+) -> Equipment:
+    """Of this machine, for the model files that the workflows name and the packs that the manifest names."""
     folders = [folder for folder in (models, comfyui / "models", ROOT / "demo" / "models") if folder]
-    version = comfyui / "comfyui_version.py"
     return Equipment(
         platform.node(),
-        version.read_text(encoding="utf-8").split('"')[-2] if version.is_file() else "unknown",
+        version_of(comfyui),
         pack_digest(ROOT),
         {name: digest_of(name, folders) for name in names},
+        custom_node_digests(comfyui, custom_nodes),
     )
+
+
+def version_of(comfyui: Path) -> str:
+    file = comfyui / "comfyui_version.py"
+    return file.read_text(encoding="utf-8").split('"')[-2] if file.is_file() else "unknown"
+
+
+def custom_node_digests(comfyui: Path, names: Iterable[str]) -> dict[str, str]:
+    folder = comfyui / "custom_nodes"
+    return {
+        name: code_digest(folder, [folder / name]) if (folder / name).exists() else MISSING for name in names
+    }
+
+
+def versions_of(comfyui: Path, custom_nodes: Iterable[str]) -> str:
+    """All on which the meaning of a saved workflow depends, as a text that changes with any of it."""
+    others = custom_node_digests(comfyui, custom_nodes)
+    return "\n".join([version_of(comfyui), pack_digest(ROOT), *(f"{name} {others[name]}" for name in others)])
 
 
 def digest_of(name: str, folders: Sequence[Path]) -> str:
@@ -66,6 +90,10 @@ def require_same(first: Equipment, other: Equipment) -> None:
         ("ComfyUI", first.comfyui, other.comfyui),
         ("S²Flow pack", first.pack, other.pack),
         *((f"model {name}", digest, other.models.get(name)) for name, digest in first.models.items()),
+        *(
+            (f"{name} in custom_nodes", it, other.custom_nodes.get(name))
+            for name, it in first.custom_nodes.items()
+        ),
     ):
         if of_first != of_other:
             raise Refusal(

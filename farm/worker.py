@@ -6,11 +6,13 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from comfyui_runner import client as comfy
 from comfyui_runner.client import ComfyClient
+from comfyui_runner.pack_link import link_pack
 from comfyui_runner.ports import free_port
 from comfyui_runner.server import ComfyServer, ServerFailed
 
@@ -22,6 +24,7 @@ from .pool import Event, Lost, Made, NodeFailed, Progress, Stopped
 from .refusal import Refusal
 from .stages import LOW
 from .store import told
+from .workflow import unknown_nodes
 
 SAMPLERS = (LOW, "S2FlowHighResSampler", "S2FlowRefinerSampler", "SamplerCustomAdvanced")
 NO_MEMORY = ("out of memory", "outofmemory", "allocation on device")
@@ -33,7 +36,10 @@ STARTS = 3  # another program may take the free port first
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker starts its ComfyUI. scratch: a folder on the worker's own disk; store: of results."""
+    """How a worker starts its ComfyUI. scratch: a folder on the worker's own disk; store: of results.
+
+    custom_nodes: folders of other packs to load.
+    """
 
     comfyui: Path
     python: Path
@@ -43,6 +49,7 @@ class WorkerSettings:
     models: Path | None = None
     inputs: Path | None = None
     cpu: bool = False
+    custom_nodes: tuple[str, ...] = ()
 
 
 class ComfyWorker:
@@ -65,7 +72,8 @@ class ComfyWorker:
 
     def look(self, names: list[str]) -> Equipment:
         """What this worker makes clips with; kept for result.json."""
-        self.equipment = equipment_of(self.settings.comfyui, self.settings.models, names)
+        given = self.settings
+        self.equipment = equipment_of(given.comfyui, given.models, names, given.custom_nodes)
         return self.equipment
 
     def ensure(self) -> ComfyServer:
@@ -103,9 +111,8 @@ class ComfyWorker:
             paths = work / "farm_models.yaml"
             paths.write_text("\n".join([*lines, *(f"  {kind}: {kind}" for kind in kinds)]), encoding="utf-8")
             arguments += ["--extra-model-paths-config", str(paths)]
-        return ComfyServer(
-            given.comfyui, given.python, free_port(), work, given.cpu, arguments=tuple(arguments)
-        )
+        pack = replace(link_pack(given.comfyui), others=given.custom_nodes)
+        return ComfyServer(given.comfyui, given.python, free_port(), work, given.cpu, pack, tuple(arguments))
 
     def stop(self) -> None:
         if self.server is not None:
@@ -132,7 +139,7 @@ class ComfyWorker:
                 if progress is not None:
                     yield progress
         except comfy.PromptRefused as problem:
-            yield Stopped(f"ComfyUI did not take the workflow.\n{problem}")
+            yield Stopped(f"ComfyUI did not take the workflow.\n{reason_of(problem, job, server)}")
             return
         except (ServerFailed, ConnectionError, OSError) as problem:
             self.stop()
@@ -156,6 +163,15 @@ class ComfyWorker:
         self.check()
         if self.server is not None:
             self.server.require_alive()
+
+
+def reason_of(refused: comfy.PromptRefused, job: Job, server: ComfyServer) -> str:
+    """A node that this ComfyUI lacks, since ComfyUI itself says too little of it; else what it said."""
+    with suppress(OSError):
+        missing = unknown_nodes(job.prompt, ComfyClient(server.url).object_info())
+        if missing:
+            return missing
+    return str(refused)
 
 
 def progress_of(event: comfy.Event, prompt: Json) -> Progress | None:

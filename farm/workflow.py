@@ -7,18 +7,24 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from comfyui_runner.workflow_api import to_api
+from comfyui_runner.workflow_api import UnknownNode, to_api
 
 from .addresses import Json
 from .refusal import Refusal
 from .store import told, write_whole
 
+HINT = (
+    "If another pack has it, name that pack's folder in the manifest, as in  custom_nodes: [ComfyUI-GGUF]; "
+    "the farm loads no others."
+)
 
-def prompt_of(file: Path, kept: Path, object_info: Callable[[], Json]) -> Json:
+
+def prompt_of(file: Path, kept: Path, versions: str, object_info: Callable[[], Json]) -> Json:
     """The prompt of a workflow file, in API form.
 
-    A saved workflow is translated with what a ComfyUI says about its nodes, once: kept is the folder where
-    the translation stays. object_info: asks a ComfyUI. Raises Refusal for a file that is no workflow.
+    A saved workflow is translated with what a ComfyUI says about its nodes, once for these versions: kept is
+    the folder where the translation stays. object_info: asks a ComfyUI. Raises Refusal for a file that is no
+    workflow.
     """
     text = file.read_bytes()
     try:
@@ -29,11 +35,14 @@ def prompt_of(file: Path, kept: Path, object_info: Callable[[], Json]) -> Json:
         return content
     if not isinstance(content, dict) or not isinstance(content.get("nodes"), list):
         raise Refusal(f"{file.name} is no workflow: save it in ComfyUI, or export it with Export (API).")
-    translation = kept / f"{hashlib.sha256(text).hexdigest()}.json"
+    digest = hashlib.sha256(text + b"\0" + versions.encode()).hexdigest()
+    translation = kept / f"{digest}.json"
     if translation.exists():
         return json.loads(translation.read_text(encoding="utf-8"))
     try:
         prompt = to_api(content, object_info())
+    except UnknownNode as problem:
+        raise Refusal(f"{file.name}: {problem} {HINT}") from problem
     except (ValueError, KeyError) as problem:
         raise Refusal(f"{file.name}: {problem}") from problem
     with told(kept):
@@ -54,3 +63,9 @@ def is_api(content: object) -> bool:
             for node in content.values()
         )
     )
+
+
+def unknown_nodes(prompt: Json, known: Json) -> str:
+    """A sentence about the classes that a ComfyUI lacks; "" where it has all. known: its object_info."""
+    missing = sorted({node["class_type"] for node in prompt.values()} - known.keys())
+    return f"This ComfyUI has no node {' or '.join(missing)}. {HINT}" if missing else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from farm.comfy_options import arguments_of
 from farm.manifest import read_manifest
 from farm.refusal import Refusal
 
@@ -19,6 +20,7 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "beach.json").write_text("{}")
     (tmp_path / "clips.csv").write_text("a.b\n1\n")
     (tmp_path / "ui" / "models").mkdir(parents=True)
+    (tmp_path / "ui" / "custom_nodes" / "ComfyUI-GGUF").mkdir(parents=True)
     (tmp_path / "ui" / "main.py").write_text("")
     return tmp_path
 
@@ -64,12 +66,58 @@ def test_gpus_per_clip(place, given):
         (HEAD + "gpus_per_clip: 1.5\n", "gpus_per_clip is 1.5"),
         (HEAD + "gpus_per_clip: many\n", "gpus_per_clip is 'many'"),
         (HEAD + "args: {a: 1}\n", "args are ComfyUI's options"),
+        (HEAD + "args: 3\n", "args are ComfyUI's options"),
+        (HEAD + "args: '--fast \"a'\n", "args: No closing quotation. Close the quotes"),
+        (HEAD + "custom_nodes: [ComfyUI-GUF]\n", "holds no 'ComfyUI-GUF'; the nearest is 'ComfyUI-GGUF'"),
+        (HEAD + "custom_nodes: {a: 1}\n", "custom_nodes are names of folders"),
         (HEAD + "inputs: 3\n", "inputs is the path of a file or folder, not 3"),
     ],
 )
 def test_a_wrong_manifest_is_told_in_a_sentence(place, text: str, said: str):
     with pytest.raises(Refusal, match=said):
         read_manifest(written(place, text))
+
+
+@pytest.mark.parametrize("given", ["ComfyUI-GGUF", "[ComfyUI-GGUF]"])
+def test_other_packs_are_named_by_their_folders(place, given: str):
+    manifest = read_manifest(written(place, HEAD + f"custom_nodes: {given}\n"))
+    assert manifest.custom_nodes == ("ComfyUI-GGUF",)
+    assert read_manifest(written(place, HEAD)).custom_nodes == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("--extra-model-paths-config '/mnt/my models/paths.yaml'", 2),
+        (["--extra-model-paths-config", "/mnt/my models/paths.yaml"], 2),
+        ("--reserve-vram=2 --preview-method auto --log-stdout", 4),
+    ],
+)
+def test_options_are_split_as_in_a_shell(given: str | list[str], words: int):
+    options = arguments_of(Path("jobs.yaml"), given)
+    assert len(options) == words
+    assert options[-1] in ("/mnt/my models/paths.yaml", "--log-stdout")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--fast --listen 0.0.0.0", "leave --listen out of args: each worker has a port of its own"),
+        ("--port=8188", "leave --port=8188 out of args"),
+        ("--input-directory /in", "name the folder by inputs in the manifest"),
+        ("--outp /out", "leave --outp out of args: each worker writes into folders of its own"),
+        ("--temp-directory /t", "folders of its own"),
+        ("--user-directory /u", "folders of its own"),
+        ("--base-directory /b", "comfyui, models and inputs"),
+        ("--database-url sqlite://", "folders of its own"),
+        ("--whitelist-custom-nodes a", "name the folders by custom_nodes"),
+        ("--disable-all-custom-nodes", "custom_nodes in the manifest"),
+        (["--listen"], "leave --listen out"),
+    ],
+)
+def test_options_that_the_farm_sets_are_refused(given: str | list[str], said: str):
+    with pytest.raises(Refusal, match=said):
+        arguments_of(Path("jobs.yaml"), given)
 
 
 def test_a_missing_manifest_is_told(tmp_path):

@@ -16,19 +16,26 @@ from comfyui_runner.client import Event
 from farm import local_workers, worker
 from farm.jobs import PREVIEW, Job
 from farm.local_workers import devices_for
-from farm.model_files import MISSING, Equipment, digest_of, model_names, require_same
+from farm.model_files import (
+    MISSING,
+    Equipment,
+    digest_of,
+    equipment_of,
+    model_names,
+    require_same,
+    versions_of,
+)
 from farm.pool import Lost, NodeFailed, Progress, Stopped
 from farm.refusal import Refusal
 from farm.store import told
 from farm.worker import ComfyWorker, WorkerSettings, failure_of, progress_of
-from farm.workflow import prompt_of
 
 PROMPT: dict[str, Any] = {
     "6": {"class_type": "S2FlowLowResSampler", "inputs": {}, "_meta": {"title": "Small run"}},
     "7": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0]}},
     "8": {"class_type": "SaveVideo", "inputs": {"filename_prefix": "/video/beach", "video": ["7", 0]}},
 }
-SAME = Equipment("one", "0.33.0", "pack", {"a.safetensors": "digest"})
+SAME = Equipment("one", "0.33.0", "pack", {"a.safetensors": "digest"}, {"ComfyUI-GGUF": "code"})
 
 
 @pytest.mark.parametrize(
@@ -75,6 +82,10 @@ def test_a_worker_that_sees_another_store_says_so(tmp_path):
     [
         (Equipment("two", "0.34.0", "pack", SAME.models), "two has another ComfyUI than one"),
         (Equipment("two", "0.33.0", "older", SAME.models), "two has another S²Flow pack than one"),
+        (
+            Equipment("two", "0.33.0", "pack", SAME.models, {"ComfyUI-GGUF": MISSING}),
+            "another ComfyUI-GGUF in custom_nodes",
+        ),
         (Equipment("two", "0.33.0", "pack", {"a.safetensors": "x"}), "another model a.safetensors"),
         (Equipment("two", "0.33.0", "pack", {"a.safetensors": MISSING}), r"missing, not digest"),
     ],
@@ -129,43 +140,6 @@ def test_too_few_gpus_are_told(monkeypatch, found, workers, per_clip, said):
         devices_for(workers, per_clip, cpu=False)
 
 
-def test_a_workflow_is_translated_once(tmp_path):
-    file = tmp_path / "saved.json"
-    file.write_text('{"nodes": [{"id": 1, "type": "Seed", "widgets_values": [7]}], "links": []}')
-    asked = []
-
-    def object_info() -> dict[str, Any]:
-        asked.append(1)
-        return {"Seed": {"input": {"required": {"value": ["INT", {}]}}, "display_name": "Seed"}}
-
-    first, second = (prompt_of(file, tmp_path / "kept", object_info) for _ in range(2))
-    assert first == second and first["1"]["inputs"] == {"value": 7} and len(asked) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "is no JSON"),
-        ("{}", "is no workflow"),
-        ("[]", "is no workflow"),
-        ('{"nodes": [{"id": 1, "type": "Sead"}], "links": []}', "This ComfyUI has no node 'Sead'"),
-    ],
-)
-def test_a_file_that_is_no_workflow_is_told(tmp_path, text: str, said: str):
-    file = tmp_path / "saved.json"
-    file.write_text(text)
-    with pytest.raises(Refusal, match=said):
-        prompt_of(file, tmp_path / "kept", lambda: {})
-
-
-def test_a_prompt_in_api_form_is_taken_as_it_is(tmp_path):
-    file = tmp_path / "api.json"
-    file.write_text('{"1": {"class_type": "A", "inputs": {}}}')
-    assert prompt_of(file, tmp_path / "kept", lambda: pytest.fail("asked")) == {
-        "1": {"class_type": "A", "inputs": {}}
-    }
-
-
 @pytest.mark.parametrize(("has_run", "expected"), [(False, Stopped), (True, Lost)])
 def test_a_comfyui_that_cannot_start_stops_the_run_unless_it_has_run_before(tmp_path, has_run, expected):
     (tmp_path / "main.py").write_text("raise SystemExit('no such option')")
@@ -191,6 +165,30 @@ def test_a_run_that_saves_nothing_has_failed(tmp_path, monkeypatch):
     *_, last = hand.run(Job(PREVIEW, "k", prompt=PROMPT), tmp_path / "k-1")
     assert isinstance(last, NodeFailed) and "saved nothing to look at: add Save Video" in last.why
     assert not (tmp_path / "k-1").exists()
+
+
+@pytest.mark.parametrize("others", [(), ("ComfyUI-GGUF", "other pack")])
+def test_a_worker_loads_this_pack_and_those_that_are_named(tmp_path, others: tuple[str, ...]):
+    given = WorkerSettings(tmp_path, tmp_path, tmp_path, tmp_path, custom_nodes=others)
+    command = ComfyWorker(given, "w")._server(tmp_path / "work").command()
+    at = command.index("--whitelist-custom-nodes")
+    assert command[at - 1] == "--disable-all-custom-nodes"
+    assert tuple(command[at + 2 : at + 2 + len(others)]) == others
+    rest = command[at + 2 + len(others) :]
+    assert not rest or rest[0].startswith("--")
+
+
+def test_code_of_other_packs_is_told_apart(tmp_path):
+    pack = tmp_path / "custom_nodes" / "pack"
+    pack.mkdir(parents=True)
+    (tmp_path / "custom_nodes" / "one.py").write_text("a = 1")
+    seen = set()
+    for text in ("a = 1", "a = 2", "a = 1"):
+        (pack / "nodes.py").write_text(text)
+        found = equipment_of(tmp_path, None, [], ["pack", "one.py", "gone"]).custom_nodes
+        assert found["gone"] == MISSING and len(found["one.py"]) == 64
+        seen.add((found["pack"], versions_of(tmp_path, ["pack"])))
+    assert len(seen) == 2
 
 
 def test_a_full_drive_is_told_by_the_worker():
