@@ -89,6 +89,15 @@ class Drive:
             else:
                 self.waiting.append(job)
 
+    def keep_only(self, keys: set[str]) -> None:
+        """Takes back jobs that wait and are not wanted any more; what runs is finished."""
+        for job in [*self.waiting, *(job for jobs in self._later.values() for job in jobs)]:
+            if job.key not in keys:
+                self._known.discard(job.key)
+        self.waiting = deque(job for job in self.waiting if job.key in keys)
+        later = {need: [job for job in jobs if job.key in keys] for need, jobs in self._later.items()}
+        self._later = {need: jobs for need, jobs in later.items() if jobs}
+
     @property
     def busy(self) -> bool:
         return bool(self.waiting or self.running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .jobs import PREVIEW, Job
@@ -14,29 +15,51 @@ ALL = "all"
 HEAD = "# One preview a line, by the first digits of its key; 'all' takes all of them."
 
 
-def read_picks(file: Path, jobs: Iterable[Job]) -> set[str]:
-    """Keys of the picked previews; empty where nothing was picked yet.
+@dataclass(frozen=True)
+class Picks:
+    """keys: of the picked previews. passed: a sentence for each line that names no preview."""
 
-    Text after # is for people. Raises Refusal for a line that names no preview of this manifest, or several.
+    keys: set[str]
+    passed: tuple[str, ...] = ()
+
+
+def read_picks(file: Path, jobs: Iterable[Job]) -> Picks:
+    """What was picked; nothing where there is no file yet.
+
+    Text after # is for people. Raises Refusal for a line that names several previews, and for a file that
+    cannot be read.
     """
     previews = [job for job in jobs if job.stage == PREVIEW]
-    if not file.exists():
-        return set()
     picked: set[str] = set()
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    passed: list[str] = []
+    for number, line in enumerate(lines_of(file), start=1):
         text = line.partition("#")[0].strip().lower()
         if not text:
             continue
         meant = [job.key for job in previews if text == ALL or job.key.startswith(text)]
         if not meant:
             near = nearest(text, [job.short for job in previews])
-            raise Refusal(f"{file.name}, line {number}: no preview begins with '{text}'{near}.")
+            passed.append(
+                f"{file.name}, line {number}: no preview begins with '{text}'{near}. It is passed over."
+            )
         if len(meant) > 1 and text != ALL:
             raise Refusal(
                 f"{file.name}, line {number}: {len(meant)} previews begin with '{text}'; write more of it."
             )
         picked.update(meant)
-    return picked
+    return Picks(picked, tuple(passed))
+
+
+def lines_of(file: Path) -> list[str]:
+    """Editors of Windows begin a file with a mark of its encoding, which belongs to no line."""
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return []
+    except UnicodeDecodeError as problem:
+        raise Refusal(f"{file.name} is no text in UTF-8. Save it as UTF-8.") from problem
+    except OSError as problem:
+        raise Refusal(f"{file} cannot be read: {problem.strerror or problem}.") from problem
 
 
 def write_picks(file: Path, picked: Iterable[str], jobs: Iterable[Job]) -> None:

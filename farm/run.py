@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,27 @@ from .jobs import PREVIEW, Job, picked_jobs
 from .picks import FILE, read_picks, write_picks
 from .pool import Pool
 from .refusal import Refusal
-from .sheet import PAGE, cards_of, page_of
+from .sheet import PAGE, Cards, page_of
 from .sheet_server import SheetServer
-from .store import Store, write_whole
+from .store import Store, told, write_whole
 from .terminal import Terminal
 
 STEP_SECONDS = 0.5
+SHEET_SECONDS = 2.0  # between two writings of the contact sheet
+
+
+@dataclass(frozen=True)
+class Seen:
+    """By which a file is told from what it was before; facts: None where there is none."""
+
+    facts: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, file: Path) -> Seen:
+        with suppress(OSError):
+            facts = file.stat()
+            return cls((facts.st_mtime_ns, facts.st_size))
+        return cls(None)
 
 
 @dataclass
@@ -32,9 +47,12 @@ class Run:
     def __post_init__(self) -> None:
         self.picks = self.store.root / FILE
         self.previews = [job for job in self.jobs if job.stage == PREVIEW]
+        self.cards = Cards(self.store, self.jobs)
         self.address = ""  # of the contact sheet, while it is served
         self._picked: set[str] = set()
-        self._picks_seen: tuple[int, int] | None = None
+        self._picks_seen: Seen | None = None
+        self._sheet_shows = (0, 0)  # so many results and failures
+        self._sheet_due = 0.0
 
     def wanted(self) -> list[Job]:
         """Every preview, and the large videos of what is picked by now."""
@@ -54,11 +72,12 @@ class Run:
                 stack.enter_context(server)
                 self.address = server.address
                 print(f"Contact sheet: {server.address}  (ticks are taken while this runs; Ctrl-C ends it)")
-            self.write_sheet()
             todo = self.unfinished()
+            self.write_sheet()
+            # However the run ends: with --wait it is by Ctrl-C.
+            stack.callback(self.write_sheet)
             if todo or wait:
                 self._drive(stack, todo, wait)
-            self.write_sheet()
         failures = {job.short: why for job in self.wanted() if (why := self.store.failures().get(job.key))}
         for short, why in failures.items():
             print(f"{short} failed: {why}")
@@ -70,7 +89,15 @@ class Run:
 
     def write_sheet(self) -> None:
         """The contact sheet as a file, for everyone who sees the store."""
-        write_whole(self.store.root / PAGE, page_of(cards_of(self.store, self.jobs), self._picked))
+        with told(self.store.root):
+            write_whole(self.store.root / PAGE, page_of(self.cards.now(), self._picked))
+
+    def _keep_sheet(self, drive: Drive) -> None:
+        """Writes the sheet when it would show something else, but not at every one of many results."""
+        now, shows = time.monotonic(), (drive.counts.committed, len(drive.failed))
+        if shows != self._sheet_shows and now >= self._sheet_due:
+            self.write_sheet()
+            self._sheet_shows, self._sheet_due = shows, now + SHEET_SECONDS
 
     def _drive(self, stack: ExitStack, todo: list[Job], wait: bool) -> None:
         while not todo and wait:
@@ -80,36 +107,36 @@ class Run:
         drive = Drive(stack.enter_context(self.start_pool()), self.store)
         terminal = Terminal(drive)
         drive.add(todo)
-        made = 0
         while drive.busy or wait:
             drive.step(STEP_SECONDS)
+            drive.keep_only({job.key for job in self.wanted()})
             drive.add(self.unfinished())
             terminal.show(self.wanted())
-            if drive.counts.committed != made:
-                made = drive.counts.committed
-                self.write_sheet()
+            self._keep_sheet(drive)
         terminal.show(self.wanted(), final=True)
 
     def _read_picks(self) -> None:
-        """Looks into the file only when it is another; a wrong line of a file that changed is told once."""
-        try:
-            facts = self.picks.stat()
-        except FileNotFoundError:
-            seen = None
-        else:
-            seen = (facts.st_mtime_ns, facts.st_size)
+        """Looks into the file only when it is another; what is wrong with it is told once.
+
+        At the first look nothing runs yet, so a wrong file ends the run; later ones are left alone.
+        """
+        seen = Seen.of(self.picks)
         if seen == self._picks_seen:
             return
         first, self._picks_seen = self._picks_seen is None, seen
         try:
-            self._picked = read_picks(self.picks, self.jobs)
+            picks = read_picks(self.picks, self.jobs)
         except Refusal as problem:
             if first:
                 raise
             print(f"\n{problem} The picks from before are kept.")
+            return
+        self._picked = picks.keys
+        for sentence in picks.passed:
+            print(f"\n{sentence}")
 
     def _live_page(self, token: str) -> str:
-        return page_of(cards_of(self.store, self.jobs), self._picked, token)
+        return page_of(self.cards.now(), self._picked, token)
 
     def _take(self, keys: list[str]) -> None:
         write_picks(self.picks, keys, self.jobs)
@@ -123,6 +150,9 @@ def status_of(root: Path, jobs: list[Job]) -> str:
         there = {path.name for path in (root / "results" / stage).glob("*")} & keys
         failed = {path.stem for path in (root / "failed").glob("*.json")} & keys
         lines.append(f"{stage}: {len(there)} of {len(keys)} made, {len(failed)} failed")
-    picked = picked_jobs(jobs, read_picks(root / FILE, jobs))
-    lines.append(f"picked: {len(picked)} large")
+    try:
+        picks = read_picks(root / FILE, jobs)
+    except Refusal as problem:
+        return "\n".join([*lines, str(problem)])
+    lines += [f"picked: {len(picked_jobs(jobs, picks.keys))} large", *picks.passed]
     return "\n".join(lines)

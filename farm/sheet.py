@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,21 +33,33 @@ class Card:
     failed: str = ""
 
 
-def cards_of(store: Store, jobs: Iterable[Job]) -> list[Card]:
-    """A card for every preview, made or not."""
-    jobs, failures = list(jobs), store.failures()
-    done = [job.needs for job in jobs if job.needs and store.is_committed(job)]
-    return [
-        Card(job, shown_file(store, job), done.count(job.key), failures.get(job.key, ""))
-        for job in jobs
-        if job.stage == PREVIEW
-    ]
+class Cards:
+    """The cards of a store, for one run; what a result shows is read once, since results never change."""
+
+    def __init__(self, store: Store, jobs: Iterable[Job]):
+        self.store, self.jobs = store, list(jobs)
+        self._shown: dict[str, str] = {}
+
+    def now(self) -> list[Card]:
+        """A card for every preview, made or not."""
+        failures = self.store.failures()
+        large = Counter(job.needs for job in self.jobs if job.needs and self.store.is_committed(job))
+        return [
+            Card(job, self._shown_file(job), large[job.key], failures.get(job.key, ""))
+            for job in self.jobs
+            if job.stage == PREVIEW
+        ]
+
+    def _shown_file(self, job: Job) -> str:
+        if not self.store.is_committed(job):
+            return ""
+        if job.key not in self._shown:
+            self._shown[job.key] = shown_file(self.store, job)
+        return self._shown[job.key]
 
 
 def shown_file(store: Store, job: Job) -> str:
-    """The first video of a preview, else its first picture."""
-    if not store.is_committed(job):
-        return ""
+    """The first video of a preview that is made, else its first picture."""
     names = store.facts(job)["files"]
     for suffixes in (VIDEOS, PICTURES):
         for name in names:

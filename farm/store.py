@@ -36,6 +36,7 @@ class Store:
     def __init__(self, root: Path):
         self.root = root
         self._committed = {stage: set(os.listdir(root / "results" / stage)) for stage in STAGES}
+        self._failed = dict(_failures_in(root / "failed"))
 
     def is_committed(self, job: Job) -> bool:
         return job.key in self._committed[job.stage]
@@ -68,32 +69,37 @@ class Store:
                 first = True
             _to_disk(self.result(job).parent)
         self._committed[job.stage].add(job.key)
-        with suppress(FileNotFoundError):
-            self._failure(job.key).unlink()
+        if self._failed.pop(job.key, None) is not None:
+            self._failure(job.key).unlink(missing_ok=True)
         return first
 
     def fail(self, job: Job, why: str) -> None:
         """Keeps why a job cannot be made, until it is retried."""
         facts = {"stage": job.stage, "key": job.key, "name": job.name, "values": job.values, "why": why}
-        write_whole(self._failure(job.key), json.dumps(facts, indent=1, ensure_ascii=False, default=str))
+        with told(self.root):
+            write_whole(self._failure(job.key), json.dumps(facts, indent=1, ensure_ascii=False, default=str))
+        self._failed[job.key] = why
 
     def failures(self) -> dict[str, str]:
         """Key -> why, of the jobs that failed and were not made since."""
-        found = {}
-        for file in sorted((self.root / "failed").glob("*.json")):
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            found[facts["key"]] = facts["why"]
-        return found
+        return dict(self._failed)
 
     def forget_failures(self) -> int:
         """Lets failed jobs be tried again; returns how many there were."""
-        files = list((self.root / "failed").glob("*.json"))
-        for file in files:
-            file.unlink()
-        return len(files)
+        for key in self._failed:
+            self._failure(key).unlink(missing_ok=True)
+        count = len(self._failed)
+        self._failed.clear()
+        return count
 
     def _failure(self, key: str) -> Path:
         return self.root / "failed" / f"{key}.json"
+
+
+def _failures_in(folder: Path) -> Iterator[tuple[str, str]]:
+    for file in sorted(folder.glob("*.json")):
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        yield facts["key"], facts["why"]
 
 
 @contextmanager

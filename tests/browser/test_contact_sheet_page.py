@@ -102,7 +102,7 @@ def test_previews_play_and_a_tick_brings_its_large_video(page: Page, waiting: tu
     page.wait_for_function(playing, timeout=PATIENCE * 1000)
     page.locator("input").nth(1).check()
     page.get_by_text("1 picked.").wait_for()
-    assert read_picks(run.picks, JOBS) == {PREVIEWS[1].key}
+    assert read_picks(run.picks, JOBS).keys == {PREVIEWS[1].key}
     until(lambda: store.is_committed(JOBS[3]))
     assert not store.is_committed(JOBS[2])
     page.reload()
@@ -121,7 +121,27 @@ def test_a_sheet_that_is_opened_as_a_file_offers_the_picks(
         page.get_by_role("button").click()
     saved = tmp_path / "saved.txt"
     download.value.save_as(saved)
-    assert read_picks(saved, JOBS) == {PREVIEWS[0].key}
+    assert read_picks(saved, JOBS).keys == {PREVIEWS[0].key}
+
+
+def test_ticks_are_sent_one_after_the_other(page: Page, waiting: tuple[Run, Store]):
+    run, _ = waiting
+    page.goto(run.address)
+    # Requests that take long and count how many are under way.
+    page.evaluate("""() => {
+        window.sent = []; window.under = 0; window.most = 0;
+        window.fetch = async (place, request) => {
+            window.most = Math.max(window.most, ++window.under);
+            await new Promise(done => setTimeout(done, 200));
+            window.under--; window.sent.push(JSON.parse(request.body));
+            return {ok: true};
+        };
+    }""")
+    for change in ("check", "uncheck", "check"):
+        getattr(page.locator("input").nth(0), change)()
+    page.wait_for_function("() => window.sent.length === 3", timeout=PATIENCE * 1000)
+    assert page.evaluate("window.most") == 1
+    assert page.evaluate("window.sent.at(-1)") == [PREVIEWS[0].short]
 
 
 def test_a_tick_after_the_farm_has_ended_is_told(page: Page, waiting: tuple[Run, Store]):
@@ -130,4 +150,4 @@ def test_a_tick_after_the_farm_has_ended_is_told(page: Page, waiting: tuple[Run,
     page.route("**/picks", lambda route: route.abort())
     page.locator("input").nth(0).check()
     page.get_by_text("Not saved: the farm no longer runs.").wait_for()
-    assert read_picks(run.picks, JOBS) == set()
+    assert read_picks(run.picks, JOBS).keys == set()

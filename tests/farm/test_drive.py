@@ -207,6 +207,32 @@ def test_a_pool_that_dies_again_and_again_ends_with_a_sentence():
         driven(pool, clips(1))
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_a_job_that_waits_is_taken_back_and_can_be_added_again(made: bool):
+    """made: whether its preview is there, or still to come."""
+    jobs, results = clips(2), MemoryStore()
+    if made:
+        results.kept[PREVIEW] |= {"p000", "p001"}
+    driver = Drive(FakePool(random.Random(0), 1), results)
+    driver.add(jobs)
+    driver.keep_only({"p000", "p001", "l001"})
+    driver.add(jobs[:2])
+    driver.run()
+    assert "l000" not in results.commits and results.commits["l001"] == 1
+    driver.add(jobs)
+    driver.run()
+    assert results.commits["l000"] == 1 and results.commits["l001"] == 1
+
+
+def test_a_job_that_runs_is_finished_though_it_is_wanted_no_more():
+    driver = Drive(pool := Scripted([Progress(0.5)]), results := MemoryStore())
+    driver.add([Job(PREVIEW, "a"), Job(PREVIEW, "b")])
+    driver.step(0.0)
+    driver.keep_only(set())
+    driver.run()
+    assert pool.started == ["a"] and results.commits == {"a": 1}
+
+
 def test_picks_that_come_while_it_runs_are_begun_without_waiting_for_the_last_preview():
     pool = Scripted()
     driver = Drive(pool, results := MemoryStore())

@@ -6,10 +6,12 @@ import io
 import json
 import random
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from fake_pool import FakePool
 
+from farm import run
 from farm.drive import Drive, Running
 from farm.jobs import LARGE, PREVIEW, Job
 from farm.pool import Made, NodeFailed, Told
@@ -74,10 +76,71 @@ def test_what_failed_is_told_again_and_left_until_it_is_retried(tmp_path, capsys
     assert run_in(tmp_path) == (0, [PREVIEWS[1].key])
 
 
-def test_a_pick_that_names_nothing_ends_the_run_before_it_starts(tmp_path):
-    (tmp_path / "picks.txt").write_text("zz\n")
-    with pytest.raises(Refusal, match="line 1: no preview begins with 'zz'"):
-        run_in(tmp_path)
+def test_a_pick_that_names_nothing_is_told_and_passed_over(tmp_path, capsys):
+    (tmp_path / "picks.txt").write_text("zz\n1010\n")
+    assert run_in(tmp_path) == (0, [*(job.key for job in PREVIEWS), JOBS[3].key])
+    assert capsys.readouterr().out.count("line 1: no preview begins with 'zz'") == 1
+    told = status_of(tmp_path, JOBS)
+    assert "picked: 1 large" in told and "line 1: no preview begins with 'zz'" in told
+
+
+@pytest.mark.parametrize("wrong", [b"1\n", b"# M\xf6we\n"], ids=["ambiguous", "latin-1"])
+def test_wrong_picks_end_a_run_that_has_not_begun_and_leave_one_that_runs(tmp_path, capsys, wrong: bytes):
+    jobs = [*JOBS, Job(PREVIEW, "11" * 32)]
+
+    class Writer(WritingPool):
+        """Somebody saves picks while the first jobs are made."""
+
+        def wait(self, seconds: float) -> list[Told]:
+            (tmp_path / "picks.txt").write_bytes(wrong)
+            return super().wait(seconds)
+
+    pool = Writer(set())
+    with opened_store(tmp_path) as store:
+        assert Run(store, jobs, lambda: nullcontext(pool)).make(wait=False) == 0
+    assert "The picks from before are kept." in capsys.readouterr().out
+    assert len(pool.started) == 4
+    with opened_store(tmp_path) as store, pytest.raises(Refusal, match="picks"):
+        Run(store, jobs, lambda: nullcontext(pool)).make(wait=False)
+    assert "preview: 4 of 4 made" in status_of(tmp_path, jobs) and "picks.txt" in status_of(tmp_path, jobs)
+
+
+def test_a_tick_that_is_taken_back_takes_back_the_video_that_waits(tmp_path):
+    class Unticking(WritingPool):
+        """All are ticked from the start; after the first large video begins, one tick stays."""
+
+        def start(self, worker: str, job: Job, folder: Path) -> None:
+            super().start(worker, job, folder)
+            if job.stage == LARGE:
+                (tmp_path / "picks.txt").write_text("1010\n")
+
+    (tmp_path / "picks.txt").write_text("all\n")
+    pool = Unticking(set())
+    pool.names = ["w0"]
+    with opened_store(tmp_path) as store:
+        Run(store, JOBS, lambda: nullcontext(pool)).make(wait=False)
+    assert pool.started == [job.key for job in JOBS[:4]]
+
+
+def test_the_sheet_is_written_now_and_then_and_at_the_end_of_any_run(tmp_path, monkeypatch):
+    class Interrupted(WritingPool):
+        def wait(self, seconds: float) -> list[Told]:
+            if not self.jobs:
+                raise KeyboardInterrupt
+            return super().wait(seconds)
+
+    jobs = [Job(PREVIEW, f"{number:04}" * 16) for number in range(60)]
+    written = []
+    pool = Interrupted(set())
+    monkeypatch.setattr(run, "STEP_SECONDS", 0.01)
+    with opened_store(tmp_path) as store:
+        farm = Run(store, jobs, lambda: nullcontext(pool))
+        write = farm.write_sheet
+        monkeypatch.setattr(farm, "write_sheet", lambda: written.append(1) or write())
+        with pytest.raises(KeyboardInterrupt):
+            farm.make(wait=True)
+    assert len(written) < 10, "30 steps end with a result"
+    assert (tmp_path / "contact_sheet.html").read_text().count("<video") == 60
 
 
 def test_the_terminal_shows_each_stage_with_the_seconds_left(tmp_path):
