@@ -15,6 +15,7 @@ from ..s2flow_core.plan.window_plan import WindowPlan
 from ..s2flow_core.solver.derivatives import SOURCES
 from ..s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 from ..s2flow_core.trajectory.trajectory import Trajectory
+from .host.attention.feed_forward import BY_FREE_MEMORY, FeedForwardChunks
 from .host.attention.for_high_res import hook_for, rope_for, size_change
 from .host.counted import counted
 from .host.found_by import found_by
@@ -25,6 +26,7 @@ from .host.inputs import (
     WindowsType,
     advanced,
     boundary_input,
+    feed_forward_input,
     low_noise_input,
     resume_input,
 )
@@ -201,6 +203,7 @@ class S2FlowHighResSampler(io.ComfyNode):
                         ),
                     )
                 ),
+                feed_forward_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
@@ -232,6 +235,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         attention_temperature: bool = False,
         resume_every: int = 0,
         record: bool = False,
+        feed_forward_chunks: int = BY_FREE_MEMORY,
     ) -> io.NodeOutput:
         require_record_if_asked(cls.hidden, record)
         require_steps_ahead(cls.hidden, len(sigmas) - 1)
@@ -255,7 +259,9 @@ class S2FlowHighResSampler(io.ComfyNode):
         run = FlowRun(settings, trajectory, sigmas, recorder_after(trajectory) if record else None)
         parts = []
         for expert, steps in experts.shares(sigmas):
-            hook = hook_for(expert, given.video, windows, backend, change)
+            hook = hook_for(
+                expert, given.video, windows, backend, change, FeedForwardChunks(feed_forward_chunks)
+            )
             if steps.start < steps.stop:
                 parts.append(Part(expert, steps, run, hook))
         chosen = (sigmas, trajectory, windows, settings, rope, attention_temperature, record)

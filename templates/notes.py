@@ -49,12 +49,16 @@ def memory_of(recipe: Recipe) -> str:
     settings = recipe.settings
     plan = Plan(settings.size, settings.large, settings.steps, settings.steps_left, settings.s)
     parts = memory_parts(MODELS[recipe.counted], plan)
-    weights, layer = (gib(parts, start) for start in ("device: weights", "device: one layer"))
+    weights, layer, cut = (
+        gib(parts, start) for start in ("device: weights", "device: one layer", "device: or its feed-forward")
+    )
     record = gib(parts, "CPU")
-    card = next((size for size in CARDS if FREE_SHARE * size >= layer), None)
+    card = next((size for size in CARDS if FREE_SHARE * size >= cut), None)
+    smaller = f", {cut:.1f} with its feed-forward in pieces (by itself)" if cut < layer else ""
     needed = "more than any one card has" if card is None else f"a card of {card} GB or more"
     return (
-        f"counted, {layer:.1f} GiB for one layer at the large size, so {needed}; weights {weights:.1f} GiB "
+        f"counted, {layer:.1f} GiB for one layer at the large size{smaller}, so {needed}; weights "
+        f"{weights:.1f} GiB "
         f"in bf16 (main memory keeps what does not fit), the record {record:.1f} GiB of it."
     )
 

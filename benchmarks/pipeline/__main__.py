@@ -17,7 +17,14 @@ import torch
 from benchmarks.common.tables import add_report_options, report, where
 from benchmarks.pipeline.cost import Plan
 from benchmarks.pipeline.models import MODELS, VideoSize
-from benchmarks.pipeline.tables import measured_table, memory_table, problems_of, run_table, size_table
+from benchmarks.pipeline.tables import (
+    card_table,
+    measured_table,
+    memory_table,
+    problems_of,
+    run_table,
+    size_table,
+)
 from benchmarks.pipeline.timed_layers import measure
 from benchmarks.pipeline.vae_flops import vae_flops
 from comfyui_runner.installation import import_comfy
@@ -72,6 +79,7 @@ def main() -> int:
         size_table(model, plan),
         run_table(model, plan, vae_cost(model.vae), options.tflops),
         memory_table(model, plan),
+        card_table(model, plan),
     ]
     if options.run:
         rounds = 1 if options.quick else options.rounds

@@ -126,9 +126,24 @@ def density_for(model: ModelShape, plan: Plan, speedup: float) -> float:
     return (wanted - none) / (all_seen - none)
 
 
+def layer_bytes(model: ModelShape, size: VideoSize, in_pieces: bool = False) -> float:
+    """Of the tensors alive in one layer, in bf16, for one pass. in_pieces: its feed-forward is."""
+    widths = model.live.in_pieces if in_pieces else model.live.whole
+    return HALF * widths * model.tokens(size) * model.width
+
+
+def size_that_fits(model: ModelShape, like: VideoSize, free: float, in_pieces: bool) -> VideoSize | None:
+    """The largest size of that shape and length whose layer fits into so many bytes; None if none does."""
+    step = 32  # pixels: what every model's cells and patches divide
+    for height in range(4096 // step * step, 0, -step):
+        size = VideoSize(round(height * like.width / like.height / step) * step, height, like.frames)
+        if layer_bytes(model, size, in_pieces) <= free:
+            return size
+    return None
+
+
 def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
     """Bytes, with where they lie and what was assumed as the key."""
-    n = model.tokens(plan.high)
     low_cells = model.channels
     for side in model.latent(plan.low):
         low_cells *= side
@@ -137,10 +152,12 @@ def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
     per_step = model.layers * model.heads
     return {
         "device: weights, bf16": HALF * model.parameters,
-        f"device: one layer at HR, {model.live_widths:g} tensors of its width in bf16, one pass": HALF
-        * model.live_widths
-        * n
-        * model.width,
+        f"device: one layer at HR, {model.live.whole:g} tensors of its width in bf16, one pass": layer_bytes(
+            model, plan.high
+        ),
+        f"device: or its feed-forward in pieces, {model.live.in_pieces:g} tensors": layer_bytes(
+            model, plan.high, in_pieces=True
+        ),
         "device: capture, a piece of rows x keys in fp32": 4.0 * CAPTURE_COPIES * MOST_LOGITS,
         "CPU: trajectory, estimate and noise of every step in fp16": 2.0 * HALF * plan.steps * low_cells,
         "CPU: reach and output errors of every step, layer and head in fp16": float(

@@ -50,15 +50,23 @@ def minimax_sound(frames: int) -> int:
 
 
 @dataclass(frozen=True)
+class LiveWidths:
+    """As live_widths.py counts them in ComfyUI 0.33: whole, and with the feed-forward layers in 16 pieces."""
+
+    whole: float
+    in_pieces: float
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """A published model. Weights are counted per layer, in numbers.
 
     token_weights: that every video token is multiplied with; text_weights: that every text token is.
     parameters: of all layers. joint_text: text tokens take part in self-attention; else they are the keys
-    of a cross-attention. passes: of the model per step (2 with a negative prompt). live_widths: tensors of
-    the layer's width that are alive at once where most are. side: pixels of a latent cell. vae: its name in
-    vae_flops.py, None where its operations are not counted. attention_width: of q, k and v, where it is not
-    the layer's. sound_tokens: beside the text, for so many frames.
+    of a cross-attention. passes: of the model per step (2 with a negative prompt). live: tensors of the
+    layer's width that are alive at once where most are, in one pass. side: pixels of a latent cell. vae: its
+    name in vae_flops.py, None where its operations are not counted. attention_width: of q, k and v, where it
+    is not the layer's. sound_tokens: beside the text, for so many frames.
     """
 
     name: str
@@ -68,7 +76,7 @@ class ModelShape:
     token_weights: int
     text_weights: int
     parameters: int
-    live_widths: float
+    live: LiveWidths
     text_tokens: int
     joint_text: bool
     passes: int
@@ -108,7 +116,8 @@ def hunyuan_video() -> ModelShape:
     # qkv 3, projection 1, MLP 8 widths²; a double block has them twice, and modulations of 2·6 and 3 widths².
     return ModelShape(
         "HunyuanVideo 13B", double + single, w, 24, 12 * w * w, 12 * w * w,
-        (double * 36 + single * 15) * w * w, 15, 256, True, 1, (1, 2, 2), 8, 16, "hunyuan",
+        (double * 36 + single * 15) * w * w, LiveWidths(13.5, 13.5), 256, True, 1, (1, 2, 2), 8, 16,
+        "hunyuan",
     )  # fmt: skip
 
 
@@ -116,8 +125,8 @@ def hunyuan_video_15() -> ModelShape:
     w, blocks = 2048, 54
     # As the double blocks of HunyuanVideo; a text of up to 1000 tokens, and those of the quoted words.
     return ModelShape(
-        "HunyuanVideo 1.5", blocks, w, 16, 12 * w * w, 12 * w * w, blocks * 36 * w * w, 15, 1256, True, 2,
-        (1, 1, 1), 16, 32, None,
+        "HunyuanVideo 1.5", blocks, w, 16, 12 * w * w, 12 * w * w, blocks * 36 * w * w, LiveWidths(11.3, 7.4),
+        1256, True, 2, (1, 1, 1), 16, 32, None,
     )  # fmt: skip
 
 
@@ -126,16 +135,17 @@ def ltx_video() -> ModelShape:
     # As Wan, with cells of 32x32 pixels and eight frames.
     return ModelShape(
         "LTX-Video 2B", layers, w, 32, 6 * w * w + 2 * w * ffn, 2 * w * w, layers * (8 * w * w + 2 * w * ffn),
-        2 + max(6, 2 * ffn / w), 128, False, 2, (1, 1, 1), 32, 128, None, every_eighth,
+        LiveWidths(14.0, 10.0), 128, False, 2, (1, 1, 1), 32, 128, None, every_eighth,
     )  # fmt: skip
 
 
-def wan(name: str, layers: int, w: int, ffn: int, heads: int, side: int, channels: int) -> ModelShape:
+def wan(
+    name: str, layers: int, w: int, ffn: int, heads: int, live: LiveWidths, side: int = 8, channels: int = 16
+) -> ModelShape:
     # self-attention 4, cross-attention's q and o 2 widths², its k and v for the text; feed-forward 2.
     return ModelShape(
         name, layers, w, heads, 6 * w * w + 2 * w * ffn, 2 * w * w, layers * (8 * w * w + 2 * w * ffn),
-        2 + max(6, 2 * ffn / w), 512, False, 2, (1, 2, 2), side, channels,
-        "wan22" if side == 16 else "wan",
+        live, 512, False, 2, (1, 2, 2), side, channels, "wan22" if side == 16 else "wan",
     )  # fmt: skip
 
 
@@ -147,16 +157,16 @@ def minimax_h3() -> ModelShape:
     weights = 4 * w * inner + 3 * w * ffn
     return ModelShape(
         "MiniMax H3", layers, w, heads, weights, weights, layers * (weights + 18 * w * time),
-        2 + max(4 * inner / w, 3 * ffn / w), 512, True, 2, (1, 2, 2), 16, 24, None,
+        LiveWidths(12.8, 10.4), 512, True, 2, (1, 2, 2), 16, 24, None,
         minimax_frames, inner, minimax_sound,
     )  # fmt: skip
 
 
 MODELS = {
     "hunyuan_video": hunyuan_video(),
-    "wan_14b": wan("Wan 14B", 40, 5120, 13824, 40, 8, 16),
-    "wan_1.3b": wan("Wan 2.1 1.3B", 30, 1536, 8960, 12, 8, 16),
-    "wan22_5b": wan("Wan 2.2 5B", 30, 3072, 14336, 24, 16, 48),
+    "wan_14b": wan("Wan 14B", 40, 5120, 13824, 40, LiveWidths(9.6, 7.2)),
+    "wan_1.3b": wan("Wan 2.1 1.3B", 30, 1536, 8960, 12, LiveWidths(16.1, 7.4)),
+    "wan22_5b": wan("Wan 2.2 5B", 30, 3072, 14336, 24, LiveWidths(13.6, 7.3), 16, 48),
     "minimax_h3": minimax_h3(),
     "hunyuan_video_15": hunyuan_video_15(),
     "ltx_video": ltx_video(),

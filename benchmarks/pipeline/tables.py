@@ -11,6 +11,7 @@ from benchmarks.pipeline.cost import (
     Plan,
     density_for,
     memory_parts,
+    size_that_fits,
     stage_flops,
     step_cost,
     windows_for,
@@ -18,7 +19,9 @@ from benchmarks.pipeline.cost import (
 from benchmarks.pipeline.models import ModelShape, VideoSize
 from benchmarks.pipeline.timed_layers import Measured
 
-PETA, GIB = 1e15, 2**30
+PETA, GIGA, GIB = 1e15, 1e9, 2**30
+CARDS = (16, 24, 32, 80)
+FREE_SHARE = 0.8  # of a card; the rest is for a layer's weights, PyTorch and the display
 GOAL = 4.0  # times faster at HR than all steps done directly
 
 
@@ -89,6 +92,26 @@ def memory_table(model: ModelShape, plan: Plan) -> Table:
     table = Table(f"{model.name}: memory", ["part", "GiB"])
     for part, size in memory_parts(model, plan).items():
         table.add(part, size / GIB)
+    return table
+
+
+def card_table(model: ModelShape, plan: Plan) -> Table:
+    """The largest video that a card holds, of the plan's shape and length."""
+    table = Table(
+        f"{model.name}: largest {plan.high.frames} frames on a card",
+        ["card, GB", "weights", "feed-forward whole", "in pieces (by itself where memory is short)"],
+    )
+    for card in CARDS:
+        room = FREE_SHARE * card * GIGA
+        for where, weights in (("in main memory", 0.0), ("fp8, on the card", float(model.parameters))):
+            sizes = [
+                size_that_fits(model, plan.high, room - weights, in_pieces) for in_pieces in (False, True)
+            ]
+            table.add(card, where, *(str(size).rsplit("x", 1)[0] if size else "none" for size in sizes))
+    table.note = (
+        f"Counted: the tensors of one layer in bf16, one pass, in {FREE_SHARE:.0%} of the card. "
+        "Weights in main memory come to the card layer by layer. The VAE has tiles of its own."
+    )
     return table
 
 

@@ -136,3 +136,19 @@ def resume_input() -> io.Int.Input:
             ),
         )
     )
+
+
+def feed_forward_input() -> io.Int.Input:
+    return advanced(
+        io.Int.Input(
+            "feed_forward_chunks",
+            default=0,
+            min=0,
+            max=64,
+            tooltip=(
+                "In how many pieces the model's feed-forward layers run, for large videos on small cards: "
+                "less memory, the same video, a little more time. 0 chooses by the memory that is free; 1 "
+                "never cuts. HunyuanVideo 1.0 gains little."
+            ),
+        )
+    )

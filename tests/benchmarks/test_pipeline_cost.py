@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from live_memory import LiveMemory
 
+from benchmarks.common.live_memory import LiveMemory
 from benchmarks.pipeline import timed_layers
 from benchmarks.pipeline.cost import (
     SKIPPING,

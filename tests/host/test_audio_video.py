@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cut_layers import counted_pieces
 from plain_runs import core_euler
 from tiny_audio_video import AudioVideo
 from tiny_h3 import H3_VARIANTS
@@ -132,6 +133,19 @@ def test_windows_answer_every_self_attention_of_the_video_and_no_other(case, mon
 def video_tokens(variant: AudioVideo) -> int:
     frames, height, width = (side // step for side, step in zip(variant.large, variant.patch, strict=True))
     return frames * height * width
+
+
+def test_feed_forward_layers_of_the_video_run_in_pieces(case):
+    model = case.graph.guider.model_patcher.model.diffusion_model
+    family = case.graph.modules.pack("nodes.host.families").family_of(model)
+    layers = [model.get_submodule(path) for path in family.feed_forward_paths(model)]
+    assert len(layers) == case.variant.layers
+    whole = case.high_res(feed_forward_chunks=1)
+    with counted_pieces(layers) as pieces:
+        cut = case.high_res(feed_forward_chunks=3)
+    steps = len(case.triple[1]) - 1
+    assert pieces.total() in (3 * len(layers) * steps, 6 * len(layers) * steps)
+    assert all(near(*both) for both in zip(cut, whole, strict=True))
 
 
 def test_saved_and_loaded_it_continues_with_its_sound(case, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cut_layers import counted_pieces
 from tiny_hunyuan import HUNYUAN_VARIANTS
 from tiny_ltx import LTX_VARIANTS
 from tiny_newer_models import NEWER_VARIANTS
@@ -128,6 +129,19 @@ def test_whole_windows_equal_the_graph_without_them(case):
     for backend in ("auto", "torch_boxes"):
         windowed = case.graph.high_res(case.triple, windows=windows, backend=backend)
         assert torch.allclose(windowed, case.dense, atol=1e-4 * float(case.dense.abs().max()))
+
+
+def test_feed_forward_layers_run_in_pieces(case):
+    """Of all blocks but the single ones of HunyuanVideo 1.0."""
+    model = case.graph.guider.model_patcher.model.diffusion_model
+    family = case.graph.modules.pack("nodes.host.families").family_of(model)
+    layers = [model.get_submodule(path) for path in family.feed_forward_paths(model)]
+    assert len(layers) == case.variant.layers - len(getattr(model, "single_blocks", ()))
+    with counted_pieces(layers) as pieces:
+        result = case.graph.high_res(case.triple, feed_forward_chunks=3)
+    steps = len(case.triple[1]) - 1
+    assert pieces.total() in (3 * len(layers) * steps, 6 * len(layers) * steps)
+    assert torch.allclose(result, case.dense, atol=1e-5 * float(case.dense.abs().max()))
 
 
 def test_a_size_in_pixels_is_that_of_the_models_vae(case):

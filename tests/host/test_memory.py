@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from live_memory import LiveMemory
 from tiny_hunyuan import hunyuan_weights, masked_text, published
 from tiny_hunyuan import variant as hunyuan_variant
 from tiny_variant import Variant, variant_graph
 from tiny_wan_variants import PATCH, wan_weights
+
+from benchmarks.common.live_memory import LiveMemory
 
 MOST_EXTRA = 0.05
 # Where a block of HunyuanVideo is wrapped, by whatever pack, ComfyUI keeps the video of the last double block

@@ -12,29 +12,40 @@ from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..families import family_of
 from ..families.family import patched_grid
 from ..model.checks import diffusion_model, require_family
+from .feed_forward import WHOLE, FeedForwardChunks
 from .hook import SelfAttentionHook
 from .positions import SizeChange
 from .windows import hook_for_windows
 
 
 def hook_for(
-    guider: Any, samples: Tensor, windows: WindowPlan | None, backend: str, change: SizeChange | None
+    guider: Any,
+    samples: Tensor,
+    windows: WindowPlan | None,
+    backend: str,
+    change: SizeChange | None,
+    feed_forward: FeedForwardChunks,
 ) -> SelfAttentionHook | None:
-    """What the attention of an expert's guider runs through; None leaves it alone."""
+    """What the model of an expert's guider runs through; None leaves it alone."""
     patcher = guider.model_patcher
-    if windows is None and change is None:
-        return None
+    model = diffusion_model(patcher)
     if windows is None:
-        family = family_of(diffusion_model(patcher))
-        if family is None or change is None or change.temperature:
-            family = require_family(patcher, "set rope to none and attention_temperature to off")
-        hook = SelfAttentionHook(family, diffusion_model(patcher))
+        family = family_of(model)
+        if family is None and change is None and feed_forward.asked <= WHOLE:
+            return None
+        if family is None or (change is not None and change.temperature):
+            family = require_family(
+                patcher, "set rope to none, attention_temperature to off and feed_forward_chunks to 1"
+            )
+        hook = SelfAttentionHook(family, model)
     else:
         hook = hook_for_windows(patcher, windows, backend)
         hook.require_grid_of(samples, guider)
     if change is not None:
         change.require_rotary(hook.family)
         hook.size_change = change
+    feed_forward.require_known(hook.family, model)
+    hook.feed_forward = feed_forward
     return hook
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_management
 import comfy.model_patcher
@@ -26,6 +26,7 @@ from ..families.family import ModelFamily
 from ..model.context_windows import frames_of_slice, without_lent_frame
 from ..model.preferred_attention import preferred_attention
 from .call import HostCall, SelfAttentionCall
+from .feed_forward import WHOLE, FeedForwardChunks
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
 from .positions import SizeChange
 from .run_record import RunRecord
@@ -35,16 +36,27 @@ OPTIONS = "transformer_options"
 OVERRIDE = "optimized_attention_override"
 
 
+class Prepared(NamedTuple):
+    """options: the transformer options of a pass; ours: what of them is replaced during it; layers: cuts the
+    feed-forward layers during it."""
+
+    options: dict
+    ours: dict
+    layers: AbstractContextManager[None]
+
+
 @dataclass
 class SelfAttentionHook:
     """Serves sampler runs, one after the other; by itself it leaves every call to the attention below.
 
-    size_change: how positions and attention are adapted to a larger size.
+    size_change: how positions and attention are adapted to a larger size. feed_forward: in how many pieces
+    those layers run.
     """
 
     family: ModelFamily
     model: Any  # the diffusion model
     size_change: SizeChange | None = field(default=None, init=False)
+    feed_forward: FeedForwardChunks = field(default_factory=lambda: FeedForwardChunks(WHOLE), init=False)
     positive: frozenset = field(default=frozenset(), init=False)  # ids of the guider's positive conditions
     run: RunRecord = field(default_factory=RunRecord, init=False)
 
@@ -114,21 +126,22 @@ class SelfAttentionHook:
         # Core's MultiGPU CFG Split runs a clone of the model on each device, in a thread of its own.
         model = self.model if executor.class_obj is None else executor.class_obj
         self.run.passes += 1
-        options, ours = untraced(self.prepare)(model, executor.original, args, kwargs)
-        with replaced(options, ours), adapted_positions(self.size_change, self.family, model):
+        options, ours, layers = untraced(self.prepare)(model, executor.original, args, kwargs)
+        with replaced(options, ours), adapted_positions(self.size_change, self.family, model), layers:
             return executor(*args, **kwargs)
 
-    def prepare(self, model: Any, function: Callable, args: tuple, kwargs: dict) -> tuple[dict, dict]:
-        """The transformer options of a forward pass, and what of them is to be replaced during it."""
+    def prepare(self, model: Any, function: Callable, args: tuple, kwargs: dict) -> Prepared:
+        """What is to be replaced during a forward pass."""
         inputs = named_arguments(function, args, kwargs)
         options = inputs.get(OPTIONS) or {}
         # Models of picture and sound are given a list of streams, the video first.
         latent = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
         forward = self.describe_forward(model, latent, inputs, options)
         if forward is None:
-            return options, {}
+            return Prepared(options, {}, nullcontext())
         self.begin_pass(forward)
-        return options, self.hooks_for(forward, options)
+        chunks = self.feed_forward.chunks_for(forward, latent)
+        return Prepared(options, self.hooks_for(forward, options), self.feed_forward.cut(forward, chunks))
 
     def describe_forward(self, model: Any, latent: Tensor, inputs: dict, options: dict) -> ForwardPass | None:
         if "sigmas" not in options or "cond_or_uncond" not in options:

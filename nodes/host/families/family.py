@@ -75,6 +75,11 @@ class ModelFamily(ABC):
     def attention_paths(self, model: Any) -> list[str]:
         """Where in the model the modules are that call these self-attentions, e.g. "blocks.3.self_attn"."""
 
+    def feed_forward_paths(self, model: Any) -> list[str]:
+        """Where the modules are that treat every video token by itself, e.g. "blocks.3.ffn"; each takes and
+        gives (..., tokens, channels). Empty where a model has none that stand alone."""
+        return []
+
     @abstractmethod
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         """The tokens of a pass. latent: the video (B, C, T, H, W); inputs: the model's arguments by name."""

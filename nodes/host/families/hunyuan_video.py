@@ -40,6 +40,10 @@ class HunyuanVideo(ModelFamily):
         double = [f"double_blocks.{i}" for i in range(len(model.double_blocks))]
         return double + [f"single_blocks.{i}" for i in range(len(model.single_blocks))]
 
+    def feed_forward_paths(self, model: Any) -> list[str]:
+        # The single blocks of HunyuanVideo 1.0 compute theirs with q, k and v in one matrix.
+        return [f"double_blocks.{i}.img_mlp" for i in range(len(model.double_blocks))]
+
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         patch = self.patch(model)
         grid = patched_grid(latent, patch)

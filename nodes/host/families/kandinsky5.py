@@ -42,6 +42,10 @@ class Kandinsky5(ModelFamily):
             for i in range(len(model.visual_transformer_blocks))
         ]
 
+    def feed_forward_paths(self, model: Any) -> list[str]:
+        blocks = range(len(model.visual_transformer_blocks))
+        return [f"visual_transformer_blocks.{i}.feed_forward" for i in blocks]
+
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         return TokenLayout(0, patched_grid(latent, self.patch(model)))
 

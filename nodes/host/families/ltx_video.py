@@ -39,6 +39,9 @@ class LtxVideo(ModelFamily):
     def attention_paths(self, model: Any) -> list[str]:
         return [f"transformer_blocks.{i}.attn1" for i in range(len(model.transformer_blocks))]
 
+    def feed_forward_paths(self, model: Any) -> list[str]:
+        return [f"transformer_blocks.{i}.ff" for i in range(len(model.transformer_blocks))]
+
     def frames_behind(self, conditions: dict[str, Any], latent: Tensor) -> int:
         positions = conditions.get("keyframe_idxs")  # (B, 3, tokens of the guides, ...)
         if positions is None:

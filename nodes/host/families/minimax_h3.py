@@ -37,6 +37,9 @@ class MiniMaxH3(ModelFamily):
     def attention_paths(self, model: Any) -> list[str]:
         return [f"blocks.{i}.attn" for i in range(len(model.blocks))]
 
+    def feed_forward_paths(self, model: Any) -> list[str]:
+        return [f"blocks.{i}.mlp" for i in range(len(model.blocks))]
+
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         # References and sound add to the text; how many they are follows from each call's length.
         return TokenLayout(inputs["context"].shape[1], patched_grid(latent, self.patch(model)), 0, "prefix")

@@ -60,6 +60,9 @@ class Wan(ModelFamily):
     def attention_paths(self, model: Any) -> list[str]:
         return [f"blocks.{i}.self_attn" for i in range(len(model.blocks))]
 
+    def feed_forward_paths(self, model: Any) -> list[str]:
+        return [f"blocks.{i}.ffn" for i in range(len(model.blocks))]
+
     def layout(self, model: Any, latent: Tensor, inputs: dict[str, Any]) -> TokenLayout:
         patch = self.patch(model)
         prefix = 0
@@ -100,6 +103,10 @@ class WanVace(Wan):
     def attention_paths(self, model: Any) -> list[str]:
         control = [f"vace_blocks.{i}.self_attn" for i in range(len(model.vace_blocks))]
         return super().attention_paths(model) + control
+
+    def feed_forward_paths(self, model: Any) -> list[str]:
+        control = [f"vace_blocks.{i}.ffn" for i in range(len(model.vace_blocks))]
+        return super().feed_forward_paths(model) + control
 
     def extra_frames(self, model: Any, condition: dict[str, Any], latent: Tensor) -> ExtraFrames:
         controls = condition.get("vace_frames") or ()

@@ -12,11 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from device_traffic import DeviceTraffic
-from live_memory import LiveMemory
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from triton_interpreter import needs_triton
 
+from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.attention import boxes, tile_means
 from s2flow_core.attention.backends import torch_boxes
 from s2flow_core.attention.call import AttentionCall

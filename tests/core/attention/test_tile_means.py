@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_memory import LiveMemory
 from tile_mean_cases import TOLERANCE, a_call, assert_means, random_bias
 from token_grids import grids
 
+from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.attention import tile_means
 from s2flow_core.attention.tile_means import log_sizes, torch_tile_means
 from s2flow_core.windows.grid import TokenGrid

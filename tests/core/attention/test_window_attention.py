@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from attention_cases import TOLERANCE, Case, cases, compute, relative_error
 from hypothesis import given, settings
-from live_memory import LiveMemory
 
+from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.attention.call import VisitedKeys
 from s2flow_core.attention.errors import BackendRefused, WindowsNotApplicable
 from s2flow_core.attention.sequence import VideoSequence

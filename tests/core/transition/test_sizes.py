@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from live_memory import LiveMemory
 
+from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.latent.flow import renoise, shifted_sigmas
 from s2flow_core.solver.flow_solver import FlowSolver
 from s2flow_core.transition.sizes import LatentVideo, check_memory, memory_needed, shrunk_size, target_size

@@ -7,8 +7,8 @@ import pytest
 import torch
 from attention_cases import TOLERANCE, Case, cases, compute, reference, relative_error
 from hypothesis import given, settings
-from live_memory import LiveMemory
 
+from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.attention.backends import torch_boxes
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import HeadWindows, window_attention

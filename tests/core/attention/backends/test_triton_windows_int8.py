@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from kernel_cases import BASE, DIFFICULT, LAUNCHES, Case, assert_right, cases, relative_error
-from live_memory import LiveMemory
 from triton_interpreter import IN_INTERPRETER, needs_triton, only_in_interpreter, pass_in_interpreter
 
+from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.attention.call import AttentionCall
 from s2flow_core.attention.extra_keys import ExtraKeys
 from s2flow_core.kernels.launch_table import INT8_LAUNCHES, Launch
