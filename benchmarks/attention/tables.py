@@ -16,6 +16,8 @@ from benchmarks.attention.counted_capture import counted_capture
 from benchmarks.attention.coverage import coverage_tables, random_run, reach_of
 from benchmarks.attention.inputs import HR_STEPS, CapturedRun, captured_run, random_inputs, spread_extents
 from benchmarks.attention.int8_error import int8_error_table
+from benchmarks.attention.linearity import linearity_table
+from benchmarks.attention.price_of_auto import auto_price_table
 from benchmarks.attention.record import record_table
 from benchmarks.attention.speed import Speeds, compare_speed
 from benchmarks.attention.tuning import tuning_table
@@ -68,9 +70,13 @@ def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str
     tables.append(show(speeds.table))
     problems += coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
     if not quick:
-        last: list[Callable[[], tuple[Table, list[str]]]] = [record_table]
+        last: list[Callable[[], tuple[Table, list[str]]]] = [
+            partial(linearity_table, device),
+            partial(auto_price_table, device),
+            record_table,
+        ]
         if with_triton:
-            last = [partial(int8_error_table, run, device), record_table, compile_table]
+            last += [partial(int8_error_table, run, device), compile_table]
         for make in last:
             made, wrong = make()
             tables.append(show(made))

@@ -78,15 +78,16 @@ class BackendChooser:
     def _new_choice(self, call: AttentionCall) -> Choice:
         if not windowed_heads(call):
             return Choice("dense", (), "Every window is the whole video.")
+        small = call.q.device.type == "cpu" and dense_flops(call) * len(call.extents) < _SMALL_CPU_FLOPS
         able = [
             backend
             for backend in BACKENDS.values()
-            if backend.windows and backend.accepted(call)
+            if backend.windows and backend.accepted(call) and not (small and backend.by_installed)
             if backend.refusal(call) is None and self._trusts(backend, call)
         ]
         if not able:
             return Choice("dense", (), "No windowed backend can compute this call.")
-        if call.q.device.type == "cpu" and dense_flops(call) * len(call.extents) < _SMALL_CPU_FLOPS:
+        if small:
             choice = counted(call)
         else:
             rival: Computes = BACKENDS["dense"] if call.installed is None else call.installed
@@ -113,11 +114,14 @@ class BackendChooser:
         """Operations per second; 0 where it fails, which is logged."""
         if computes.name in self._failed:
             return 0.0
-        what = f"{'mask, ' if call.key_bias is not None else ''}{call.q.dtype}, {call.q.shape[3]}"
+        name, what = (
+            computes.name,
+            f"{'mask, ' if call.key_bias is not None else ''}{call.q.dtype}, {call.q.shape[3]}",
+        )
         if isinstance(computes, Backend) and computes.windows:
-            what = variant(call)
+            name, what = computes.measured_as(call), variant(call)
         try:
-            name = f"speed of {computes.name}: {what}"
+            name = f"speed of {name}: {what}"
             return self._rates.number(call.q.device, name, lambda: rate(computes, call))
         except Exception as error:
             self._leave_out(computes.name, call, error)
@@ -136,7 +140,7 @@ class BackendChooser:
     def _leave_out(self, name: str, call: AttentionCall, problem: str | Exception) -> None:
         if name not in self._failed:
             self._failed.add(name)
-            say_left_out(name, call, problem)
+            say_left_out(name, call, problem, ours=name not in BACKENDS or not BACKENDS[name].by_installed)
 
     def _say_once(self, call: AttentionCall, choice: Choice) -> None:
         """One line for every kind of call; which heads are windowed changes with every layer."""

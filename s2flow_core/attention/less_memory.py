@@ -73,7 +73,7 @@ def _ways(call: AttentionCall, name: str) -> Iterator[Way]:
         heads = (heads + 1) // 2
         yield Way(heads)
     for backend in BACKENDS.values():
-        other = backend.windows and backend.name != name
+        other = backend.windows and backend.name != name and not backend.by_installed
         if other and backend.accepted(call) and backend.refusal(call) is None:
             yield Way(1, backend.name)
 

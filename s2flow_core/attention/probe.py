@@ -108,7 +108,9 @@ def _random_call(like: AttentionCall, grid: TokenGrid, extents: tuple[Triple, ..
         if text and not like.key_bias[:, like.video].any():
             bias[:, : grid.tokens] = 0.0  # models mask the padding of their text
         bias = bias.to(device)
-    return AttentionCall(q, k, v, grid, extents, 0, text, bias, dim**-0.5, like.tail)
+    return AttentionCall(
+        q, k, v, grid, extents, 0, text, bias, dim**-0.5, like.tail, installed=like.installed
+    )
 
 
 def _remainders(grid: TokenGrid) -> Triple:

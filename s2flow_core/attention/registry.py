@@ -25,7 +25,8 @@ class Backend:
     cannot compute a call that the rest allows. devices, dtypes, head_dims: what it accepts; None is anything.
     proven_on: devices on which the tests run it; on others its numbers are checked before they are used.
     whole_tiles: it computes the padding of partial tiles. eight_bits: it rounds queries and keys to that;
-    `auto` takes it only where the attention that is installed does so too.
+    `auto` takes it only where the attention that is installed does so too. by_installed: that attention
+    computes it, so what is measured holds for it alone.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Backend:
     proven_on: frozenset[str] = frozenset()
     whole_tiles: bool = False
     eight_bits: bool = False
+    by_installed: bool = False
 
     def refusal(self, call: AttentionCall) -> str | None:
         """Why this backend cannot compute the call, as a sentence; None if it can."""
@@ -59,6 +61,12 @@ class Backend:
         """Whether its rounding is one that the artist has accepted, by the attention that was installed."""
         return not self.eight_bits or (call.installed is not None and call.installed.eight_bits)
 
+    def measured_as(self, call: AttentionCall) -> str:
+        """Its name where speed and deviation are kept."""
+        if self.by_installed and call.installed is not None:
+            return f"{self.name} with {call.installed.name}"
+        return self.name
+
     def run(self, call: AttentionCall) -> Tensor:
         """(B, heads, tokens, dim)"""
         return import_module(self.module, __package__).run(call)
@@ -73,6 +81,9 @@ BACKENDS: dict[str, Backend] = {
     for backend in (
         Backend("dense", ".backends.dense", windows=False),
         Backend("torch_boxes", ".backends.torch_boxes", proven_on=frozenset({"cpu"})),
+        Backend(
+            "installed_boxes", ".backends.installed_boxes", tail=False, key_bias=False, by_installed=True
+        ),
         Backend(
             "triton_windows",
             ".backends.triton_windows",

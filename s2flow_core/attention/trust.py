@@ -17,6 +17,8 @@ MOST_DEVIATION = {torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 1e-2
 """What a kernel may differ from the reference by; a tile that is left out differs by ten times as much."""
 
 _MOST_DEVIATION_IN_EIGHT_BITS = 2e-2
+_MOST_DEVIATION_OF_INSTALLED_EIGHT_BITS = 0.1
+"""SageAttention rounds values too, some versions to four bits; the artist has accepted that."""
 
 REPORT_AT = "https://github.com/s2flow/ComfyUI-S2Flow/issues"
 
@@ -30,6 +32,8 @@ def wrong_numbers(backend: Backend, call: AttentionCall, rates: MeasuredRates) -
     device, allowed = call.q.device, MOST_DEVIATION.get(call.q.dtype, MOST_DEVIATION[torch.bfloat16])
     if backend.eight_bits:
         allowed = _MOST_DEVIATION_IN_EIGHT_BITS
+    if backend.by_installed and call.installed is not None and call.installed.eight_bits:
+        allowed = _MOST_DEVIATION_OF_INSTALLED_EIGHT_BITS
     if device.type in backend.proven_on:
         return None
     found: list[float] = []
@@ -41,7 +45,7 @@ def wrong_numbers(backend: Backend, call: AttentionCall, rates: MeasuredRates) -
         return found[0]
 
     try:
-        rates.number(device, f"deviation of {backend.name}: {variant(call)}", check)
+        rates.number(device, f"deviation of {backend.measured_as(call)}: {variant(call)}", check)
     except ArithmeticError:
         if not found:
             raise
@@ -49,18 +53,20 @@ def wrong_numbers(backend: Backend, call: AttentionCall, rates: MeasuredRates) -
     return None
 
 
-def say_left_out(name: str, call: AttentionCall, problem: str | Exception) -> None:
-    """One sentence: which kernel, on which card, what went wrong, and where to report it."""
+def say_left_out(name: str, call: AttentionCall, problem: str | Exception, ours: bool = True) -> None:
+    """One sentence: which kernel, on which card, what went wrong, and where to report it if it is ours."""
     where = f"on {device_name(call.q.device)} for {variant(call)}"
     if isinstance(problem, Exception) and is_out_of_memory(problem):
         log.warning("S²Flow attention: '%s' is left out of this run, it lacks memory %s.", name, where)
         return
-    what = f"failed ({_first_line(problem)})" if isinstance(problem, Exception) else problem
+    if not ours:
+        log.info("S²Flow attention: '%s' %s %s; another way is taken.", name, _what(problem), where)
+        return
     log.warning(
         "S²Flow attention: the kernel '%s' %s %s and is left out of this run; another way is taken. Please "
         "report this line at %s",
         name,
-        what,
+        _what(problem),
         where,
         REPORT_AT,
     )
@@ -73,6 +79,10 @@ def is_out_of_memory(error: Exception) -> bool:
         told in words
         for told in ("out of memory", "can't allocate memory")  # the latter on the CPU
     )
+
+
+def _what(problem: str | Exception) -> str:
+    return f"failed ({_first_line(problem)})" if isinstance(problem, Exception) else problem
 
 
 def _first_line(error: Exception) -> str:

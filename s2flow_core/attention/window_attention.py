@@ -55,9 +55,9 @@ def window_attention(
 
     q, k, v: (B, heads, tokens, dim), any strides, the tokens of `sequence`. backend: "auto" (the fastest;
     `dense` where windows cannot win), "dense" (no windows: every query sees everything), "torch_boxes",
-    "triton_windows" or "triton_windows_int8"; or what chooses for a whole run. stats: counter of the keys
-    really visited. installed: the attention that `auto` must beat, instead of `dense`. Returns (B, heads,
-    tokens, dim) in q's dtype.
+    "installed_boxes", "triton_windows" or "triton_windows_int8"; or what chooses for a whole run. stats:
+    counter of the keys really visited. installed: the attention that `auto` must beat, instead of `dense`.
+    Returns (B, heads, tokens, dim) in q's dtype.
 
     Raises WindowsNotApplicable if the call's layout or mask cannot be windowed; WindowsCannotWin, which is
     one of those, if `auto` leaves the call to the installed attention; BackendRefused if a backend asked for

@@ -119,7 +119,9 @@ def test_an_unknown_family_is_told_what_to_leave_out(graph, record, monkeypatch)
     trajectory = dataclasses.replace(
         record[0], model=graph.modules.pack("nodes.host.model.checks").identity_of(graph.guider.model_patcher)
     )
-    with pytest.raises(ValueError, match="or set rope to none and attention_temperature to off"):
+    with pytest.raises(
+        ValueError, match="or set rope to none, attention_temperature to off and feed_forward_chunks to 1"
+    ):
         graph.high_res(record[1], trajectory=trajectory, rope="position")
 
 

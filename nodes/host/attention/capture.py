@@ -41,6 +41,7 @@ class AttentionCapture(SelfAttentionHook):
     """Measures reach in the positive condition's rows and leaves every result as it was."""
 
     work = "the measurement of its reach"
+    sees_calls = True
 
     def __init__(self, family: ModelFamily, model: Any, grid: Triple, rows: int, with_error: bool = False):
         super().__init__(family, model)

@@ -26,6 +26,7 @@ class FiniteSearch(SelfAttentionHook):
     """Changes no result. found: the first place, in words; None as long as every number is one."""
 
     work = "the search for NaN"
+    sees_calls = True
 
     def __init__(self, family: Any, model: Any):
         super().__init__(family, model)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import comfy.model_management
 import comfy.model_patcher
@@ -61,6 +61,7 @@ class SelfAttentionHook:
     run: RunRecord = field(default_factory=RunRecord, init=False)
 
     work = "attention_temperature"  # what it does, in its inputs' words
+    sees_calls: ClassVar[bool] = False  # whether it answers or measures attention calls
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         """Answers a call with (B, heads, tokens, dim), or None to leave it to the attention below."""
@@ -70,6 +71,11 @@ class SelfAttentionHook:
     def serves(self, forward: ForwardPass) -> bool:
         """Whether every self-attention of this pass is to be served."""
         return self.logit_factor != 1
+
+    @property
+    def follows_attention(self) -> bool:
+        """Whether attention calls are looked at at all; positions and feed-forward layers need none."""
+        return self.sees_calls or self.logit_factor != 1
 
     @property
     def visited(self) -> VisitedKeys:
@@ -139,13 +145,17 @@ class SelfAttentionHook:
         forward = self.describe_forward(model, latent, inputs, options)
         if forward is None:
             return Prepared(options, {}, nullcontext())
-        self.begin_pass(forward)
+        ours = {}
+        if self.follows_attention:
+            self.begin_pass(forward)
+            ours = self.hooks_for(forward, options)
         chunks = self.feed_forward.chunks_for(forward, latent)
-        return Prepared(options, self.hooks_for(forward, options), self.feed_forward.cut(forward, chunks))
+        return Prepared(options, ours, self.feed_forward.cut(forward, chunks))
 
     def describe_forward(self, model: Any, latent: Tensor, inputs: dict, options: dict) -> ForwardPass | None:
         if "sigmas" not in options or "cond_or_uncond" not in options:
-            self.fall_back("the sampler does not tell which sigma it is at")
+            if self.follows_attention:
+                self.fall_back("the sampler does not tell which sigma it is at")
             return None
         layout = self.family.layout(model, latent, inputs)
         return ForwardPass(

@@ -20,6 +20,7 @@ class ShiftedWindows(SelfAttentionHook):
     """Windows of `frames` latent frames in every layer."""
 
     work = "temporal windows"
+    sees_calls = True
 
     def __init__(self, family: ModelFamily, model: Any, frames: int):
         super().__init__(family, model)

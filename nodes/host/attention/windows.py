@@ -27,6 +27,7 @@ class WindowedAttention(SelfAttentionHook):
     """Every condition's rows use the windows that the positive condition chose at LR."""
 
     work = "windows"
+    sees_calls = True
 
     def __init__(self, family: ModelFamily, model: Any, plan: WindowPlan, backend: str = "auto"):
         super().__init__(family, model)

@@ -7,7 +7,7 @@ call scaled_dot_product_attention. Every query tile sees exactly its own box; no
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -25,20 +25,27 @@ _MOST_KEY_ELEMENTS_ELSEWHERE = 2**24
 """On devices of which nothing is known, between the two."""
 
 
-def run(call: AttentionCall) -> Tensor:
-    """(B, heads, tokens, dim) of windowed attention, exact for every query tile."""
-    return attend_in_boxes(
-        call,
-        (
-            (boxes, chosen)
-            for extent, heads in call.heads_by_extent().items()
-            for chosen in head_runs(heads)
-            for boxes in boxes_of(call.grid, extent)
-        ),
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], Tensor]
+"""As `call.attend`."""
+
+
+def run(call: AttentionCall, attention: Attend = attend) -> Tensor:
+    """(B, heads, tokens, dim) of windowed attention, exact for every query tile.
+
+    attention: what computes the boxes, of which there are as many as heads otherwise.
+    """
+    work = (
+        (boxes, chosen)
+        for extent, heads in call.heads_by_extent().items()
+        for chosen in head_runs(heads)
+        for boxes in boxes_of(call.grid, extent)
     )
+    return attend_in_boxes(call, work, attention)
 
 
-def attend_in_boxes(call: AttentionCall, work: Iterable[tuple[Boxes, slice]]) -> Tensor:
+def attend_in_boxes(
+    call: AttentionCall, work: Iterable[tuple[Boxes, slice]], attention: Attend = attend
+) -> Tensor:
     """(B, heads, tokens, dim) of attention inside boxes.
 
     work: boxes with the heads that use them; every query of every head must be in exactly one box.
@@ -47,7 +54,7 @@ def attend_in_boxes(call: AttentionCall, work: Iterable[tuple[Boxes, slice]]) ->
     extra = extra_keys(call)
     for boxes, chosen in work:
         for some_boxes, some_heads in _affordable(call, boxes, chosen):
-            _attend_boxes(call, some_boxes, some_heads, extra, out)
+            _attend_boxes(call, some_boxes, some_heads, extra, out, attention)
     attend_text(call, out)
     if call.stats is not None:
         call.stats.possible += call.q.shape[0] * len(call.heads) * call.grid.tokens**2
@@ -74,7 +81,9 @@ def _affordable(call: AttentionCall, boxes: Boxes, heads: slice) -> Iterator[tup
         yield from _affordable(call, boxes, slice(middle, heads.stop))
 
 
-def _attend_boxes(call: AttentionCall, boxes: Boxes, heads: slice, extra: ExtraKeys, out: Tensor) -> None:
+def _attend_boxes(
+    call: AttentionCall, boxes: Boxes, heads: slice, extra: ExtraKeys, out: Tensor, attention: Attend
+) -> None:
     """One attention call over equal boxes; writes the video tokens of `out` that belong to them."""
     queries, keys = [groups.queries for groups in boxes], [groups.keys for groups in boxes]
     q = strided(call.q[:, heads], call.grid, call.prefix, queries)  # (B, heads, gT, gH, gW, t, h, w, dim)
@@ -84,7 +93,7 @@ def _attend_boxes(call: AttentionCall, boxes: Boxes, heads: slice, extra: ExtraK
     )  # (B*heads, boxes, keys, dim)
     v = _with_extra(strided(call.v[:, heads], call.grid, call.prefix, keys), extra.v, heads)
     bias = _bias(call, boxes, extra, heads)
-    result = attend(q.reshape(*folded, -1, q.shape[-1]), k, v, bias, call.scale)
+    result = attention(q.reshape(*folded, -1, q.shape[-1]), k, v, bias, call.scale)
     strided(out[:, heads], call.grid, call.prefix, queries).copy_(result.view(q.shape))
     if call.stats is not None:
         pairs = math.prod(q.shape[:-1]) * math.prod(runs.length for runs in keys)

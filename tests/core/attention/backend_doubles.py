@@ -42,9 +42,15 @@ def add_kernel(
         module.__dict__["run"] = run
         monkeypatch.setitem(sys.modules, module.__name__, module)
     backend = Backend(name, f".backends.{name}", eight_bits=eight_bits)
-    known = {name: backend} | {other.name: other for other in BACKENDS.values() if other.name in IN_TORCH}
-    monkeypatch.setattr(choice, "BACKENDS", known)
+    monkeypatch.setattr(choice, "BACKENDS", {name: backend} | in_torch_alone(monkeypatch))
     return backend
+
+
+def in_torch_alone(monkeypatch: pytest.MonkeyPatch) -> dict[str, Backend]:
+    """Leaves `auto` the backends that need nothing but torch."""
+    known = {name: backend for name, backend in BACKENDS.items() if name in IN_TORCH}
+    monkeypatch.setattr(choice, "BACKENDS", known)
+    return known
 
 
 IN_TORCH = ("dense", "torch_boxes")
@@ -72,12 +78,13 @@ def raises(call: AttentionCall) -> Tensor:
 
 
 def speeds(monkeypatch, **of: float) -> list[str]:
-    """Sets what is measured, in operations per second; returns the names that were asked for."""
+    """Sets what is measured, in operations per second; returns the names that were asked for. What is not
+    named fails."""
     asked: list[str] = []
 
     def rate(computes, call):
         asked.append(computes.name)
-        return of[computes.name.replace(" ", "_")]
+        return of.get(computes.name.replace(" ", "_"), 0.0)
 
     monkeypatch.setattr(choice, "_SMALL_CPU_FLOPS", 0.0)
     monkeypatch.setattr(choice, "rate", rate)

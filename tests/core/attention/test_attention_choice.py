@@ -9,7 +9,7 @@ from itertools import cycle, islice, product
 
 import pytest
 import torch
-from backend_doubles import a_call, a_large_call, add_kernel, speeds
+from backend_doubles import a_call, a_large_call, add_kernel, in_torch_alone, speeds
 
 from s2flow_core.attention import choice
 from s2flow_core.attention.backends import torch_boxes
@@ -77,6 +77,7 @@ def test_what_is_hardly_faster_is_not_taken(monkeypatch, speed, expected):
 
 
 def test_a_mixed_call_gives_every_head_its_own_attention(monkeypatch):
+    in_torch_alone(monkeypatch)
     speeds(monkeypatch, dense=1e10, torch_boxes=1e14)
     call = a_call(GRID, ((1, 2, 2), GRID.tiles, (2, 1, 4), GRID.tiles), batch=2)
     stats = VisitedKeys()
@@ -98,6 +99,7 @@ def test_a_mixed_call_gives_every_head_its_own_attention(monkeypatch):
 
 
 def test_an_installed_attention_that_wants_whole_layers_gets_none(monkeypatch, caplog):
+    in_torch_alone(monkeypatch)
     speeds(monkeypatch, theirs=1e10, torch_boxes=1e14)
     caplog.set_level("INFO")
     call = a_call(GRID, ((1, 2, 2), GRID.tiles))
@@ -125,10 +127,10 @@ def test_windows_are_measured_against_the_attention_that_is_installed(monkeypatc
     installed = replace(call, installed=InstalledAttention("their kernel", run_as_installed))
     chooser = BackendChooser()
     assert chooser.choose(installed).backend == expected
-    assert asked == ["their kernel", "torch_boxes"]
+    assert asked == ["their kernel", "torch_boxes", "installed_boxes"]
     # Another attention is another rival.
     assert chooser.choose(call).backend == "dense"
-    assert asked[2:] == ["dense"]
+    assert asked[3:] == ["dense"]
 
 
 @pytest.mark.parametrize(("installed_bits", "expected"), [(None, False), (16, False), (8, True)])

@@ -19,7 +19,8 @@ def a_call(dtype: torch.dtype = torch.float32, dim: int = 64, tail: bool = False
 
 
 def test_every_backend_that_is_listed_names_its_code():
-    assert list(BACKENDS) == ["dense", "torch_boxes", "triton_windows", "triton_windows_int8"]
+    names = ["dense", "torch_boxes", "installed_boxes", "triton_windows", "triton_windows_int8"]
+    assert list(BACKENDS) == names
     for name, backend in BACKENDS.items():
         assert backend.name == name and backend.module == f".backends.{name}"
 
