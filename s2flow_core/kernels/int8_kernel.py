@@ -11,6 +11,8 @@ from collections.abc import Callable
 import triton
 import triton.language as tl
 
+from .tile_tokens import tokens_of
+
 _MOST = tl.constexpr(127.0)
 _LARGEST_UNIT = tl.constexpr(1e15)
 """The product of two units and of any sum of products still is a number."""
@@ -61,19 +63,17 @@ def int8_keys_kernel(
     taken off. keys_out: (B, ranks, slots, DIM) int8 in tile order, 0 beyond the video's end. scales_out: (B,
     ranks, blocks) float32.
     """
-    PLANE: tl.constexpr = TILE_H * TILE_W
-    PARTS: tl.constexpr = TILE_T * PLANE // BLOCK_N
+    PARTS: tl.constexpr = TILE_T * TILE_H * TILE_W // BLOCK_N
     block = tl.program_id(0)
     item, rank = tl.program_id(1).to(tl.int64), tl.program_id(2)
     slot = item * tl.num_programs(2) + rank
     head = tl.load(windows + rank * 4).to(tl.int64)
     tile = block // PARTS
     place = block % PARTS * BLOCK_N + tl.arange(0, BLOCK_N)
-    t = tile // (tiles_h * tiles_w) * TILE_T + place // PLANE
-    h = tile // tiles_w % tiles_h * TILE_H + place // TILE_W % TILE_H
-    w = tile % tiles_w * TILE_W + place % TILE_W
-    exists = ((t < shape_t) & (h < shape_h) & (w < shape_w))[:, None]
-    token = ((t * shape_h + h) * shape_w + w).to(tl.int64)[:, None]
+    token, exists = tokens_of(
+        tile, place, shape_t, shape_h, shape_w, tiles_h, tiles_w, TILE_T, TILE_H, TILE_W
+    )
+    token, exists = token.to(tl.int64)[:, None], exists[:, None]
     slots = tl.num_programs(0).to(tl.int64) * BLOCK_N
     channel = tl.arange(0, DIM)[None, :]
     k += item * k_batch_stride + head * k_head_stride

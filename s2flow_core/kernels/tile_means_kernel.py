@@ -10,6 +10,8 @@ from collections.abc import Callable
 import triton
 import triton.language as tl
 
+from .tile_tokens import tokens_of
+
 
 @triton.jit(
     do_not_specialize=[
@@ -72,11 +74,10 @@ def tile_means_kernel(
     total = 0.0
     for first in range(0, TILE_TOKENS, BLOCK_N):
         place = first + tl.arange(0, BLOCK_N)
-        t = tile // (tiles_h * tiles_w) * TILE_T + place // (TILE_H * TILE_W)
-        h = tile // tiles_w % tiles_h * TILE_H + place // TILE_W % TILE_H
-        w = tile % tiles_w * TILE_W + place % TILE_W
-        exists = (t < shape_t) & (h < shape_h) & (w < shape_w)
-        token = tl.where(exists, (t * shape_h + h) * shape_w + w, 0)
+        token, exists = tokens_of(
+            tile, place, shape_t, shape_h, shape_w, tiles_h, tiles_w, TILE_T, TILE_H, TILE_W
+        )
+        token = tl.where(exists, token, 0)
         weight = tl.where(exists, 1.0, 0.0)
         if BIASED:
             own = tl.load(bias + item * bias_batch_stride + token)
