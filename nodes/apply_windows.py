@@ -9,8 +9,9 @@ from ..s2flow_core.plan.window_plan import WindowPlan
 from .host.attention.feed_forward import BY_FREE_MEMORY, FeedForwardChunks
 from .host.attention.windows import hook_for_windows
 from .host.found_by import found_by
-from .host.inputs import CATEGORY, WindowsType, advanced, feed_forward_input
+from .host.inputs import CATEGORY, WindowsType, advanced, feed_forward_input, gpus_input
 from .host.model.checks import require_flow_model
+from .host.model.devices import gpus_to_use
 
 
 class S2FlowApplyWindows(io.ComfyNode):
@@ -48,6 +49,7 @@ class S2FlowApplyWindows(io.ComfyNode):
                     )
                 ),
                 feed_forward_input(),
+                gpus_input(),
             ],
             outputs=[
                 io.Model.Output(tooltip="The model with windowed attention, for the guider of any sampler.")
@@ -56,12 +58,18 @@ class S2FlowApplyWindows(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, windows: WindowPlan, backend: str = "auto", feed_forward_chunks: int = BY_FREE_MEMORY
+        cls,
+        model,
+        windows: WindowPlan,
+        backend: str = "auto",
+        feed_forward_chunks: int = BY_FREE_MEMORY,
+        gpus: int = 1,
     ) -> io.NodeOutput:
         require_flow_model(model)
         patched = model.clone()
         hook = hook_for_windows(patched, windows, backend)
         hook.feed_forward = FeedForwardChunks(feed_forward_chunks)
         hook.feed_forward.require_known(hook.family, hook.model)
+        hook.sharing.gpus = gpus_to_use(gpus)
         patched.model_options = hook.attach(patched.model_options)
         return io.NodeOutput(patched)

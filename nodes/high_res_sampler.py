@@ -27,10 +27,12 @@ from .host.inputs import (
     advanced,
     boundary_input,
     feed_forward_input,
+    gpus_input,
     low_noise_input,
     resume_input,
 )
 from .host.model.checks import identity_of
+from .host.model.devices import gpus_to_use
 from .host.prompt_graph import place_of
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
@@ -204,6 +206,7 @@ class S2FlowHighResSampler(io.ComfyNode):
                     )
                 ),
                 feed_forward_input(),
+                gpus_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
@@ -236,6 +239,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         resume_every: int = 0,
         record: bool = False,
         feed_forward_chunks: int = BY_FREE_MEMORY,
+        gpus: int = 1,
     ) -> io.NodeOutput:
         require_record_if_asked(cls.hidden, record)
         require_steps_ahead(cls.hidden, len(sigmas) - 1)
@@ -257,11 +261,10 @@ class S2FlowHighResSampler(io.ComfyNode):
         change = size_change(trajectory, given.video, windows, rope, attention_temperature)
         held = held_in_run(guider, latent_image, given.video) if record else None
         run = FlowRun(settings, trajectory, sigmas, recorder_after(trajectory) if record else None)
-        parts = []
+        parts, gpus = [], gpus_to_use(gpus)
         for expert, steps in experts.shares(sigmas):
-            hook = hook_for(
-                expert, given.video, windows, backend, change, FeedForwardChunks(feed_forward_chunks)
-            )
+            feed_forward = FeedForwardChunks(feed_forward_chunks)
+            hook = hook_for(expert, given.video, windows, backend, change, feed_forward, gpus)
             if steps.start < steps.stop:
                 parts.append(Part(expert, steps, run, hook))
         chosen = (sigmas, trajectory, windows, settings, rope, attention_temperature, record)

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..s2flow_core.attention.temporal_windows import TemporalWindow
 from ..s2flow_core.transition.flow_map import MODES, REFERENCE_STEP, refiner_sigmas
 from ..s2flow_core.transition.sizes import LatentVideo
+from .host.attention.for_gpus import hook_for_gpus
+from .host.attention.hook import SelfAttentionHook
 from .host.attention.temporal_windows import ShiftedWindows
 from .host.found_by import found_by
 from .host.inputs import (
@@ -19,6 +21,7 @@ from .host.inputs import (
     enlargement_input,
     enlarging_vae_input,
     exact_size_inputs,
+    gpus_input,
     resume_input,
     seed_input,
     trim_latent_input,
@@ -31,6 +34,7 @@ from .host.model.checks import (
     require_video_latent,
     video_channels,
 )
+from .host.model.devices import gpus_to_use
 from .host.model.extra_frames import extra_frames, known_or_trimmed
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.guided import Part, sample_in_parts
@@ -153,6 +157,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
                 ),
                 resume_input(),
                 trim_latent_input(),
+                gpus_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
@@ -180,6 +185,7 @@ class S2FlowRefinerSampler(io.ComfyNode):
         method: str = "bicubic",
         resume_every: int = 0,
         trim_latent: int | None = None,
+        gpus: int = 1,
     ) -> io.NodeOutput:
         patcher = guider.model_patcher
         require_flow_model(patcher)
@@ -190,11 +196,8 @@ class S2FlowRefinerSampler(io.ComfyNode):
         start = RefinerStart(mode, reference_step, seed)
         sigmas = refiner_sigmas(mode, steps, shift, strength) if sigmas is None else sigmas
         start.check(sigmas)
-        hook = None
-        if window:
-            TemporalWindow(window)  # refuses a window of one frame before the VAE starts
-            family = require_family(patcher, "set window to 0")
-            hook = ShiftedWindows(family, diffusion_model(patcher), window)
+        gpus = gpus_to_use(gpus)
+        hook = hook_for_refiner(patcher, window, gpus)
 
         if vae is not None:
             require_matching_vae(vae, samples.shape[1], "the small video")
@@ -225,9 +228,20 @@ class S2FlowRefinerSampler(io.ComfyNode):
         kept.resume(run)
         result = sample_in_parts([Part(guider, slice(0, run.steps), run, hook)], source, sigmas, begun)
         kept.finished()
-        if hook is not None and hook.visited.possible:
+        if window and hook is not None and hook.visited.possible:
             log.info("S²Flow Refiner: attention density %.3f achieved", hook.visited.density)
         return io.NodeOutput({"samples": result})
+
+
+def hook_for_refiner(patcher: Any, window: int, gpus: int) -> SelfAttentionHook | None:
+    """What the attention runs through; raises for a window of one frame, before the VAE starts."""
+    if not window:
+        return hook_for_gpus(patcher, gpus)
+    TemporalWindow(window)
+    family = require_family(patcher, "set window to 0")
+    hook = ShiftedWindows(family, diffusion_model(patcher), window)
+    hook.sharing.gpus = gpus
+    return hook
 
 
 def require_refiner_for(patcher: Any, samples: Tensor) -> None:

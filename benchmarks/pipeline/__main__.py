@@ -1,7 +1,8 @@
 """What a whole run costs, by counting, and with --run by measuring layers of true width on this machine.
 
     python -m benchmarks.pipeline [--model NAME] [--low WxHxF] [--high WxHxF] [--s S] [--t_i N] [--steps N]
-        [--skip_share S] [--tflops RATE] [--run] [--depth N] [--device cpu|cuda] [--quick] [--json FILE]
+        [--skip_share S] [--tflops RATE] [--gpus N] [--run] [--depth N] [--device cpu|cuda] [--quick]
+        [--json FILE]
 
 Without --run nothing is measured: seconds are operations divided by the given rate, and every assumption is
 printed with them.
@@ -17,6 +18,7 @@ import torch
 from benchmarks.common.tables import add_report_options, report, where
 from benchmarks.pipeline.cost import Plan
 from benchmarks.pipeline.models import MODELS, VideoSize
+from benchmarks.pipeline.sharing import sharing_table
 from benchmarks.pipeline.tables import (
     card_table,
     measured_table,
@@ -65,6 +67,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--skip_share", type=float, default=0.34, help="for the row that skips steps")
     parser.add_argument("--tflops", type=float, default=500.0)
+    parser.add_argument("--gpus", type=int, default=1, help="count what sharing attention among them brings")
     parser.add_argument("--run", action="store_true", help="measure layers of true width on this machine")
     parser.add_argument("--depth", type=int, default=1, help="layers to measure")
     parser.add_argument("--rounds", type=int, default=5)
@@ -81,6 +84,8 @@ def main() -> int:
         memory_table(model, plan),
         card_table(model, plan),
     ]
+    if options.gpus > 1:
+        tables.append(sharing_table(model, plan, options.gpus))
     if options.run:
         rounds = 1 if options.quick else options.rounds
         measured = measure(model, plan, options.device, options.depth, rounds)

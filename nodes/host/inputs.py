@@ -121,6 +121,22 @@ def boundary_input() -> io.Float.Input:
     )
 
 
+def gpus_input() -> io.Int.Input:
+    return advanced(
+        io.Int.Input(
+            "gpus",
+            default=1,
+            min=0,
+            max=64,
+            tooltip=(
+                "GPUs of this machine that share the attention. No second copy of the model is needed. 0 "
+                "takes all. With CFG above 1 and two GPUs, core's MultiGPU CFG Split is faster. Not yet "
+                "tried on real GPUs."
+            ),
+        )
+    )
+
+
 def resume_input() -> io.Int.Input:
     return advanced(
         io.Int.Input(

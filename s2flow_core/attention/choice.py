@@ -9,9 +9,11 @@ there, measuring costs more than a wrong choice, and a count gives the same answ
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from threading import RLock
 
+import torch
 from torch import Tensor
 
 from .call import AttentionCall, InstalledAttention, VisitedKeys, attend, head_runs
@@ -20,8 +22,10 @@ from .fastest import Choice, counted, fastest, windowed_heads
 from .measured_rates import MeasuredRates, device_name
 from .probe import Computes, rate, variant
 from .registry import BACKENDS, Backend
+from .sharing.head_sharing import HeadSharing
+from .sharing.helper import Compute
 from .trust import REPORT_AT, is_out_of_memory, say_left_out, wrong_numbers
-from .work import dense_flops
+from .work import dense_flops, head_flops
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +38,21 @@ class _DenseHeadsFailed(Exception):
 
 
 class BackendChooser:
-    """Chooses for one run. name: of a backend, or "auto". rates: what is known of this machine.
+    """Chooses for one run. name: of a backend, or "auto". rates: what is known of this machine. sharing: by
+    the device of a call, what shares its heads with others.
 
     What fails is left out for as long as this object lives, so a run that had too little memory decides
     nothing for the next. Threads may share one.
     """
 
-    def __init__(self, name: str = "auto", rates: MeasuredRates | None = None):
+    def __init__(
+        self,
+        name: str = "auto",
+        rates: MeasuredRates | None = None,
+        sharing: Mapping[torch.device, HeadSharing] | None = None,
+    ):
         self.name = name
+        self.sharing: Mapping[torch.device, HeadSharing] = {} if sharing is None else sharing
         self.memory_steps = 0  # how far this run stepped down for want of memory
         self._rates = MeasuredRates() if rates is None else rates
         self._failed: set[str] = set()
@@ -53,7 +64,12 @@ class BackendChooser:
     def compute(self, call: AttentionCall) -> Tensor:
         """(B, heads, tokens, dim); raises as `window_attention` says."""
         if self.name != "auto":
-            return self._by_name(call).run(call)
+            backend = self._by_name(call)
+            costs = head_flops(call, backend) if backend.windows else (1.0,) * len(call.extents)
+            # A helper may be another chip, so it is asked for there as well.
+            return self._over_devices(
+                call, costs, lambda part, _: self._by_name(part).run(part), backend.name
+            )
         while True:
             choice = self.choose(call)
             if choice.backend == "dense":
@@ -61,11 +77,32 @@ class BackendChooser:
                     raise WindowsCannotWin(choice.reason)
                 return BACKENDS["dense"].run(call)
             try:
-                return _run(call, choice)
+                return self._run(call, choice)
             except Exception as error:  # no kernel's failure may end a sampling run
                 if is_out_of_memory(error):
                     raise
                 self._learn_from(error, choice, call)
+
+    def _run(self, call: AttentionCall, choice: Choice) -> Tensor:
+        """The whole call as chosen, once for all devices, so that every head is computed as on one."""
+        main, backend = call.q.device, BACKENDS[choice.backend]
+
+        def compute(part: AttentionCall, numbers: Sequence[int]) -> Tensor:
+            if part.q.device != main:
+                self._require(backend, part)
+            windowed = tuple(head for head, number in enumerate(numbers) if number in choice.heads)
+            return _run(part, replace(choice, heads=windowed))
+
+        costs = choice.costs or (1.0,) * len(call.extents)
+        return self._over_devices(call, costs, compute, choice.backend)
+
+    def _over_devices(
+        self, call: AttentionCall, costs: Sequence[float], compute: Compute, kind: str
+    ) -> Tensor:
+        sharing = self.sharing.get(call.q.device)
+        if sharing is None:
+            return compute(call, range(len(costs)))
+        return sharing.attend(call, costs, compute, kind)
 
     def choose(self, call: AttentionCall) -> Choice:
         """What `auto` computes this call with: never something that was found slower than dense."""
@@ -154,23 +191,30 @@ class BackendChooser:
             known = ", ".join(BACKENDS)
             raise BackendRefused(f"There is no attention backend '{self.name}'; choose auto, {known}.")
         backend = BACKENDS[self.name]
+        self._require(backend, call)
+        return backend
+
+    def _require(self, backend: Backend, call: AttentionCall) -> None:
+        """Raises BackendRefused unless a backend can compute a call and is right on its device."""
         refusal = backend.refusal(call)
         if refusal is None and backend.windows:
             problem = wrong_numbers(backend, call, self._rates)
             refusal = problem and f"it {problem} on {device_name(call.q.device)}; report it at {REPORT_AT}."
         if refusal:
             raise BackendRefused(
-                f"The attention backend '{self.name}' cannot be used: {refusal} Choose auto instead."
+                f"The attention backend '{backend.name}' cannot be used: {refusal} Choose auto instead."
             )
-        return backend
 
 
 def _run(call: AttentionCall, choice: Choice) -> Tensor:
     """Some heads under their windows, the others without. Raises _DenseHeadsFailed if those fail."""
-    dense = sorted(set(range(len(call.extents))) - set(choice.heads))
-    visited = VisitedKeys()
-    some = replace(call, stats=visited, result=call.output(), some_heads=choice.heads if dense else None)
-    out = BACKENDS[choice.backend].run(some)
+    windowed = tuple(head for head in call.heads if head in choice.heads)
+    dense = [head for head in call.heads if head not in choice.heads]
+    visited, out = VisitedKeys(), call.output()
+    if windowed:
+        all_heads = len(windowed) == call.q.shape[1]
+        some = replace(call, stats=visited, result=out, some_heads=None if all_heads else windowed)
+        BACKENDS[choice.backend].run(some)
     for heads in head_runs(dense):
         out[:, heads] = _dense(call, heads)
         visited.add_dense(call.q.shape[0], heads.stop - heads.start, call.grid.tokens)

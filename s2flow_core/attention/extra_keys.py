@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .call import AttentionCall
+from .call import AttentionCall, head_runs
 from .tile_means import WriteMeans, torch_tile_means
 
 _HIDDEN = -6e4
@@ -18,9 +18,10 @@ _HIDDEN = -6e4
 class ExtraKeys:
     """k, v: (B, heads, extra, dim), text first, then one mean per tile, then padding; None without any.
 
-    bias: (B, extra) float32 added to their logits; None if no key of the call is hidden or weighted. text,
-    tail_tiles: how many are text and tiles; a box must hide those tiles that it holds itself. video_bias:
-    (B, tokens) for the keys inside boxes, or None if none of those is hidden.
+    Of heads that the call does not ask for the means are not written. bias: (B, extra) float32 added to their
+    logits; None if no key of the call is hidden or weighted. text, tail_tiles: how many are text and tiles; a
+    box must hide those tiles that it holds itself. video_bias: (B, tokens) for the keys inside boxes, or None
+    if none of those is hidden.
     """
 
     k: Tensor | None
@@ -52,7 +53,9 @@ def extra_keys(
         out[:, :, text + tail :] = 0.0
     log_weight = None
     if tail:
-        log_weight = write_means(call, *(x[:, :, text : text + tail] for x in (k, v)))
+        for some in head_runs(call.heads):
+            part = replace(call, q=call.q[:, some], k=call.k[:, some], v=call.v[:, some])
+            log_weight = write_means(part, *(x[:, some, text : text + tail] for x in (k, v)))
     text_bias = _text_bias(call, shown)
     bias = None
     if any(x is not None for x in (hidden, text_bias, log_weight)) or count > text + tail:

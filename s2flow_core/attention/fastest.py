@@ -27,12 +27,13 @@ class Choice:
     """What `auto` computes a call with.
 
     backend: "dense" or the one that computes `heads` under their windows; the other heads stay dense. reason:
-    as a sentence.
+    as a sentence. costs: what each head takes, in one unit; empty where all take the same.
     """
 
     backend: str
     heads: tuple[int, ...]
     reason: str
+    costs: tuple[float, ...] = ()
 
 
 def counted(call: AttentionCall) -> Choice:
@@ -41,7 +42,10 @@ def counted(call: AttentionCall) -> Choice:
     calls = sum(len(boxes_of(call.grid, extent)) for extent in {call.extents[head] for head in windowed})
     saved = dense_flops(call) * len(call.extents) * (1.0 - mean_density(call.grid, call.extents))
     if saved > calls * _FLOPS_PER_CALL:
-        return Choice("torch_boxes", windowed, f"Windows save {saved:.1e} operations in {calls} calls.")
+        costs = tuple(window_flops(call, extent, whole_tiles=False) for extent in call.extents)
+        return Choice(
+            "torch_boxes", windowed, f"Windows save {saved:.1e} operations in {calls} calls.", costs
+        )
     return Choice("dense", (), f"Windows would save {saved:.1e} operations but need {calls} calls.")
 
 
@@ -55,6 +59,7 @@ def fastest(call: AttentionCall, rival: str, able: Sequence[Backend], rates: Map
         return Choice("dense", (), f"{rival} could not be measured, so it keeps the call {measured}.")
     windowed, dense = windowed_heads(call), dense_flops(call) / rates[rival]
     best, heads, least = "dense", (), _CLEARLY_FASTER * dense * len(call.extents)
+    costs: tuple[float, ...] = ()
     for backend in able:
         if not rates[backend.name]:
             continue
@@ -63,10 +68,11 @@ def fastest(call: AttentionCall, rival: str, able: Sequence[Backend], rates: Map
         total = sum(seconds[head] for head in chosen) + dense * (len(seconds) - len(chosen))
         if chosen and total < least:
             best, heads, least = backend.name, chosen, total
+            costs = tuple(seconds[head] if head in chosen else dense for head in range(len(seconds)))
     if best == "dense":
         return Choice("dense", (), f"{rival} is the fastest here {measured}.")
     share = f"{len(heads)} of {len(call.extents)} heads"
-    return Choice(best, heads, f"{best} computes {share}, {rival} the others {measured}.")
+    return Choice(best, heads, f"{best} computes {share}, {rival} the others {measured}.", costs)
 
 
 def windowed_heads(call: AttentionCall) -> tuple[int, ...]:

@@ -21,8 +21,9 @@ from ..windows.grid import TokenGrid, Triple
 from .backends.dense import run as attend_everywhere
 from .backends.torch_boxes import attend_in_boxes
 from .boxes import AxisGroups, Boxes, Runs
-from .call import AttentionCall, VisitedKeys
+from .call import AttentionCall, VisitedKeys, head_runs
 from .sequence import VideoSequence
+from .sharing.head_sharing import HeadSharing
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,13 @@ def shifted_window_attention(
     sequence: VideoSequence,
     window: TemporalWindow,
     stats: VisitedKeys | None = None,
+    sharing: HeadSharing | None = None,
 ) -> Tensor:
     """Self-attention in which every frame sees the frames of its window.
 
     q, k, v: (B, heads, tokens, dim), the tokens of `sequence`, whose tiles do not matter here. Tokens before
     and after the video are seen by every query and see everything. Windows that hold the whole video give
-    plain attention, bit for bit. Returns (B, heads, tokens, dim).
+    plain attention, bit for bit. sharing: the devices that share the heads. Returns (B, heads, tokens, dim).
 
     These windows do not slide with the query, so they are boxes of their own for the torch backend instead
     of an extent at the door `window_attention`. Raises WindowsNotApplicable if the call is of another layout.
@@ -92,7 +94,16 @@ def shifted_window_attention(
     )
     if window.frames >= shape[0]:
         return attend_everywhere(call)
-    return attend_in_boxes(call, ((boxes, slice(0, heads)) for boxes in temporal_boxes(shape, window)))
+    if sharing is None:
+        return _in_windows(call, window)
+    # Every head has the same windows.
+    return sharing.attend(call, (1.0,) * heads, lambda part, _: _in_windows(part, window), "temporal windows")
+
+
+def _in_windows(call: AttentionCall, window: TemporalWindow) -> Tensor:
+    """(B, heads, tokens, dim) of the heads that the call asks for."""
+    boxes = temporal_boxes(call.grid.shape, window)
+    return attend_in_boxes(call, ((some, heads) for some in boxes for heads in head_runs(call.heads)))
 
 
 @lru_cache(maxsize=256)

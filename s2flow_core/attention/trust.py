@@ -82,8 +82,9 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _what(problem: str | Exception) -> str:
-    return f"failed ({_first_line(problem)})" if isinstance(problem, Exception) else problem
+    return f"failed ({first_line(problem)})" if isinstance(problem, Exception) else problem
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for the log."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..windows.extents import computed_pairs, seen_pairs
 from ..windows.grid import Triple
 from .call import AttentionCall
+from .registry import Backend
 
 
 def dense_flops(call: AttentionCall) -> float:
@@ -23,6 +24,12 @@ def window_flops(call: AttentionCall, extent: Triple, whole_tiles: bool) -> floa
     queries = grid.tile_count * grid.tile_tokens if whole_tiles else grid.tokens
     beside = text + (grid.tile_count if call.tail else 0)
     return _flops(call, pairs + queries * beside + text * call.q.shape[2])
+
+
+def head_flops(call: AttentionCall, backend: Backend) -> tuple[float, ...]:
+    """Operations of each head under its window, as a windowed backend computes it."""
+    flops = {extent: window_flops(call, extent, backend.whole_tiles) for extent in set(call.extents)}
+    return tuple(flops[extent] for extent in call.extents)
 
 
 def _flops(call: AttentionCall, pairs: int) -> float:

@@ -13,6 +13,7 @@ from ..families import family_of
 from ..families.family import patched_grid
 from ..model.checks import diffusion_model, require_family
 from .feed_forward import WHOLE, FeedForwardChunks
+from .for_gpus import hook_for_gpus, share_attention
 from .hook import SelfAttentionHook
 from .positions import SizeChange
 from .windows import hook_for_windows
@@ -25,6 +26,7 @@ def hook_for(
     backend: str,
     change: SizeChange | None,
     feed_forward: FeedForwardChunks,
+    gpus: int = 1,
 ) -> SelfAttentionHook | None:
     """What the model of an expert's guider runs through; None leaves it alone."""
     patcher = guider.model_patcher
@@ -32,7 +34,7 @@ def hook_for(
     if windows is None:
         family = family_of(model)
         if family is None and change is None and feed_forward.asked <= WHOLE:
-            return None
+            return hook_for_gpus(patcher, gpus)  # which says why there is none
         if family is None or (change is not None and change.temperature):
             family = require_family(
                 patcher, "set rope to none, attention_temperature to off and feed_forward_chunks to 1"
@@ -46,6 +48,7 @@ def hook_for(
         hook.size_change = change
     feed_forward.require_known(hook.family, model)
     hook.feed_forward = feed_forward
+    share_attention(hook, gpus)
     return hook
 
 

@@ -22,12 +22,14 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
+from ....s2flow_core.attention.errors import WindowsNotApplicable
 from ..families.family import ModelFamily
 from ..model.context_windows import frames_of_slice, without_lent_frame
 from ..model.preferred_attention import preferred_attention
 from .call import HostCall, SelfAttentionCall
 from .feed_forward import WHOLE, FeedForwardChunks
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
+from .gpu_sharing import GpuSharing
 from .positions import SizeChange
 from .run_record import RunRecord
 
@@ -50,7 +52,7 @@ class SelfAttentionHook:
     """Serves sampler runs, one after the other; by itself it leaves every call to the attention below.
 
     size_change: how positions and attention are adapted to a larger size. feed_forward: in how many pieces
-    those layers run.
+    those layers run. sharing: the GPUs that compute the attention.
     """
 
     family: ModelFamily
@@ -59,6 +61,7 @@ class SelfAttentionHook:
     feed_forward: FeedForwardChunks = field(default_factory=lambda: FeedForwardChunks(WHOLE), init=False)
     positive: frozenset = field(default=frozenset(), init=False)  # ids of the guider's positive conditions
     run: RunRecord = field(default_factory=RunRecord, init=False)
+    sharing: GpuSharing = field(default_factory=GpuSharing, init=False)
 
     work = "attention_temperature"  # what it does, in its inputs' words
     sees_calls: ClassVar[bool] = False  # whether it answers or measures attention calls
@@ -70,12 +73,12 @@ class SelfAttentionHook:
 
     def serves(self, forward: ForwardPass) -> bool:
         """Whether every self-attention of this pass is to be served."""
-        return self.logit_factor != 1
+        return self.logit_factor != 1 or bool(self.sharing.by_device)
 
     @property
     def follows_attention(self) -> bool:
         """Whether attention calls are looked at at all; positions and feed-forward layers need none."""
-        return self.sees_calls or self.logit_factor != 1
+        return self.sees_calls or self.logit_factor != 1 or bool(self.sharing.by_device)
 
     @property
     def visited(self) -> VisitedKeys:
@@ -106,7 +109,8 @@ class SelfAttentionHook:
 
     def wrap_run(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         self.begin_run()
-        result = executor(*args, **kwargs)
+        with self.sharing.during(executor.class_obj.model_patcher):
+            result = executor(*args, **kwargs)
         self.finish_run()
         return result
 
@@ -224,11 +228,21 @@ class SelfAttentionHook:
         if reason is not None:
             self.leave_dense(given, layout.video, f"{self.family.name} {reason}")
             return given.q, None
-        out = self.attend(given.self_attention(forward, layer, layout))  # (B, heads, tokens, dim)
+        call = given.self_attention(forward, layer, layout)
+        out = self.attend(call)  # (B, heads, tokens, dim)
         if out is None:
             self.leave_dense(given, layout.video)
-            return given.q, None
-        return given.q, given.as_returned(out)
+            asked_here = given.q.shape[-2] == tokens  # else part of the queries is asked by another call
+            out = self.share(call) if asked_here else None
+        return given.q, None if out is None else given.as_returned(out)
+
+    def share(self, call: SelfAttentionCall) -> Tensor | None:
+        """The attention below us on several GPUs; None where one computes it."""
+        try:
+            return self.sharing.dense(call)
+        except WindowsNotApplicable as reason:
+            self.fall_back(f"it stays on one GPU, because {reason}")
+            return None
 
     def leave_dense(self, given: HostCall, tokens: int, reason: str | None = None) -> None:
         """Counts a call that the attention below computes; logs the reason where there is one."""

@@ -41,6 +41,7 @@ class ShiftedWindows(SelfAttentionHook):
                 call.sequence(TokenGrid(call.layout.grid, (1, 1, 1))),
                 window_of_layer(call.layer, self.frames),
                 stats=visited,
+                sharing=self.sharing.of(call),
             )
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))

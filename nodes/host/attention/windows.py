@@ -32,7 +32,7 @@ class WindowedAttention(SelfAttentionHook):
     def __init__(self, family: ModelFamily, model: Any, plan: WindowPlan, backend: str = "auto"):
         super().__init__(family, model)
         self.plan = plan
-        self.chooser = BackendChooser(backend, measured_rates())
+        self.chooser = BackendChooser(backend, measured_rates(), self.sharing.by_device)
 
     def require_grid_of(self, samples: Tensor, guider: Any) -> None:
         """Raises unless the model sees a latent (B, C, T, H, W) in the tokens that the windows are for."""
@@ -50,7 +50,8 @@ class WindowedAttention(SelfAttentionHook):
 
     def begin_run(self) -> None:
         super().begin_run()
-        self.chooser = BackendChooser(self.chooser.name, measured_rates())  # with a new run's hopes
+        # With a new run's hopes.
+        self.chooser = BackendChooser(self.chooser.name, measured_rates(), self.sharing.by_device)
 
     def serves(self, forward: ForwardPass) -> bool:
         return self.plan.step_at(forward.sigma) is not None

@@ -66,9 +66,10 @@ class PartSampler(comfy.samplers.KSAMPLER):
             if callback is not None:
                 callback(*state)
 
-        result = super().sample(
-            model_wrap, sigmas, extra_args | {"model_options": options}, checked, noise, *given, **named
-        )
+        with hook.sharing.during(self.part.guider.model_patcher):
+            result = super().sample(
+                model_wrap, sigmas, extra_args | {"model_options": options}, checked, noise, *given, **named
+            )
         if run.handed == self.part.steps.stop:
             hook.finish_run()
         return result
