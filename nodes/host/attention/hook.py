@@ -68,6 +68,12 @@ class SelfAttentionHook:
         self.run.serve(call.layer, VisitedKeys())  # q has its temperature
         return None
 
+    def begin_attention(self, q: Tensor, k: Tensor) -> Any:
+        """Before the attention below computes a call; what it returns comes back with `end_attention`."""
+
+    def end_attention(self, began: Any) -> None:
+        """After it."""
+
     def serves(self, forward: ForwardPass) -> bool:
         """Whether every self-attention of this pass is to be served."""
         return self.logit_factor != 1
@@ -190,6 +196,8 @@ class SelfAttentionHook:
         def answer(*given: Any) -> tuple[Tensor, Tensor | None]:
             return self.answer(forward, HostCall.of(*given))
 
+        begin, end = untraced(self.begin_attention), untraced(self.end_attention)
+
         def override(
             original: Callable, q: Tensor, k: Tensor, v: Tensor, heads: int, *more: Any, **named: Any
         ) -> Tensor:
@@ -197,9 +205,13 @@ class SelfAttentionHook:
             q, out = answer(original, below, (q, k, v), heads, more, named)
             if out is not None:
                 return out
+            began = begin(q, k)
             if below is not None:
-                return below(original, q, k, v, heads, *more, **named)
-            return original(q, k, v, heads, *more, **named)
+                out = below(original, q, k, v, heads, *more, **named)
+            else:
+                out = original(q, k, v, heads, *more, **named)
+            end(began)
+            return out
 
         return untraced(override, calls_too=False)
 
