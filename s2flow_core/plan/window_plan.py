@@ -39,6 +39,11 @@ class WindowPlan:
         return self._densities(self.extents).mean().item()
 
     @property
+    def head_densities(self) -> Tensor:
+        """(steps, layers, heads): `density` of each window."""
+        return self._densities(self.extents)
+
+    @property
     def work(self) -> float:
         """What a kernel that works in whole tiles computes, as a share of dense attention."""
         computed = sum(computed_pairs(self.grid, extent) for extent in extent_triples(self.extents))
