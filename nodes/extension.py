@@ -20,6 +20,7 @@ from .solver import S2FlowSolver
 from .trajectory_files import S2FlowLoadTrajectory, S2FlowSaveTrajectory
 from .upsample import S2FlowUpsample
 from .window_mask import S2FlowWindowMask
+from .window_pictures import S2FlowWindowPictures
 
 DEMO_MODELS = Path(__file__).resolve().parent.parent / "demo" / "models"
 
@@ -31,6 +32,7 @@ class S2FlowExtension(ComfyExtension):
             S2FlowNoiseReshift,
             S2FlowUpsample,
             S2FlowWindowMask,
+            S2FlowWindowPictures,
             S2FlowHighResSampler,
             S2FlowRefinerSampler,
             S2FlowContactSheet,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from comfy_api.latest import io, ui
 
 from ..s2flow_core.latent.flow import check_sigmas
+from ..s2flow_core.outlook.forecast import Forecast, density_of_run
+from ..s2flow_core.outlook.report import LargeRun, report_of
+from ..s2flow_core.plan.curve import Curve
+from ..s2flow_core.plan.curve_planning import curve_of, curve_steps
 from ..s2flow_core.plan.picture import plan_picture
 from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows, planning_steps
+from ..s2flow_core.plan.window_plan import WindowPlan
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.windows.grid import TokenGrid, choose_tile
 from .host.counted import counted
@@ -19,6 +25,7 @@ from .host.inputs import CATEGORY, TrajectoryType, WindowsType, advanced
 from .host.progress import progress
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.streams import VideoLatent
+from .host.size.enlarge import pixels_per_cell
 
 
 class S2FlowWindowMask(io.ComfyNode):
@@ -81,8 +88,9 @@ class S2FlowWindowMask(io.ComfyNode):
                     "sigmas",
                     optional=True,
                     tooltip=(
-                        "From S²Flow Upsample: the steps that are left. The policy error_run shares what may "
-                        "be looked at among these steps; without them, among all that were recorded."
+                        "From S²Flow Upsample: the steps that are left, for the time in the report. The "
+                        "policy error_run shares what may be looked at among these steps; without them, "
+                        "among all that were recorded."
                     ),
                 ),
             ],
@@ -92,7 +100,10 @@ class S2FlowWindowMask(io.ComfyNode):
                 ),
                 io.String.Output(
                     display_name="report",
-                    tooltip="Which windows were chosen, and how much of the attention they keep.",
+                    tooltip=(
+                        "First what the large run will take, then a verdict on s, then which windows were "
+                        "chosen and how much of the attention they keep."
+                    ),
                 ),
                 io.Image.Output(
                     display_name="picture",
@@ -132,7 +143,32 @@ class S2FlowWindowMask(io.ComfyNode):
             check_sigmas(sigmas, "sigmas of the Window Mask")
             first_sigma = float(sigmas[0])
         recorded = trajectory.sigmas[: trajectory.steps].to(torch.float32)
-        step_done = progress(planning_steps(trajectory.reach, policy))
-        plan = plan_windows(trajectory.reach, recorded, grid, s, policy, tail, step_done, first_sigma)
-        report = plan.report()
+        reach = trajectory.reach
+        more = curve_steps(reach, recorded, policy, first_sigma)
+        step_done = progress(planning_steps(reach, policy) + more)
+        plan = plan_windows(reach, recorded, grid, s, policy, tail, step_done, first_sigma)
+        curve = curve_of(reach, recorded, grid, policy, first_sigma, step_done)
+        plan = replace(plan, curve=curve)
+        report = report_of(large_run(trajectory, plan, curve, samples, sigmas))
         return io.NodeOutput(counted(plan), report, plan_picture(plan)[None], ui=ui.PreviewText(report))
+
+
+def large_run(
+    trajectory: Trajectory,
+    plan: WindowPlan,
+    curve: Curve,
+    samples: torch.Tensor,
+    sigmas: torch.Tensor | None,
+) -> LargeRun:
+    """What the report tells. samples: (B, C, T, H, W) at the large size; sigmas: (N+1,) that are left."""
+    cell = pixels_per_cell(None, trajectory.model.latent_format)
+    seconds, reach = trajectory.step_seconds, trajectory.reach
+    assert reach is not None, "without a record there is no plan"
+    return LargeRun(
+        plan=plan,
+        density=density_of_run(plan, () if sigmas is None else sigmas.tolist()),
+        steps=None if sigmas is None else len(sigmas) - 1,
+        size=f"{samples.shape[-1] * cell}×{samples.shape[-2] * cell}",
+        curve=curve,
+        forecast=None if seconds is None else Forecast.of(seconds, reach.shape, plan),
+    )

@@ -39,6 +39,8 @@ def two_pass(canvas: Canvas, recipe: Recipe) -> None:
     after = video(canvas, source, large, recipe, "High-resolution video", recipe.prefix)
 
     canvas.group("What it brought", BLUE)
+    looked_at = {"windows": along["windows"], "frames": before, "trajectory": record}
+    canvas.add("S2FlowWindowPictures", **looked_at)
     canvas.add("S2FlowCompare", small=before, large=after, fps=recipe.settings.fps)
 
 

@@ -19,6 +19,7 @@ SHOWN = {
     "LoadImage": 300,
     "SaveVideo": 320,
     "S2FlowCompare": 340,
+    "S2FlowWindowPictures": 240,
 }
 # ComfyUI draws the live preview of a run under these.
 LIVE_PREVIEW = 240

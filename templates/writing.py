@@ -29,5 +29,9 @@ def content_of(recipe: Recipe, definitions: dict[str, Any]) -> str:
 
 def recipes_of(definitions: dict[str, Any]) -> list[Recipe]:
     """Those that belong to this ComfyUI: nodes grow, so each file is written by the oldest that has all."""
-    newer = "MiniMaxH3ImageToVideo" in definitions
-    return [recipe for recipe in RECIPES if (recipe.since > (0, 3)) is newer]
+    return [recipe for recipe in RECIPES if (recipe.since > (0, 3)) is is_newer(definitions)]
+
+
+def is_newer(definitions: dict[str, Any]) -> bool:
+    """Whether these are the nodes of a ComfyUI that has the models of the later recipes."""
+    return "MiniMaxH3ImageToVideo" in definitions

@@ -79,8 +79,8 @@ class SmallModel:
         """A module of the loaded pack, e.g. "nodes.upsample"."""
         return importlib.import_module(f"{self.pack.__name__}.{name}")
 
-    def recorded(self, index: int, steps: int, **inputs: Any) -> tuple[Tensor, Any]:
-        """(latent, trajectory) of the Low-Res Sampler for one held-out prompt and seed."""
+    def recorded(self, index: int, steps: int, size: int = TRAIN_SIZE, **inputs: Any) -> tuple[Tensor, Any]:
+        """(latent, trajectory) of the Low-Res Sampler for one held-out prompt and seed. size: in pixels."""
         prompt, seed = held_out_cases(index + 1)[index]
         latent, trajectory = (
             self.module("nodes.low_res_sampler")
@@ -88,7 +88,7 @@ class SmallModel:
                 random_noise(seed),
                 guider_for(self.models.model, [prompt]),
                 schedule(self.models.model, steps),
-                {"samples": empty_latent(1, TRAIN_SIZE)},
+                {"samples": empty_latent(1, size)},
                 **inputs,
             )
             .args

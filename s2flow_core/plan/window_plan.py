@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from ..windows.extents import computed_pairs, extent_densities, extent_triples
 from ..windows.grid import TokenGrid
+from .curve import Curve
 
 _SHAPES_IN_REPORT = 3  # what an artist reads at a glance
 
@@ -20,7 +21,7 @@ class WindowPlan:
     sigmas: (steps,) falling, where reach was recorded. grid: the HR tokens and tiles. extents: (steps,
     layers, heads, 3) int32, in tiles of `grid`. coverage: (steps, layers, heads), the attention mass
     expected inside the windows, 0...1. requested_density: the artist's s. tail: skipped tiles enter as
-    their mean.
+    their mean. curve: what other values of s would keep, where somebody asked.
     """
 
     sigmas: Tensor
@@ -30,11 +31,17 @@ class WindowPlan:
     policy: str
     requested_density: float
     tail: bool = False
+    curve: Curve | None = field(default=None, compare=False)
 
     @property
     def density(self) -> float:
         """Mean share of the video's key tokens that a query sees; exact, partial tiles included."""
         return self._densities(self.extents).mean().item()
+
+    @property
+    def head_densities(self) -> Tensor:
+        """(steps, layers, heads): `density` of each window."""
+        return self._densities(self.extents)
 
     @property
     def work(self) -> float:

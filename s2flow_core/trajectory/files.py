@@ -110,6 +110,7 @@ def _metadata_of(trajectory: Trajectory) -> dict[str, str]:
         "extra": dataclasses.asdict(trajectory.extra),
         "euler": trajectory.euler,
         "chained_from": trajectory.chained_from,
+        "step_seconds": trajectory.step_seconds and dataclasses.asdict(trajectory.step_seconds),
         "held_released_at": None if trajectory.held is None else trajectory.held.released_at,
     }
     return {"format": FORMAT, "version": str(VERSION), "values": json.dumps(values)}
@@ -147,5 +148,6 @@ def _trajectory_of(values: StoredValues, tensors: dict[str, Tensor]) -> Trajecto
         extra=values.extra,
         euler=values.euler,
         chained_from=values.chained_from,
+        step_seconds=values.step_seconds,
         beside=tuple(tensors[f"{BESIDE}{number}"] for number in range(values.beside)),
     )

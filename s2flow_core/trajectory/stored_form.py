@@ -12,6 +12,7 @@ from ..files.checked_tensors import DamagedFile, FileHeader, UnreadableFile
 from ..latent.extra_frames import ExtraFrames
 from ..windows.grid import TokenGrid, Triple
 from ..windows.ladder import Knots, every_extent
+from .step_seconds import StepSeconds
 from .trajectory import ModelIdentity
 
 FORMAT = "s2flow.trajectory"
@@ -59,6 +60,7 @@ class StoredValues:
     beside: int
     euler: bool
     chained_from: Triple | None
+    step_seconds: StepSeconds | None
 
 
 def check_header(header: FileHeader, name: str) -> StoredValues:
@@ -90,6 +92,7 @@ def check_header(header: FileHeader, name: str) -> StoredValues:
         beside=_check_beside(header, batch),
         euler=_euler(values),
         chained_from=_chained_from(values),
+        step_seconds=_step_seconds(values),
     )
 
 
@@ -255,6 +258,24 @@ def _seconds(values: dict[str, Any]) -> float:
     if type(seconds) not in (int, float) or not 0 <= cast(float, seconds) < math.inf:
         raise DamagedFile("its seconds are no length of time")
     return float(cast(float, seconds))
+
+
+def _step_seconds(values: dict[str, Any]) -> StepSeconds | None:
+    """Files of earlier versions say nothing of single steps."""
+    stored = values.get("step_seconds")
+    if stored is None:
+        return None
+    wrong = DamagedFile("what it says of the seconds of a step cannot be")
+    if not isinstance(stored, dict):
+        raise wrong
+    parts = cast(dict[str, Any], stored)
+    names = {"whole", "attention", "capture"}
+    if set(parts) != names or not all(type(part) in (int, float) for part in parts.values()):
+        raise wrong
+    try:
+        return StepSeconds(**parts)
+    except ValueError:
+        raise wrong from None
 
 
 def _whole(value: Any, least: int, most: int, what: str) -> int:

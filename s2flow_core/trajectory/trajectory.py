@@ -7,7 +7,7 @@ other quantity of the run follows from them and the noise estimate (`flow.py`).
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from ..latent.flow import SAME_SIGMA
 from ..latent.held_latent import HeldLatent
 from ..reach.record import AttentionReach
 from ..windows.grid import Triple
+from .step_seconds import StepSeconds, joined
 
 # Of the largest value: a latent that was stored or moved in half precision is still the same one.
 _SAME_LATENT = 2e-3
@@ -62,6 +63,7 @@ class Trajectory:
     extra: ExtraFrames = NO_EXTRA_FRAMES  # that are no video, as far as the run's conditions told
     euler: bool = True  # whether every step was Euler's, so that differences of estimates are exact
     chained_from: Triple | None = None  # tokens of the small run that this large one follows, directly or not
+    step_seconds: StepSeconds | None = field(default=None, compare=False)  # None: not measured
 
     @property
     def switch_sigmas(self) -> tuple[float, ...]:
@@ -203,6 +205,7 @@ class Trajectory:
             extra=later.extra,
             euler=self.euler and later.euler,
             chained_from=later.chained_from,
+            step_seconds=joined(self.step_seconds, later.step_seconds, (self.steps, later.steps)),
         )
 
 

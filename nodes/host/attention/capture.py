@@ -27,6 +27,7 @@ from ..model.areas import require_whole_video
 from ..model.checks import diffusion_model, require_family
 from .call import SelfAttentionCall
 from .hook import SelfAttentionHook
+from .stopwatch import Stopwatch
 from .video_grid import video_grid
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,20 @@ class AttentionCapture(SelfAttentionHook):
         self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
         # Prompts for parts of the picture are all positive, and may run on several devices at once.
         self.recording = Lock()
+        self.attention_watch, self.capture_watch = Stopwatch(), Stopwatch()
+
+    def seconds_taken(self) -> tuple[float, float] | None:
+        """(attention, capture) since this was last asked; None where the device has no clock."""
+        attention, capture = self.attention_watch.taken(), self.capture_watch.taken()
+        return None if attention is None or capture is None else (attention, capture)
+
+    def begin_attention(self, q: Tensor, k: Tensor) -> Any:
+        # What reads text or sound has other numbers of queries and keys, and grows with the queries alone.
+        return self.attention_watch.start(q.device) if q.shape == k.shape else None
+
+    def end_attention(self, began: Any) -> None:
+        if began is not None:
+            self.attention_watch.stop(began)
 
     def begin_step(self, step: int) -> None:
         if step == 1 and not self.steps[0]:
@@ -74,7 +89,9 @@ class AttentionCapture(SelfAttentionHook):
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
         if call.positive is not None and self.steps:
             with self.recording:
+                began = self.capture_watch.start(call.q.device)
                 self.record_first_pass(call, call.positive)
+                self.capture_watch.stop(began)
         return None
 
     def record_first_pass(self, call: SelfAttentionCall, rows: slice) -> None:

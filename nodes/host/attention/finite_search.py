@@ -12,7 +12,8 @@ from ....s2flow_core.latent.finite import all_finite
 from ..families import family_of
 from .call import SelfAttentionCall
 from .forward_pass import ForwardPass
-from .hook import SelfAttentionHook, untraced
+from .hook import SelfAttentionHook
+from .model_options import untraced
 
 
 class Here(local):

@@ -9,16 +9,13 @@ it. So nothing outside the run changes and nothing is left behind.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 import comfy.model_management
-import comfy.model_patcher
 import comfy.patcher_extension
-import torch
 from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
@@ -30,10 +27,10 @@ from .call import HostCall, SelfAttentionCall
 from .feed_forward import WHOLE, FeedForwardChunks
 from .forward_pass import ForwardPass, crossed_lengths, named_arguments, positive_chunk
 from .gpu_sharing import GpuSharing
+from .model_options import announcing, replaced, untraced, with_wrapper
 from .positions import SizeChange
 from .run_record import RunRecord
 
-WRAPPER_KEY = "s2flow"
 OPTIONS = "transformer_options"
 OVERRIDE = "optimized_attention_override"
 
@@ -70,6 +67,12 @@ class SelfAttentionHook:
         """Answers a call with (B, heads, tokens, dim), or None to leave it to the attention below."""
         self.run.serve(call.layer, VisitedKeys())  # q has its temperature
         return None
+
+    def begin_attention(self, q: Tensor, k: Tensor) -> Any:
+        """Before the attention below computes a call; what it returns comes back with `end_attention`."""
+
+    def end_attention(self, began: Any) -> None:
+        """After it."""
 
     def serves(self, forward: ForwardPass) -> bool:
         """Whether every self-attention of this pass is to be served."""
@@ -194,6 +197,8 @@ class SelfAttentionHook:
         def answer(*given: Any) -> tuple[Tensor, Tensor | None]:
             return self.answer(forward, HostCall.of(*given))
 
+        begin, end = untraced(self.begin_attention), untraced(self.end_attention)
+
         def override(
             original: Callable, q: Tensor, k: Tensor, v: Tensor, heads: int, *more: Any, **named: Any
         ) -> Tensor:
@@ -201,9 +206,13 @@ class SelfAttentionHook:
             q, out = answer(original, below, (q, k, v), heads, more, named)
             if out is not None:
                 return out
+            began = begin(q, k)
             if below is not None:
-                return below(original, q, k, v, heads, *more, **named)
-            return original(q, k, v, heads, *more, **named)
+                out = below(original, q, k, v, heads, *more, **named)
+            else:
+                out = original(q, k, v, heads, *more, **named)
+            end(began)
+            return out
 
         return untraced(override, calls_too=False)
 
@@ -251,49 +260,7 @@ class SelfAttentionHook:
         self.run.leave_dense(given.q.shape[0], given.heads, tokens)
 
 
-def with_wrapper(model_options: dict, kind: str, wrapper: Callable) -> dict:
-    options = comfy.model_patcher.create_model_options_clone(model_options)
-    comfy.patcher_extension.add_wrapper_with_key(kind, WRAPPER_KEY, wrapper, options, is_model_options=True)
-    return options
-
-
-@contextmanager
-def replaced(options: dict, ours: dict) -> Iterator[None]:
-    """Puts our parts into the transformer options themselves: what others write there meanwhile stays."""
-    kept = {key: options[key] for key in ours if key in options}
-    options.update(ours)
-    try:
-        yield
-    finally:
-        for key in ours:
-            options.pop(key, None)
-        options.update(kept)
-
-
 def adapted_positions(
     change: SizeChange | None, family: ModelFamily, model: Any
 ) -> AbstractContextManager[None]:
     return nullcontext() if change is None else change.positions_of(family, model)
-
-
-def untraced(function: Callable, calls_too: bool = True) -> Callable:
-    """Keeps torch.compile, once anyone uses it, from tracing a function: the graph breaks around it.
-
-    calls_too: and all that it calls; else those are compiled by themselves.
-    """
-    if "torch._dynamo" not in sys.modules:
-        return function
-    return torch.compiler.disable(function, recursive=calls_too)
-
-
-def announcing(forward: ForwardPass, number: int, below: Callable | None) -> Callable:
-    """A replacement patch that runs a block as before and says which one is running."""
-
-    def run_block(args: dict, extra: dict) -> dict:
-        forward.enter(number)
-        try:
-            return below(args, extra) if below is not None else extra["original_block"](args)
-        finally:
-            forward.leave(number)
-
-    return untraced(run_block, calls_too=False)

@@ -39,7 +39,8 @@ def pieces(value: Any, depth: int) -> Iterator[bytes | memoryview]:
                 yield from pieces(value[name], depth)
     elif dataclasses.is_dataclass(value):
         for field in dataclasses.fields(value):
-            yield from pieces(getattr(value, field.name), depth)
+            if field.compare:  # else it says nothing of what the run makes, such as what a step took
+                yield from pieces(getattr(value, field.name), depth)
     elif isinstance(value, (list, tuple)):
         yield f"{len(value)}[".encode()
         for item in value:

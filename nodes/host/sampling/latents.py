@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,11 @@ from torch import Tensor
 
 from ....s2flow_core.latent.finite import all_finite
 from ....s2flow_core.latent.held_latent import HeldLatent
+from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..model.checks import require_video_axes
 from .streams import VideoLatent
+
+log = logging.getLogger(__name__)
 
 # What later versions write into an empty latent: pixels and frames per cell of the VAE that it is meant for.
 MASK_FUNCTION = "denoise_mask_function"  # where Differential Diffusion is found in the model options
@@ -82,3 +86,12 @@ def mask_beside(latent: dict[str, Any]) -> tuple[Tensor, ...]:
         else torch.ones_like(stream)
         for number, stream in enumerate(streams)
     )
+
+
+def warn_of_dropped_mask(trajectory: Trajectory, latent: dict[str, Any]) -> None:
+    """Logs if the small run held a start image or keyframes, and nothing holds them at the large size."""
+    if trajectory.held is not None and latent.get("noise_mask") is None:
+        log.warning(
+            "The small run held a start image or keyframes, but latent_image has no mask, so nothing is held "
+            "at the large size. S²Flow Upsample gives the mask with its latent."
+        )

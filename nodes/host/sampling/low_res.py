@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -23,6 +23,7 @@ from .guided import Part
 from .guided_model import GuidedModel
 from .recorded_video import RecordedVideo
 from .sampled_run import SampledRun
+from .step_clock import StepClock
 from .streams import VideoLatent
 
 
@@ -34,8 +35,10 @@ class RecordedPart:
     steps: slice
     recorder: TrajectoryRecorder
     capture: AttentionCapture | None = None
+    clock: StepClock = field(default_factory=StepClock)
 
     def begin_step(self, i: int) -> None:
+        self.clock.begin(self.capture)
         if self.capture is not None:
             self.capture.begin_step(i - self.steps.start)
 
@@ -93,6 +96,7 @@ class LowResRun(SampledRun):
     def write_down(self, x: Tensor, denoised: Tensor, i: int) -> None:
         """Step i: the state at its sigma and what the model makes of it."""
         part, sigma = self.part_of_step(i), self.sigmas[i]
+        part.clock.end(part.capture)
         (video, *_), (clean, *_) = self.streams.split(x), self.streams.split(denoised)
         part.recorder.record(sigma, part.to_latent_space(clean), noise_estimate(video, clean, sigma))
 
@@ -101,7 +105,8 @@ class LowResRun(SampledRun):
         tensors = dict(state.tensors)
         for n, part in enumerate(self.recorded):
             tensors |= {f"part{n}.{name}": x for name, x in part.state(state.position).items()}
-        return RunState(state.position, tensors, state.values)
+        clocks = {f"part{n}.seconds": part.clock.state() for n, part in enumerate(self.recorded)}
+        return RunState(state.position, tensors, {**state.values, **clocks})
 
     def restore(self, state: RunState) -> None:
         super().restore(state)
@@ -110,6 +115,7 @@ class LowResRun(SampledRun):
         for n, part in enumerate(self.recorded):
             done = slice(part.steps.start, min(part.steps.stop, state.position))
             part.restore(state, f"part{n}.", self.sigmas[done].cpu(), shape)
+            part.clock.restore(state.values.get(f"part{n}.seconds"))
 
     def trajectory(self, final: VideoLatent, video: RecordedVideo, earlier: Trajectory | None) -> Trajectory:
         """The record of the finished run, after that of the run that it continued.
@@ -129,7 +135,7 @@ class LowResRun(SampledRun):
                 end_sigma=float(self.sigmas[part.steps.stop]),
                 held=video.held,
             )
-            records.append(replace(record, euler=euler))
+            records.append(replace(record, euler=euler, step_seconds=part.clock.typical()))
         return video.completed(reduce(Trajectory.followed_by, records), final)
 
 

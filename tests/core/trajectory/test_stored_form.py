@@ -61,6 +61,7 @@ WRONG_TENSORS: dict[str, dict[str, Any]] = {
 }
 
 GRID = {"shape": [3, 2, 3], "tile": [1, 1, 1]}
+TIMED = {"whole": 2.5, "attention": 1.0, "capture": 0.5}
 
 WRONG_VALUES: dict[str, dict[str, Any]] = {
     "two sides": {"token_shape": [3, 2]},
@@ -96,6 +97,12 @@ WRONG_VALUES: dict[str, dict[str, Any]] = {
     "euler no yes or no": {"euler": 1},
     "chained from two sides": {"chained_from": [3, 2]},
     "chained from nothing": {"chained_from": []},
+    "seconds of a step a number": {"step_seconds": 2.5},
+    "seconds of a step without its parts": {"step_seconds": {"whole": 2.5}},
+    "seconds of a step in words": {"step_seconds": TIMED | {"capture": "1"}},
+    "seconds of a step below 0": {"step_seconds": TIMED | {"attention": -1.0}},
+    "seconds of a step without end": {"step_seconds": TIMED | {"whole": 1e999}},
+    "seconds of a step and more": {"step_seconds": TIMED | {"__class__": 1.0}},
     "fewer extents than were recorded": {"reach": GRID | {"knots": [[1, 3], [1, 2], [1, 2, 3]]}},
 }
 

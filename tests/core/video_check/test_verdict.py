@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spoiled_videos import SPOILED
 from torch.nn.functional import avg_pool2d
 
 from demo.clips.scenes import draw_scene, render
+from demo.clips.spoiled import SPOILED
 from demo.measure import held_out_cases
 from s2flow_core.video_check.measures import measure, smoothed
 from s2flow_core.video_check.verdict import faults_of, report_of

@@ -1,0 +1,1 @@
+"""How well the report of Window Mask foretells the large run."""

@@ -1,0 +1,1 @@
+"""Whether Check Video tells good runs of the demo from spoiled ones."""

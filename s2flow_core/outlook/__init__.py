@@ -1,0 +1,1 @@
+"""What the large run is going to take and keep, for the artist."""

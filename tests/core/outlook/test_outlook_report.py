@@ -1,0 +1,67 @@
+"""The report says first what it costs, then one verdict, then the details."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from random_plans import plan, random_record
+
+from s2flow_core.outlook.forecast import Forecast
+from s2flow_core.outlook.report import LargeRun, report_of, verdict_of
+from s2flow_core.plan.curve import Curve
+from s2flow_core.trajectory.step_seconds import StepSeconds
+
+CURVE = Curve((0.1, 0.2, 0.35, 0.5, 0.7, 1.0), (0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (0.2, 0.4, 0.5, 0.6, 0.8, 1.0))
+FORECAST = Forecast(StepSeconds(10.0, 6.0, 1.0), (5, 8, 8), 1280, 0)
+
+
+def covering(share: float, s: float):
+    made = plan(random_record(0), s)
+    return replace(made, coverage=torch.full_like(made.coverage, share))
+
+
+@pytest.mark.parametrize(
+    ("share", "s", "verdict"),
+    [
+        (0.7, 0.3, "fine"),
+        (0.95, 0.1, "fine"),
+        (0.69, 0.35, "raise s to .6"),  # between .6 at .5 and .8 at .7
+        (0.2, 0.1, "raise s to .6"),
+        (0.65, 0.65, "raise s to .7"),  # the curve says .6, which did not suffice
+        (0.1, 1.0, "raise s to 1"),
+    ],
+)
+def test_the_verdict_follows_what_is_kept(share, s, verdict):
+    assert verdict_of(covering(share, s), CURVE) == verdict
+
+
+def test_the_curve_is_read_between_its_points():
+    assert [CURVE.s_for(kept) for kept in (0.1, 0.3, 0.4, 0.5, 0.8, 0.81, 1.0)] == [
+        0.1, 0.15, 0.2, 0.35, 0.7, 0.75, 1.0,
+    ]  # fmt: skip
+    assert Curve((0.1, 1.0), (0.1, 1.0), (0.2, 0.9)).s_for(0.95) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("density", "steps", "said"),
+    [
+        (0.5, 30, "30 steps, density 50%: about 1.8 times faster than dense, about 30 min left."),
+        (1.0, 1, "1 step, density 100%: as slow as dense, about 2 min left."),
+        (0.5, None, "2560×1536, density 50%: about 1.8 times faster than dense, about 60 s a step."),
+    ],
+)
+def test_the_first_line_is_what_it_costs(density, steps, said):
+    made = covering(0.9, 0.5)
+    lines = report_of(LargeRun(made, density, steps, "2560×1536", CURVE, FORECAST)).splitlines()
+    assert lines[0].startswith("2560×1536, ") and lines[0].endswith(said)
+    assert lines[1] == "Verdict: fine."
+    assert "\n".join(lines[2:]) == made.report()
+
+
+def test_a_run_that_was_not_timed_says_so():
+    text = report_of(LargeRun(covering(0.9, 0.5), 0.5, 12, "256×256", CURVE, None))
+    assert text.splitlines()[0] == (
+        "256×256, 12 steps, density 50%: how long it takes is not known, because the small run was not timed."
+    )
