@@ -1,4 +1,4 @@
-"""`python -m benchmarks.report`: writes the kept results into docs/results.md and the README.
+"""`python -m benchmarks.report`: writes the kept results into docs/results.md.
 
 No figure in their tables is typed by hand. A table stands between `<!-- results: NAME -->` and
 `<!-- end -->`; NAME is a key of TABLES. Below it stands where it comes from: file, device and date. With
@@ -18,7 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "README.md")
+DOCUMENTS = (ROOT / "docs" / "results.md",)
 PLACE = re.compile(r"(<!-- results: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 QUALITY_WINDOWS = "Windows: error to dense attention at the same Euler steps; total: to the finer run"
 
@@ -171,6 +171,8 @@ TABLES: dict[str, ShownTable] = {
     "position changes": whole("rope", "What they change, with 95 % intervals"),
     "pipeline": ShownTable("pipeline", pipeline),
     "farm": whole("farm", "Simulated farm"),
+    "prediction": whole("prediction", "The large run, foretold and taken: 128² to 256²"),
+    "prediction larger": whole("prediction", "The large run, foretold and taken: 192² to 384²"),
     "methods": quality(
         "Methods",
         {"whole": "error", "PSNR": "PSNR", "prompt": "prompt shown", "single": "one object"}

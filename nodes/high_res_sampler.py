@@ -37,6 +37,7 @@ from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
 from .host.sampling.high_res import FlowRun, FlowSettings, recorder_after
 from .host.sampling.latents import finished, held_in_run, latent_samples
+from .host.sampling.presets import AS_SET, Method, method_of, preset_input
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
@@ -204,6 +205,7 @@ class S2FlowHighResSampler(io.ComfyNode):
                     )
                 ),
                 feed_forward_input(),
+                preset_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
@@ -236,6 +238,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         resume_every: int = 0,
         record: bool = False,
         feed_forward_chunks: int = BY_FREE_MEMORY,
+        preset: str = AS_SET,
     ) -> io.NodeOutput:
         require_record_if_asked(cls.hidden, record)
         require_steps_ahead(cls.hidden, len(sigmas) - 1)
@@ -250,11 +253,15 @@ class S2FlowHighResSampler(io.ComfyNode):
             trajectory.require_finished()
             require_same_video(trajectory, given.video)
             warn_of_dropped_mask(trajectory, latent_image)
-        settings = FlowSettings(order, derivative, skip_share, alignment, experts.switch_sigma)
+        as_set = Method(order, derivative, skip_share, alignment, rope, attention_temperature)
+        use = method_of(preset, as_set)
+        settings = FlowSettings(
+            use.order, use.derivative, use.skip_share, use.alignment, experts.switch_sigma
+        )
         settings.require_record(trajectory)
 
-        rope = rope_for(rope, guider.model_patcher, trajectory)
-        change = size_change(trajectory, given.video, windows, rope, attention_temperature)
+        rope = rope_for(use.rope, guider.model_patcher, trajectory)
+        change = size_change(trajectory, given.video, windows, rope, use.attention_temperature)
         held = held_in_run(guider, latent_image, given.video) if record else None
         run = FlowRun(settings, trajectory, sigmas, recorder_after(trajectory) if record else None)
         parts = []
@@ -264,7 +271,7 @@ class S2FlowHighResSampler(io.ComfyNode):
             )
             if steps.start < steps.stop:
                 parts.append(Part(expert, steps, run, hook))
-        chosen = (sigmas, trajectory, windows, settings, rope, attention_temperature, record)
+        chosen = (sigmas, trajectory, windows, settings, rope, use.attention_temperature, record)
         whole = Given(experts.guiders, noise, latent_image | {"samples": samples}, chosen)
         kept = KeptRun.of_node(cls.hidden, resume_every, whole)
         kept.resume(run)

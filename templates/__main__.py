@@ -1,4 +1,4 @@
-"""`python -m templates`: writes workflows for real models, blueprints and locales, from a running ComfyUI.
+"""`python -m templates`: writes what artists load and see: workflows, blueprints, locales, pictures, tables.
 
 Files of models that ComfyUI 0.3.75 has are written with it; set COMFYUI_PATH to a newer one for the rest.
 """
@@ -14,7 +14,7 @@ from comfyui_runner.client import ComfyClient
 from comfyui_runner.installation import comfyui_path
 from comfyui_runner.ports import free_port
 from comfyui_runner.server import ComfyServer
-from templates import blueprints, locales
+from templates import blueprints, brand, cards, locales
 from templates.thumbnail import picture_of
 from templates.writing import content_of, file_of, is_newer, recipes_of
 
@@ -30,6 +30,9 @@ def main() -> int:
     for language in locales.LANGUAGES:
         locales.file_of(language).parent.mkdir(parents=True, exist_ok=True)
         locales.file_of(language).write_text(locales.content_of(language, of_the_pack), encoding="utf-8")
+    cards.README.write_text(cards.with_table(cards.README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, content in brand.files().items():
+        path.write_bytes(content)
     if not is_newer(definitions):
         blueprints.SUBGRAPHS.mkdir(exist_ok=True)
         for blueprint in blueprints.blueprints_of(definitions):

@@ -12,6 +12,8 @@ GIB = 2**30
 CARDS = (8, 12, 16, 24, 32, 48, 80, 96, 141)
 # Of a card, for the network's largest piece, PyTorch and the display; the rest is for the layer.
 FREE_SHARE = 0.8
+# Beginnings of what the parts of the count are called.
+LAYER, CUT = "device: one layer", "device: or its feed-forward"
 
 
 def note_of(recipe: Recipe) -> str:
@@ -46,21 +48,35 @@ def memory_of(recipe: Recipe) -> str:
     """Counted, as `python -m benchmarks.pipeline` does; weights are moved to the card as there is room."""
     if not recipe.counted:
         return "not counted for this model."
-    settings = recipe.settings
-    plan = Plan(settings.size, settings.large, settings.steps, settings.steps_left, settings.s)
-    parts = memory_parts(MODELS[recipe.counted], plan)
-    weights, layer, cut = (
-        gib(parts, start) for start in ("device: weights", "device: one layer", "device: or its feed-forward")
-    )
-    record = gib(parts, "CPU")
-    card = next((size for size in CARDS if FREE_SHARE * size >= cut), None)
+    parts = parts_of(recipe)
+    layer, cut = (gib(parts, start) for start in (LAYER, CUT))
+    card = card_of(recipe)
     smaller = f", {cut:.1f} with its feed-forward in pieces (by itself)" if cut < layer else ""
     needed = "more than any one card has" if card is None else f"a card of {card} GB or more"
     return (
         f"counted, {layer:.1f} GiB for one layer at the large size{smaller}, so {needed}; weights "
-        f"{weights:.1f} GiB "
-        f"in bf16 (main memory keeps what does not fit), the record {record:.1f} GiB of it."
+        f"{weights_of(recipe):.1f} GiB "
+        f"in bf16 (main memory keeps what does not fit), the record {gib(parts, 'CPU'):.1f} GiB of it."
     )
+
+
+def card_of(recipe: Recipe) -> int | None:
+    """The smallest card, in GB, that a layer fits on; None where none does or nothing is counted."""
+    if not recipe.counted:
+        return None
+    cut = gib(parts_of(recipe), CUT)
+    return next((size for size in CARDS if FREE_SHARE * size >= cut), None)
+
+
+def weights_of(recipe: Recipe) -> float:
+    """GiB in bf16; files in eight bits take half."""
+    return gib(parts_of(recipe), "device: weights")
+
+
+def parts_of(recipe: Recipe) -> dict[str, float]:
+    settings = recipe.settings
+    plan = Plan(settings.size, settings.large, settings.steps, settings.steps_left, settings.s)
+    return memory_parts(MODELS[recipe.counted], plan)
 
 
 def gib(parts: dict[str, float], start: str) -> float:

@@ -45,6 +45,14 @@ def test_every_node_of_the_pack_has_its_page(frontend: Frontend, comfyui_server:
         assert text == (DOCS / f"{name}.md").read_text(encoding="utf-8")
 
 
+def test_the_chinese_pages_are_where_the_frontend_asks_first(frontend: Frontend):
+    pages = sorted(DOCS.glob("*/zh.md"))
+    assert {page.parent.name for page in pages} == {page.stem for page in DOCS.glob("*.md")}
+    asked = [f"/extensions/{frontend.pack}/docs/{page.parent.name}/zh.md" for page in pages]
+    for page, (status, text) in zip(pages, frontend.page.evaluate(FETCH, asked), strict=True):
+        assert status == 200 and text == page.read_text(encoding="utf-8"), page.parent.name
+
+
 def test_the_info_button_shows_the_page(frontend: Frontend):
     frontend.page.evaluate(ADD_NEW, "S2FlowWindowMask")
     frontend.wait_until_drawn()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -33,7 +34,7 @@ def broken_links(document: Path) -> list[str]:
     broken = []
     for target in relative_links(document.read_text(encoding="utf-8")):
         path, _, anchor = target.partition("#")
-        file = (document.parent / path).resolve() if path else document
+        file = (document.parent / unquote(path)).resolve() if path else document
         found = file.exists() and file.is_relative_to(ROOT)
         if found and anchor:
             found = anchor in anchors(file.read_text(encoding="utf-8"))
@@ -50,9 +51,10 @@ def test_every_relative_link_leads_somewhere(document):
 def test_a_link_to_a_missing_file_or_heading_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     (tmp_path / "there.md").write_text("# What is `t_i`?\n")
+    (tmp_path / "of two words.md").touch()
     document = tmp_path / "page.md"
     document.write_text(
-        "[a](there.md) [b](there.md#what-is-t_i) [c](https://example.org/x) ![d](gone.png) "
-        "[e](there.md#other) [f](../outside.md)\n"
+        "[a](there.md) [two](of%20two%20words.md) [b](there.md#what-is-t_i) [c](https://example.org/x) "
+        "![d](gone.png) [e](there.md#other) [f](../outside.md)\n"
     )
     assert broken_links(document) == ["gone.png", "there.md#other", "../outside.md"]

@@ -13,6 +13,7 @@ from comfyui_runner.installation import ROOT
 
 SAVED_WIDGETS = json.loads((Path(__file__).parent / "saved_widgets.json").read_text(encoding="utf-8"))
 FEWEST_SIGNS = 12
+HEADS = {"input", "output", "fault", "mode", "derivative", "输入", "输出", "问题", "模式"}
 # What an artist types who has never heard of the pack.
 SEARCHES = [
     "upscale",
@@ -49,6 +50,25 @@ def test_every_node_has_a_help_page_and_a_description(described):
         assert definition["description"].endswith("."), node
         assert definition["category"].startswith("S²Flow"), node
         assert definition["display_name"].startswith("S²Flow "), node
+
+
+def test_every_help_page_stands_there_in_chinese_too(described):
+    """ComfyUI asks for NAME/zh.md before NAME.md. Both describe the same inputs, in the same order."""
+    names = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+    for node in described:
+        english = (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+        chinese = (ROOT / "web" / "docs" / node / "zh.md").read_text(encoding="utf-8")
+        lines = chinese.splitlines()
+        assert lines[0] == f"# {names[node]['display_name']}", node
+        assert lines[2].startswith("**该怎么设置？** "), node
+        assert first_cells(chinese) == first_cells(english), node
+        assert english.count("\n\n") == chinese.count("\n\n"), node
+
+
+def first_cells(page: str) -> list[str]:
+    """Of the rows of a page's tables, without their heads."""
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    return [row.split("|")[1].strip() for row in rows if row.split("|")[1].strip() not in HEADS]
 
 
 def test_widgets_are_only_appended(described):

@@ -36,7 +36,7 @@ def one_window(extent: tuple[int, int, int], grid: TokenGrid) -> WindowPlan:
         ((0.0, 1.0, 0.5), (0.5, 0.0, 0.5, 0.5, 0.6)),
     ],
 )
-def test_a_box_lies_where_the_query_looks(asked, box):
+def test_a_box_lies_where_the_query_looks(asked: tuple[float, float, float], box: tuple[float, ...]):
     made = one_window((3, 2, 2), TokenGrid((5, 16, 16), (1, 4, 4)))
     (found,) = boxes_over_frame(made, Asked(*asked, 0, 0))
     assert found == pytest.approx(box)

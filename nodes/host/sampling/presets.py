@@ -1,0 +1,50 @@
+"""Several inputs of the High-Res Sampler by one name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfy_api.latest import io
+
+from ....s2flow_core.attention.rotary import DEFAULT_ROPE
+from ....s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
+
+AS_SET = "as set"
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a preset decides; each as the input of the same name."""
+
+    order: int = DEFAULT_ORDER
+    derivative: str = DEFAULT_SOURCE
+    skip_share: float = 0.0
+    alignment: float = 0.0
+    rope: str = DEFAULT_ROPE
+    attention_temperature: bool = False
+
+
+PRESETS = {
+    "draft": Method(skip_share=0.35),
+    "balanced": Method(),
+    "paper": Method(order=2, derivative="low_res", rope="none"),
+}
+
+
+def preset_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "preset",
+        options=[AS_SET, *PRESETS],
+        default=AS_SET,
+        optional=True,
+        tooltip=(
+            "Other than 'as set', it goes before order, derivative, skip_share, alignment, rope and "
+            "attention_temperature. draft: a third of the steps is forecast. balanced: the defaults. paper: "
+            "order 2 from the small run, positions as they are; in Window Mask take policy 'paper', tail off."
+        ),
+    )
+
+
+def method_of(preset: str, as_set: Method) -> Method:
+    """as_set: the inputs themselves."""
+    return as_set if preset == AS_SET else PRESETS[preset]
