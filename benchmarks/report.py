@@ -173,8 +173,6 @@ TABLES: dict[str, ShownTable] = {
     "farm": whole("farm", "Simulated farm"),
     "prediction": whole("prediction", "The large run, foretold and taken: 128² to 256²"),
     "prediction larger": whole("prediction", "The large run, foretold and taken: 192² to 384²"),
-    "check video": whole("video_check", "Check Video: good and spoiled runs"),
-    "check video kinds": whole("video_check", "Check Video, by kind"),
     "methods": quality(
         "Methods",
         {"whole": "error", "PSNR": "PSNR", "prompt": "prompt shown", "single": "one object"}
