@@ -18,10 +18,13 @@ from benchmarks.common.small_model import SmallModel, digest_of
 from benchmarks.common.tables import add_report_options, report, where
 from benchmarks.video_check.runs import measured_ways
 from benchmarks.video_check.tables import kinds_table, problems_of, verdict_table
+from demo.clips import spoiled
 from demo.files import DIT_FILE, VAE_FILE, WORK
 from demo.settings import STEPS, STEPS_LEFT
+from s2flow_core.video_check import measures
 
 RUNS = 16
+SOURCES = (Path(measures.__file__), Path(spoiled.__file__))
 QUICK = (2, 8, 3)  # runs, steps, steps left
 
 
@@ -38,7 +41,8 @@ def main() -> int:
     import_fast_comfy()
     model = SmallModel()
     runs, steps, left = QUICK if options.quick else (options.runs, STEPS, STEPS_LEFT)
-    file = options.work / f"{digest_of(DIT_FILE, VAE_FILE)}.jsonl"
+    # Figures of another measure or of other spoilers are never mixed with these.
+    file = options.work / f"{digest_of(DIT_FILE, VAE_FILE, *SOURCES)}.jsonl"
     kept = KeptRows(None if options.quick else file)
     recipe = f"{steps} steps, t_i {left}"
     kept.measure(recipe, range(runs), lambda index: measured_ways(model, index, steps, left))

@@ -18,6 +18,11 @@ _CELLS = 16  # along the shorter side, for what is slow in space
 _SIDE = 8  # pixels on either side of a line, over which texture is averaged out
 _LOOKED_AT = 8  # frames, spread over the video, in which repetition is looked for
 _FAINT = 1 / 255  # one level of an 8-bit picture; less than that nobody sees
+_MOST_LINES, _AS_USUAL = (
+    0.9,
+    1.5,
+)  # a seam is one line: stripes of a texture are many, alike within this factor
+_ROOM = 0.1  # a small video that nearly repeats itself leaves little to tell repetition by
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,9 @@ class Measures:
     """Of a large video against the small one that it was made from.
 
     pulse: largest jump of the whole picture's brightness, 0...1, beyond the small video's. flicker: of cells
-    of the picture, likewise. repetition: correlation with itself, shifted by the training size, beyond the
-    small video's. seam: step of brightness across the worst straight line, 0...1, that the small video lacks.
+    of the picture, likewise. repetition: correlation with itself, shifted by the training size, as a share of
+    what the small video's own leaves to 1. seam: step of brightness across the worst straight line, 0...1,
+    that the small video lacks, beyond the steps of most lines.
     likeness: PSNR in dB of the shrunk video to the small one. motion: change from frame to frame over the
     small video's. detail: energy that the small video cannot show, over that of the small video enlarged;
     None where both have one size.
@@ -66,7 +72,7 @@ def measure(large: Tensor, small: Tensor) -> Measures:
     return Measures(
         pulse=max(0.0, pulse(grey) - pulse(small_grey)),
         flicker=max(0.0, flicker(grey) - flicker(small_grey)),
-        repetition=max(0.0, repetition(grey, size) - repetition(stretched, size)),
+        repetition=_beyond(repetition(grey, size), repetition(stretched, size)),
         seam=seam(grey, stretched),
         likeness=likeness(shrunk, small),
         # Where nothing moves, both are the faint noise that nobody sees.
@@ -132,10 +138,20 @@ def seam(grey: Tensor, before: Tensor) -> float:
     """Step of mean brightness, 0...1, across the worst straight line through the whole video.
 
     before: (frames, H, W) of the enlarged small video. It is taken off first, so that lines which it shows (a
-    horizon, a bench) leave only their sharpening, which is no step.
+    horizon, a bench) leave only their sharpening, which is no step. What the large video adds may be a
+    texture of stripes, so only a line that stands out among the others of its axis counts.
     """
     added = grey - before
-    return max(float(line_steps(added, axis).amax()) for axis in (1, 2))
+    return max(_lone_step(line_steps(added, axis)) for axis in (1, 2))
+
+
+def _lone_step(steps: Tensor) -> float:
+    """(lines,) -> how far the worst exceeds what most lines of its axis have."""
+    return max(0.0, float(steps.amax() - _AS_USUAL * steps.quantile(_MOST_LINES)))
+
+
+def _beyond(found: float, own: float) -> float:
+    return max(0.0, found - own) / max(1 - own, _ROOM)
 
 
 def likeness(video: Tensor, other: Tensor) -> float:

@@ -42,9 +42,10 @@ CHECKS = (
     ),
     Check(
         "repetition",
-        lambda m: m.repetition > 0.12,
-        "It repeats itself at the distance of the training size (correlation {repetition:.2f} beyond the "
-        "small video's). Lower share (or t_i) in Upsample, or set rope to position in the High-Res Sampler.",
+        lambda m: m.repetition > 0.4,
+        "It repeats itself at the distance of the training size ({repetition:.0%} of what is possible beyond "
+        "the small video's own repetition). Lower share (or t_i) in Upsample, or set rope to position in the "
+        "High-Res Sampler.",
     ),
     Check(
         "seam",

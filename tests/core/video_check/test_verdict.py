@@ -45,6 +45,30 @@ def test_a_spoiled_video_is_told_by_its_fault(videos, case, way):
         assert found == [name]
 
 
+@pytest.mark.parametrize(
+    ("axis", "step", "seam"),
+    # Among stripes along its own direction (axis 1) a seam must be far larger than they are.
+    [(1, 0.0, False), (2, 0.0, False), (1, 0.04, False), (2, 0.04, True), (1, 0.3, True), (2, 0.3, True)],
+)
+def test_stripes_that_the_large_video_adds_are_no_seam(axis, step, seam):
+    """As the demo's runs paint them on grounds where the small video shows none."""
+    small = torch.full((5, 64, 64, 3), 0.5)
+    lines = 0.5 + 0.05 * (torch.arange(128) * 0.4).sin()
+    stripes = lines.view(128, 1).expand(128, 128) if axis == 1 else lines.expand(128, 128)
+    large = stripes[None, :, :, None].expand(5, -1, -1, 3).clone()
+    large[:, 70:] += step
+    found = [fault.name for fault in faults_of(measure(large, small))]
+    assert ("seam" in found) is seam
+
+
+def test_repetition_counts_by_what_the_small_video_leaves():
+    """Waves repeat in the small video already: a large one that is wholly alike shows it all the same."""
+    generator = torch.Generator().manual_seed(0)
+    once = torch.rand(5, 64, 64, 3, generator=generator)
+    assert measure(once.repeat(1, 2, 2, 1), once).repetition == pytest.approx(1.0, abs=0.02)
+    assert measure(torch.rand(5, 128, 128, 3, generator=generator), once).repetition < 0.1
+
+
 @pytest.mark.parametrize("motion", [0.0, 0.00005])
 def test_a_still_video_is_not_frozen(motion):
     """The small one does not move either."""
