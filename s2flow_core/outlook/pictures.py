@@ -117,10 +117,11 @@ def _draw_curve(axes: Any, plan: WindowPlan, forecast: Forecast | None) -> None:
     axes.set_xlabel("s")
     axes.set_xlim(0, 1.02)
     axes.axvline(plan.requested_density, color=_INK, linestyle="--", linewidth=1)
-    axes.plot([plan.requested_density], [float(plan.coverage.mean())], "o", color="#7fd17f")
     axes.set_ylabel("coverage", color="#7fd17f")
     axes.set_ylim(0, 1.02)
     if plan.curve is None:
+        # Of all recorded steps; a curve is of those that the large run takes.
+        axes.plot([plan.requested_density], [float(plan.coverage.mean())], "o", color="#7fd17f")
         return
     axes.plot(plan.curve.s, plan.curve.coverage, color="#7fd17f")
     cost: Any = axes.twinx()
