@@ -126,7 +126,9 @@ def test_a_backend_picked_by_hand_runs_or_says_why_not():
     grid = TokenGrid((1, 4, 4), (1, 2, 2))
     q = torch.randn(1, 1, 16, 64)
     one = torch.ones(1, 3, dtype=torch.int32)
-    with pytest.raises(BackendRefused, match="choose auto, dense, torch_boxes, installed_boxes, triton_windows"):
+    with pytest.raises(
+        BackendRefused, match="choose auto, dense, torch_boxes, installed_boxes, triton_windows"
+    ):
         window_attention(q, q, q, VideoSequence(grid), HeadWindows(one), backend="fastest")
     with pytest.raises(BackendRefused, match="'triton_windows' cannot be used: it runs on cuda"):
         window_attention(q, q, q, VideoSequence(grid), HeadWindows(one), backend="triton_windows")
