@@ -171,6 +171,8 @@ TABLES: dict[str, ShownTable] = {
     "position changes": whole("rope", "What they change, with 95 % intervals"),
     "pipeline": ShownTable("pipeline", pipeline),
     "farm": whole("farm", "Simulated farm"),
+    "check video": whole("video_check", "Check Video: good and spoiled runs"),
+    "check video kinds": whole("video_check", "Check Video, by kind"),
     "prediction": whole("prediction", "The large run, foretold and taken: 128² to 256²"),
     "prediction larger": whole("prediction", "The large run, foretold and taken: 192² to 384²"),
     "methods": quality(
