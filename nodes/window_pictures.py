@@ -73,6 +73,9 @@ class S2FlowWindowPictures(io.ComfyNode):
         layer: int = 0,
         step: int = 0,
     ) -> io.NodeOutput:
+        for name, share in (("across", across), ("down", down), ("moment", moment)):
+            if not 0 <= share <= 1:  # also what is no number
+                raise ValueError(f"{name} is {share:g}, but a place in the video lies from 0 to 1.")
         steps, layers = windows.extents.shape[:2]
         asked = Asked(down, across, moment, chosen(step, steps, "step"), chosen(layer, layers, "layer"))
         frame = None if frames is None else frames[min(int(moment * len(frames)), len(frames) - 1), ..., :3]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 from running_comfy import RunningComfy
 
 from comfyui_runner.installation import comfyui_path
@@ -29,14 +30,20 @@ def chromium() -> str:
     return chromium_path()
 
 
-@pytest.fixture(scope="package")
-def frontend(chromium: str, comfyui_server: RunningComfy) -> Iterator[Frontend]:
-    comfyui_server.client.post("/api/settings", SETTINGS)
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One for all: Playwright runs once in a process."""
     with running_chromium(chromium) as browser:
-        page = browser.new_page(viewport={"width": 1920, "height": 1080})
-        frontend = Frontend(page, comfyui_server.server.url, link_pack(comfyui_path()).name)
-        frontend.open()
-        yield frontend
+        yield browser
+
+
+@pytest.fixture(scope="package")
+def frontend(browser: Browser, comfyui_server: RunningComfy) -> Frontend:
+    comfyui_server.client.post("/api/settings", SETTINGS)
+    page = browser.new_page(viewport={"width": 1920, "height": 1080})
+    frontend = Frontend(page, comfyui_server.server.url, link_pack(comfyui_path()).name)
+    frontend.open()
+    return frontend
 
 
 @pytest.hookimpl(wrapper=True)

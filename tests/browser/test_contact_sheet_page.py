@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fake_pool import FakePool
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from demo.run_demo.video_files import write_frames
 from farm.jobs import LARGE, PREVIEW, Job
@@ -23,8 +23,6 @@ from farm.pool import Made, Told
 from farm.run import Run
 from farm.sheet import PAGE
 from farm.store import Store, opened_store
-
-from .chromium import running_chromium
 
 PREVIEWS = [Job(PREVIEW, digit * 64, f"seed={digit}") for digit in "12"]
 JOBS = [
@@ -68,9 +66,10 @@ def picture_of_a_failure() -> None:
 
 
 @pytest.fixture(scope="module")
-def page(chromium: str) -> Iterator[Page]:
-    with running_chromium(chromium) as browser:
-        yield browser.new_page()
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 @pytest.fixture

@@ -47,6 +47,13 @@ def test_what_the_plan_does_not_have_is_refused(draw, made, name, count):
         draw(made[1], **{name: count + 1})
 
 
+@pytest.mark.parametrize("name", ["across", "down", "moment"])
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan"), float("inf")])
+def test_a_place_outside_the_video_is_refused(draw, made, name, share):
+    with pytest.raises(ValueError, match=f"{name} is {share:g}, but a place in the video lies from 0 to 1"):
+        draw(made[1], **{name: share})
+
+
 def test_without_matplotlib_every_head_is_shown_and_the_log_says_why(draw, made, monkeypatch, caplog):
     for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -84,6 +84,12 @@ class SelfAttentionHook:
         return self.sees_calls or self.logit_factor != 1 or bool(self.sharing.by_device)
 
     @property
+    def asked_for(self) -> bool:
+        """Whether a run without it would be another one than was asked for; that layers are cut where memory
+        is short, nobody asked."""
+        return self.follows_attention or self.size_change is not None or self.feed_forward.asked > WHOLE
+
+    @property
     def visited(self) -> VisitedKeys:
         return self.run.visited
 

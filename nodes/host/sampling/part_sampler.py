@@ -90,7 +90,7 @@ def require_model_of_guider(given: Any, running: Any) -> None:
 
 def require_hook_called(hook: SelfAttentionHook, run: SampledRun, guider: Any) -> None:
     """Raises if the model has answered, and not through the hook that the run was given."""
-    if run.model_calls and not hook.run.passes:
+    if run.model_calls and not hook.run.passes and hook.asked_for:
         raise ValueError(
             f"{type(guider).__name__} calls the model without the options that the sampler gives it, so "
             f"{hook.work} cannot reach its attention. Take a guider that passes them on, such as CFGGuider."
