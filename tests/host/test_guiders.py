@@ -86,11 +86,24 @@ def test_a_guider_that_drops_the_samplers_options_stops_at_its_first_step(graph,
     deaf = deaf_guider(graph.guider)
     original = deaf.predict_noise
     deaf.predict_noise = lambda *given, **named: seen.append(1) or original(*given, **named)
-    with pytest.raises(ValueError, match="windows cannot reach its attention"):
+    with pytest.raises(ValueError, match="windows cannot reach it"):
         windowed(graph, record, deaf)
     assert len(seen) == 1
-    with pytest.raises(ValueError, match="the measurement of its reach cannot reach its attention"):
+    with pytest.raises(ValueError, match="the measurement of its reach cannot reach it"):
         graph.low_res(guider=deaf)
+
+
+def test_nobody_is_told_of_pieces_that_nobody_asked_for(graph, record):
+    """Dense and without positions, such a guider's model needs the hook for its feed-forward layers alone."""
+    trajectory, triple = record[:2]
+    deaf = deaf_guider(graph.guider)
+    assert torch.equal(graph.high_res(triple, guider=deaf), graph.high_res(triple))
+    for word, asked in (
+        ("feed_forward_chunks", {"feed_forward_chunks": 2}),
+        ("rope", {"trajectory": trajectory, "rope": "position"}),
+    ):
+        with pytest.raises(ValueError, match=f"so {word} cannot reach it"):
+            graph.high_res(triple, guider=deaf, **asked)
 
 
 def test_a_guider_inside_with_another_model_is_refused(graph, comfy_modules):

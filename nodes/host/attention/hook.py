@@ -84,10 +84,14 @@ class SelfAttentionHook:
         return self.sees_calls or self.logit_factor != 1 or bool(self.sharing.by_device)
 
     @property
-    def asked_for(self) -> bool:
-        """Whether a run without it would be another one than was asked for; that layers are cut where memory
-        is short, nobody asked."""
-        return self.follows_attention or self.size_change is not None or self.feed_forward.asked > WHOLE
+    def asked_for(self) -> str:
+        """What a run without it would lack, in its inputs' words; "" if only layers would be cut where memory
+        is short, for which nobody asked."""
+        if self.follows_attention:
+            return self.work
+        if self.size_change is not None:
+            return "rope"
+        return "feed_forward_chunks" if self.feed_forward.asked > WHOLE else ""
 
     @property
     def visited(self) -> VisitedKeys:

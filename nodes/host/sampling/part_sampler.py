@@ -93,7 +93,7 @@ def require_hook_called(hook: SelfAttentionHook, run: SampledRun, guider: Any) -
     if run.model_calls and not hook.run.passes and hook.asked_for:
         raise ValueError(
             f"{type(guider).__name__} calls the model without the options that the sampler gives it, so "
-            f"{hook.work} cannot reach its attention. Take a guider that passes them on, such as CFGGuider."
+            f"{hook.asked_for} cannot reach it. Take a guider that passes them on, such as CFGGuider."
         )
 
 
