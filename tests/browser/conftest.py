@@ -30,9 +30,9 @@ def chromium() -> str:
     return chromium_path()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Browser]:
-    """One for all: Playwright runs once in a process."""
+    """One for this folder: two Playwrights cannot run at once, and other tests run loops of their own."""
     with running_chromium(chromium) as browser:
         yield browser
 
