@@ -10,7 +10,7 @@ from ..s2flow_core.latent.resample import check_finite
 from ..s2flow_core.video_check.measures import measure
 from ..s2flow_core.video_check.verdict import report_of
 from .host.found_by import found_by
-from .host.inputs import CATEGORY, advanced
+from .host.inputs import CATEGORY, advanced, small_fps_input
 
 
 class S2FlowCheckVideo(io.ComfyNode):
@@ -48,16 +48,7 @@ class S2FlowCheckVideo(io.ComfyNode):
                         tooltip="Frames a second of the large video; needed where the small one has others.",
                     )
                 ),
-                advanced(
-                    io.Float.Input(
-                        "small_fps",
-                        default=0.0,
-                        min=0.0,
-                        max=120.0,
-                        step=1.0,
-                        tooltip="Frames a second of the small video where it has others; 0: the same.",
-                    )
-                ),
+                advanced(small_fps_input()),
             ],
             outputs=[
                 io.String.Output(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..s2flow_core.comparison import MODES, comparison_frames, paired_frames
 from .host.found_by import found_by
-from .host.inputs import CATEGORY
+from .host.inputs import CATEGORY, small_fps_input
 from .host.video_file import next_mp4, write_mp4
 
 log = logging.getLogger(__name__)
@@ -61,15 +61,7 @@ class S2FlowCompare(io.ComfyNode):
                     default="s2flow_compare",
                     tooltip="Folder and beginning of the file's name, in ComfyUI's output folder.",
                 ),
-                io.Float.Input(
-                    "small_fps",
-                    default=0.0,
-                    min=0.0,
-                    max=120.0,
-                    step=1.0,
-                    optional=True,
-                    tooltip="Frames a second of the small video where it has others; 0: the same.",
-                ),
+                small_fps_input(),
             ],
             outputs=[
                 io.Video.Output(display_name="comparison", tooltip="The same video, for further nodes.")

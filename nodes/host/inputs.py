@@ -168,3 +168,15 @@ def feed_forward_input() -> io.Int.Input:
             ),
         )
     )
+
+
+def small_fps_input() -> io.Float.Input:
+    return io.Float.Input(
+        "small_fps",
+        default=0.0,
+        min=0.0,
+        max=120.0,
+        step=1.0,
+        optional=True,
+        tooltip="Frames a second of the small video where it has others; 0: the same.",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from contextlib import nullcontext
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -67,6 +68,17 @@ def test_the_number_of_pieces_follows_from_the_free_memory(
     said = [record.message for record in caplog.records if "pieces of tokens" in record.message]
     assert said == [] if chunks == 1 else len(said) == 1 and f"in {chunks} pieces" in said[0]
     assert max(pieces, default=TOKENS) == -(-TOKENS // min(chunks, TOKENS))
+
+
+def test_the_number_of_pieces_does_not_fall_when_memory_comes_and_goes(graph, triple, monkeypatch):
+    """A compiled model is compiled again for every other number."""
+    module, wanted = graph.modules.pack("nodes.host.attention.feed_forward"), cycle([3, 6, 2])
+    monkeypatch.setattr(module, "chunks_for", lambda hidden, free: next(wanted))
+    with counted_pieces(layers_of(graph)) as pieces:
+        graph.high_res(triple)
+    assert len(triple[1]) - 1 == 3
+    # In 3 pieces of the first step, then in 6.
+    assert pieces == {TOKENS // 3: 3 * LAYERS, TOKENS // 6: 2 * 6 * LAYERS}
 
 
 def test_a_run_that_fails_leaves_the_layers_as_they_were(graph, triple):

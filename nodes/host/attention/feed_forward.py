@@ -25,7 +25,9 @@ class FeedForwardChunks:
     """For the runs of one node. asked: how many pieces; 0 chooses by the memory that is free at each pass."""
 
     asked: int = BY_FREE_MEMORY
-    said: int = field(default=1, init=False)
+    # Bytes of a layer's hidden tensors -> the most pieces that memory asked for: a number that changed with
+    # every pass would have a compiled model compiled again.
+    _chosen: dict[int, int] = field(default_factory=dict, init=False)
     # Layer -> its forward in pieces: a compiled model is to meet the same functions in every pass.
     _cuts: dict[Any, CutForward] = field(default_factory=dict, init=False)
 
@@ -46,8 +48,7 @@ class FeedForwardChunks:
         hidden = hidden_bytes(layer, forward.batch * forward.layout.total, latent.element_size())
         free = comfy.model_management.get_free_memory(latent.device)
         chunks = chunks_for(hidden, free)
-        if chunks > self.said:
-            self.said = chunks
+        if chunks > self._chosen.get(hidden, 1):
             log.info(
                 "S²Flow runs the feed-forward layers in %d pieces of tokens: whole, they would take %.1f GiB "
                 "of the %.1f that are free.",
@@ -55,6 +56,7 @@ class FeedForwardChunks:
                 hidden / 2**30,
                 free / 2**30,
             )
+        chunks = self._chosen[hidden] = max(chunks, self._chosen.get(hidden, 1))
         return chunks
 
     @contextmanager
