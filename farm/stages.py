@@ -59,7 +59,7 @@ def cut(prompt: Json) -> Stages:
 
 def require_saved(part: Json, what: str, prompt: Json) -> None:
     """Raises Refusal unless a node saves something to look at, where the farm tells it to."""
-    saving = [key for key, node in part.items() if PREFIX in node["inputs"]]
+    saving = [key for key, node in part.items() if PREFIX in node["inputs"] and saves(node)]
     for key in saving:
         if is_link(part[key]["inputs"][PREFIX]):
             raise Refusal(
@@ -71,6 +71,11 @@ def require_saved(part: Json, what: str, prompt: Json) -> None:
             f"The workflow saves no {what}, so it could not be shown. Add Save Video: nodes that only "
             "preview leave no file."
         )
+
+
+def saves(node: Json) -> bool:
+    """Whether a node that could save is told to; Compare and nodes of other packs may only show."""
+    return all(node["inputs"].get(switch, True) is not False for switch in ("save", "save_output"))
 
 
 def large_prompt(made: Iterable[str], low: str, prompt: Json) -> Json:

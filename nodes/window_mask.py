@@ -148,7 +148,8 @@ class S2FlowWindowMask(io.ComfyNode):
         step_done = progress(planning_steps(reach, policy) + more)
         plan = plan_windows(reach, recorded, grid, s, policy, tail, step_done, first_sigma)
         curve = curve_of(reach, recorded, grid, policy, first_sigma, step_done)
-        plan = replace(plan, curve=curve)
+        first = None if sigmas is None else plan.step_at(first_sigma)
+        plan = replace(plan, curve=curve, first_taken=first or 0)
         report = report_of(large_run(trajectory, plan, curve, samples, sigmas))
         return io.NodeOutput(counted(plan), report, plan_picture(plan)[None], ui=ui.PreviewText(report))
 

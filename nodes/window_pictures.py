@@ -51,7 +51,10 @@ class S2FlowWindowPictures(io.ComfyNode):
                 place_input("down", "From the top (0) to the bottom (1): the place that looks."),
                 place_input("moment", "From the first frame (0) to the last (1): when it looks."),
                 number_input("layer", "Layer whose heads are drawn, from 1; 0: the middle one."),
-                number_input("step", "Recorded step whose windows are drawn, from 1; 0: the middle one."),
+                number_input(
+                    "step",
+                    "Recorded step whose windows are drawn, from 1; 0: the middle one of the large run.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -77,7 +80,8 @@ class S2FlowWindowPictures(io.ComfyNode):
             if not 0 <= share <= 1:  # also what is no number
                 raise ValueError(f"{name} is {share:g}, but a place in the video lies from 0 to 1.")
         steps, layers = windows.extents.shape[:2]
-        asked = Asked(down, across, moment, chosen(step, steps, "step"), chosen(layer, layers, "layer"))
+        at = chosen(step, steps, "step", windows.first_taken)
+        asked = Asked(down, across, moment, at, chosen(layer, layers, "layer"))
         frame = None if frames is None else frames[min(int(moment * len(frames)), len(frames) - 1), ..., :3]
         forecast = None
         if trajectory is not None and trajectory.step_seconds is not None and trajectory.reach is not None:
@@ -102,10 +106,10 @@ def number_input(name: str, tooltip: str) -> io.Int.Input:
     return advanced(io.Int.Input(name, default=0, min=0, max=10000, tooltip=tooltip))
 
 
-def chosen(number: int, count: int, what: str) -> int:
-    """From 0; raises for one that the plan does not have."""
+def chosen(number: int, count: int, what: str, first: int = 0) -> int:
+    """From 0; 0 is the middle of those from `first` on. Raises for one that the plan does not have."""
     if number > count:
         raise ValueError(
             f"{what} is {number}, but these windows have {count}. Choose 1 to {count}, or 0 for the middle."
         )
-    return count // 2 if number == 0 else number - 1
+    return (first + count) // 2 if number == 0 else number - 1

@@ -35,5 +35,5 @@ def row(recipe: Recipe) -> str:
     link = f"[{recipe.name.split(',')[0]}](workflows/{quote(recipe.name)}.json)"
     sizes = f"{plain(settings.size)}, then {settings.large.width}×{settings.large.height}"
     steps = f"{settings.steps}, {settings.steps_left}"
-    needs = f"{card} GB | {weights_of(recipe):.0f} GB" if card else "not counted | "
+    needs = f"{card} GB | {weights_of(recipe):.0f} GiB" if card else "not counted | "
     return f"| {needs} | {link} | {sizes} | {steps} | {settings.s:g} |\n"

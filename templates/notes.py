@@ -69,8 +69,9 @@ def card_of(recipe: Recipe) -> int | None:
 
 
 def weights_of(recipe: Recipe) -> float:
-    """GiB in bf16; files in eight bits take half."""
-    return gib(parts_of(recipe), "device: weights")
+    """GiB in bf16 of all its diffusion models, of which Wan 2.2 has two; files in eight bits take half."""
+    models = sum(FILES[name]["directory"] == "diffusion_models" for name in recipe.files)
+    return max(1, models) * gib(parts_of(recipe), "device: weights")
 
 
 def parts_of(recipe: Recipe) -> dict[str, float]:

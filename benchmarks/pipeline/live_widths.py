@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.common.live_memory import LiveMemory
 from benchmarks.pipeline.models import MODELS, ModelShape
-from s2flow_core.feed_forward import CutForward
+from s2flow_core.feed_forward import cut_forward
 
 CHUNKS = 16
 CELLS = (8, 64, 96)  # (T, H, W) of a latent; enough that text and modulations no longer count
@@ -39,7 +39,7 @@ def live_widths(name: str, chunks: int = 1) -> float:
         model, given, feed_forward = BUILDERS[name](shape)
         if chunks > 1:
             for layer in feed_forward:
-                layer.forward = CutForward(layer.forward, chunks)
+                layer.forward = cut_forward(layer.forward, chunks)
         options = {"optimized_attention_override": output_alone}
         with LiveMemory() as memory:
             model(*given, transformer_options=options)

@@ -163,8 +163,9 @@ def feed_forward_input() -> io.Int.Input:
             max=64,
             tooltip=(
                 "In how many pieces the model's feed-forward layers run, for large videos on small cards: "
-                "less memory, the same video, a little more time. 0 chooses by the memory that is free; 1 "
-                "never cuts. HunyuanVideo 1.0 gains little."
+                "less memory, the same video, a little more time, and much more where many pieces fetch "
+                "weights from main memory. 0 chooses by the memory that is free; 1 never cuts. HunyuanVideo "
+                "1.0 gains little."
             ),
         )
     )

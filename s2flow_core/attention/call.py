@@ -54,12 +54,14 @@ class InstalledAttention:
 
     attend: (q, k, v, key_bias) -> (B, heads, tokens, dim), the arguments as in `AttentionCall`. name: tells
     one such attention from another, because what was measured against one says nothing about the other.
-    eight_bits: it computes in eight bits or fewer, as SageAttention does.
+    eight_bits: it computes in eight bits or fewer, as SageAttention does. shareable: it may be called for
+    some heads and on several threads at once; what other packs put there may count its calls.
     """
 
     name: str
     attend: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
     eight_bits: bool = False
+    shareable: bool = True
 
     def run(self, call: AttentionCall) -> Tensor:
         """(B, heads, tokens, dim)"""

@@ -68,7 +68,7 @@ class BackendChooser:
             costs = head_flops(call, backend) if backend.windows else (1.0,) * len(call.extents)
             # A helper may be another chip, so it is asked for there as well.
             return self._over_devices(
-                call, costs, lambda part, _: self._by_name(part).run(part), backend.name
+                call, costs, lambda part, _: self._by_name(part).run(part), backend, backend.by_installed
             )
         while True:
             choice = self.choose(call)
@@ -94,15 +94,18 @@ class BackendChooser:
             return _run(part, replace(choice, heads=windowed))
 
         costs = choice.costs or (1.0,) * len(call.extents)
-        return self._over_devices(call, costs, compute, choice.backend)
+        installed = backend.by_installed or len(choice.heads) < len(call.extents)
+        return self._over_devices(call, costs, compute, backend, installed)
 
     def _over_devices(
-        self, call: AttentionCall, costs: Sequence[float], compute: Compute, kind: str
+        self, call: AttentionCall, costs: Sequence[float], compute: Compute, backend: Backend, installed: bool
     ) -> Tensor:
+        """installed: whether the installed attention computes some of the heads."""
         sharing = self.sharing.get(call.q.device)
-        if sharing is None:
+        alone = installed and call.installed is not None and not call.installed.shareable
+        if sharing is None or alone:
             return compute(call, range(len(costs)))
-        return sharing.attend(call, costs, compute, kind)
+        return sharing.attend(call, costs, compute, backend.name)
 
     def choose(self, call: AttentionCall) -> Choice:
         """What `auto` computes this call with: never something that was found slower than dense."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..plan.window_plan import WindowPlan
 from ..windows.extents import box_start, extent_triples
-from ..windows.grid import Triple
+from ..windows.grid import TokenGrid, Triple
 from .forecast import Forecast
 
 _INCHES, _DOTS = (12.0, 8.0), 100
@@ -31,11 +31,12 @@ class Asked:
     step: int
     layer: int
 
-    def tile(self, tiles: Triple) -> Triple:
-        """(T, H, W) of the tile that the place lies in."""
+    def tile(self, grid: TokenGrid) -> Triple:
+        """(T, H, W) of the tile that the place lies in; the last of an axis may be partial."""
+        places = (self.moment, self.down, self.across)
         t, h, w = (
-            min(int(share * count), count - 1)
-            for share, count in zip((self.moment, self.down, self.across), tiles, strict=True)
+            min(int(share * length), length - 1) // side
+            for share, length, side in zip(places, grid.shape, grid.tile, strict=True)
         )
         return t, h, w
 
@@ -53,8 +54,9 @@ def windows_figure(plan: WindowPlan, asked: Asked, frame: Tensor | None, forecas
     canvas: Any = FigureCanvasAgg(figure)
     (over_frame, kept), (seen, curve) = figure.subplots(2, 2)
     _draw_windows(over_frame, plan, asked, frame)
-    _draw_grid(figure, seen, plan.head_densities.mean(dim=-1), "Density: share of the video that is seen")
-    _draw_grid(figure, kept, plan.coverage.mean(dim=-1), "Coverage: share of the attention that is kept")
+    first = plan.first_taken
+    _draw_grid(figure, seen, plan.head_densities, "Density: share of the video that is seen", first)
+    _draw_grid(figure, kept, plan.coverage, "Coverage: share of the attention that is kept", first)
     _draw_curve(curve, plan, forecast)
     for axes in figure.axes:
         _in_ink(axes)
@@ -68,7 +70,7 @@ def boxes_over_frame(plan: WindowPlan, asked: Asked) -> list[tuple[float, float,
     tiles, tile, shape = plan.grid.tiles, plan.grid.tile, plan.grid.shape
     boxes: list[tuple[float, float, float, float, float]] = []
     for extent in extent_triples(plan.extents_at(asked.step, asked.layer)):
-        start = box_start(asked.tile(tiles), extent, tiles)
+        start = box_start(asked.tile(plan.grid), extent, tiles)
         # The last tile may be partial.
         begins = [first * side / length for first, side, length in zip(start, tile, shape)]
         ends = [
@@ -100,12 +102,16 @@ def _draw_windows(axes: Any, plan: WindowPlan, asked: Asked, frame: Tensor | Non
     axes.set_yticks([])
 
 
-def _draw_grid(figure: Any, axes: Any, shares: Tensor, title: str) -> None:
-    """shares: (steps, layers)."""
+def _draw_grid(figure: Any, axes: Any, shares: Tensor, title: str, first_taken: int) -> None:
+    """shares: (steps, layers, heads)."""
+    shares = shares.mean(dim=-1)  # (steps, layers)
     steps, layers = shares.shape
     extent = (0.5, steps + 0.5, layers + 0.5, 0.5)
     image = axes.imshow(shares.T.float().numpy(), vmin=0, vmax=1, extent=extent, aspect="auto")
     _in_ink(figure.colorbar(image, ax=axes).ax)
+    if first_taken:
+        axes.axvline(first_taken + 0.5, color=_INK, linestyle="--", linewidth=1)
+        title += "\nthe large run begins at the dashed line"
     axes.set_title(title)
     axes.set_xlabel("step")
     axes.set_ylabel("layer")
@@ -120,8 +126,7 @@ def _draw_curve(axes: Any, plan: WindowPlan, forecast: Forecast | None) -> None:
     axes.set_ylabel("coverage", color="#7fd17f")
     axes.set_ylim(0, 1.02)
     if plan.curve is None:
-        # Of all recorded steps; a curve is of those that the large run takes.
-        axes.plot([plan.requested_density], [float(plan.coverage.mean())], "o", color="#7fd17f")
+        axes.plot([plan.requested_density], [plan.kept], "o", color="#7fd17f")
         return
     axes.plot(plan.curve.s, plan.curve.coverage, color="#7fd17f")
     cost: Any = axes.twinx()

@@ -34,7 +34,7 @@ def report_of(run: LargeRun) -> str:
 
 def verdict_of(plan: WindowPlan, curve: Curve) -> str:
     """`fine`, or the value that s should have."""
-    if float(plan.coverage.mean()) >= ENOUGH:
+    if plan.kept >= ENOUGH:
         return "fine"
     wanted = max(curve.s_for(ENOUGH), min(1.0, round(plan.requested_density + 0.05, 2)))
     return f"raise s to {wanted:g}".replace("0.", ".", 1)

@@ -82,6 +82,8 @@ def test_a_reshift_before_the_small_run_belongs_to_the_preview():
             PROMPT | {"14": node("S2FlowSaveTrajectory", trajectory=["11", 1], filename_prefix="t")},
             "saves no large video",
         ),
+        (changed("8", save=False), "saves no preview"),
+        (changed("14", save_output=False), "saves no large video"),
         (changed("8", filename_prefix=["5", 0]), r"filename_prefix of #8 \(SaveVideo\) comes by a link"),
         (changed("14", filename_prefix=["5", 0]), r"filename_prefix of #14 \(SaveVideo\) comes by a link"),
         ({key: value for key, value in PROMPT.items() if key != "1"}, "link from node #1, which is missing"),

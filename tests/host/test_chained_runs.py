@@ -59,6 +59,7 @@ def test_the_record_is_that_of_the_run(graph, small, order, euler):
     assert record.noise.std() == pytest.approx(1, abs=0.3)
     assert torch.equal(record.reach.mass, small.reach.mass[STEPS - T_I :])
     assert torch.equal(record.reach.error, small.reach.error[STEPS - T_I :])
+    assert record.step_seconds == small.step_seconds is not None  # so a third size is forecast as well
 
 
 def test_each_step_of_an_euler_record_leads_to_the_next(graph, small):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from cut_layers import counted_pieces
+from plain_runs import core_euler
 from tiny_wan import LAYERS, wan_graph
 
 TOKENS = 3 * 8 * 8
@@ -62,6 +63,7 @@ def test_the_number_of_pieces_follows_from_the_free_memory(
         return measured(device, torch_free_too) if torch_free_too else free
 
     monkeypatch.setattr(comfy.model_management, "get_free_memory", pretended)
+    monkeypatch.setattr(graph.modules.pack("s2flow_core.feed_forward"), "LEAST_TOKENS", 1)
     with caplog.at_level(logging.INFO), counted_pieces(layers_of(graph)) as pieces:
         result = graph.high_res(triple)
     assert torch.allclose(result, whole, atol=1e-5 * float(whole.abs().max()))
@@ -73,12 +75,36 @@ def test_the_number_of_pieces_follows_from_the_free_memory(
 def test_the_number_of_pieces_does_not_fall_when_memory_comes_and_goes(graph, triple, monkeypatch):
     """A compiled model is compiled again for every other number."""
     module, wanted = graph.modules.pack("nodes.host.attention.feed_forward"), cycle([3, 6, 2])
-    monkeypatch.setattr(module, "chunks_for", lambda hidden, free: next(wanted))
+    monkeypatch.setattr(module, "chunks_for", lambda hidden, free, tokens: next(wanted))
     with counted_pieces(layers_of(graph)) as pieces:
         graph.high_res(triple)
     assert len(triple[1]) - 1 == 3
     # In 3 pieces of the first step, then in 6.
     assert pieces == {TOKENS // 3: 3 * LAYERS, TOKENS // 6: 2 * 6 * LAYERS}
+
+
+def test_what_memory_an_earlier_run_lacked_does_not_count(graph, triple, monkeypatch):
+    """A MODEL stays in ComfyUI's cache, and with it the hook of Apply Windows."""
+    module = graph.modules.pack("nodes.host.attention.feed_forward")
+    _, trajectory = graph.low_res()
+    latent, sigmas, noise = triple
+    windows = graph.windows(trajectory, latent, s=0.5)
+    model = graph.run("S2FlowApplyWindows", model=graph.guider.model_patcher, windows=windows)[0]
+    above = wan_graph(graph.modules, model=model)
+    for chunks in (6, 2, 1):
+        monkeypatch.setattr(module, "chunks_for", lambda *_, wanted=chunks: wanted)
+        with counted_pieces(layers_of(graph)) if chunks > 1 else nullcontext(Counter()) as pieces:
+            core_euler(above, noise, sigmas, latent)
+        assert set(pieces) == ({TOKENS // chunks} if chunks > 1 else set())
+
+
+@pytest.mark.parametrize("trajectory", [False, True])
+def test_a_run_that_asks_for_nothing_is_not_followed(graph, triple, monkeypatch, trajectory: bool):
+    """Not even where its layers are read: the host would wait for the device in every pass."""
+    given = {"trajectory": graph.low_res()[1], "rope": "none"} if trajectory else {}
+    hook = graph.modules.pack("nodes.host.attention.hook").SelfAttentionHook
+    monkeypatch.setattr(hook, "describe_forward", lambda *_: pytest.fail("a pass was read"))
+    assert torch.isfinite(graph.high_res(triple, feed_forward_chunks=1, **given)).all()
 
 
 def test_a_run_that_fails_leaves_the_layers_as_they_were(graph, triple):
@@ -119,17 +145,13 @@ def test_what_another_pack_put_there_is_cut_and_comes_back(graph, triple, whole)
 
 @pytest.mark.parametrize("chunks", [0, 1, 2])
 def test_apply_windows_cuts_under_any_sampler(graph, triple, chunks: int):
-    from comfy_extras.nodes_custom_sampler import KSamplerSelect, SamplerCustomAdvanced
-
     _, trajectory = graph.low_res()
     windows = graph.windows(trajectory, triple[0], s=0.5)
     patcher = graph.guider.model_patcher
     model = graph.run("S2FlowApplyWindows", model=patcher, windows=windows, feed_forward_chunks=chunks)[0]
-    guider = wan_graph(graph.modules, model=model).guider
-    sampler = KSamplerSelect.execute("euler").args[0]
-    latent, sigmas, noise = triple
+    above, (latent, sigmas, noise) = wan_graph(graph.modules, model=model), triple
     with counted_pieces(layers_of(graph)) if chunks > 1 else nullcontext(Counter()) as pieces:
-        SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent)
+        core_euler(above, noise, sigmas, latent)
     assert set(pieces) == ({TOKENS // 2} if chunks > 1 else set())
 
 

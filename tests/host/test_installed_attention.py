@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from tiny_hunyuan import HUNYUAN_VARIANTS
 from tiny_variant import variant_graph
 from tiny_wan import LAYERS
+from unusual_guiders import below_ours
 
 TOKENS = 3 * 8 * 8
 
@@ -33,12 +33,6 @@ class Kernel:
     @property
     def own_video(self) -> int:
         return self.calls.count((TOKENS, TOKENS))
-
-
-def below_ours(guider: Any, kernel: Any) -> Any:
-    neighbour = copy.copy(guider)
-    neighbour.model_options = {"transformer_options": {"optimized_attention_override": kernel}}
-    return neighbour
 
 
 def self_attentions(graph: Any, triple: Any) -> int:

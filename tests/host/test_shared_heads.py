@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Any
 
 import pytest
 import torch
+from unusual_guiders import below_ours
 
 TWO = [torch.device("cpu"), torch.device("cpu", 1)]
 
@@ -119,6 +121,48 @@ def test_asking_for_more_than_there_are_is_said(graph, record, shares, caplog):
     assert said == (
         "gpus is 5, but ComfyUI sees 2 here, so S²Flow uses those 2. Set gpus to 0 to take all there are."
     )
+
+
+ALONE = (
+    "it stays on one GPU, because another node computes it. If that is S²Flow Apply Windows, set its own gpus"
+)
+
+
+def from_another_pack(original, q, k, v, *args, **kwargs):
+    """Not ours to call on other threads: it may count its calls."""
+    assert threading.current_thread() is threading.main_thread()
+    return original(q, k, v, *args, **kwargs) * 0.9
+
+
+@pytest.mark.parametrize("kind", ["nothing else", "positions", "auto", "windows"])
+def test_what_another_pack_computes_stays_on_one_device(graph, record, shares, caplog, kind):
+    """Our own windows are shared above it all the same; `auto` leaves calls as small as these to it."""
+    guider = below_ours(graph.guider, from_another_pack)
+    settings = settings_of(record, kind) | {"guider": guider}
+    expected = graph.high_res(record[1], **settings)
+    with caplog.at_level("WARNING"):
+        given = graph.high_res(record[1], **settings, gpus=2)
+    assert torch.equal(given, expected)
+    assert bool(shares) is (kind == "windows") and helping_threads() == []
+    said = [r.getMessage() for r in caplog.records if ALONE in r.getMessage()]
+    assert len(said) == (0 if kind == "windows" else 1)
+
+
+def test_windows_applied_below_share_by_their_own_input(graph, record, shares, caplog):
+    windows = {"windows": record[2], "backend": "torch_boxes"}
+    videos = {}
+    for below, above in itertools.product((1, 2), (1, 2)):
+        model = graph.run("S2FlowApplyWindows", model=graph.guider.model_patcher, gpus=below, **windows)[0]
+        with caplog.at_level("WARNING"):
+            videos[below, above] = graph.high_res(
+                record[1], guider=with_model(graph, model).guider, gpus=above
+            )
+        assert bool(shares) is (below == 2)
+        assert (ALONE in caplog.text) is (above == 2)
+        shares.clear()
+        caplog.clear()
+    assert all(torch.equal(videos[1, 1], video) for video in videos.values())
+    assert helping_threads() == []
 
 
 @pytest.mark.parametrize("gpus", [0, 4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -50,6 +51,16 @@ def test_every_node_has_a_help_page_and_a_description(described):
         assert definition["description"].endswith("."), node
         assert definition["category"].startswith("S²Flow"), node
         assert definition["display_name"].startswith("S²Flow "), node
+
+
+def test_every_node_has_its_row_in_the_list_of_nodes(described):
+    """Nodes of a kind share a row, and the pack's name is said once."""
+    rows = [
+        line.split("|")[1] for line in (ROOT / "docs" / "nodes.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+    ]  # fmt: skip
+    named = {name.removeprefix("S²Flow ") for row in rows for name in re.findall(r"\*\*(.+?)\*\*", row)}
+    assert {definition["display_name"].removeprefix("S²Flow ") for definition in described.values()} <= named
 
 
 def test_every_help_page_stands_there_in_chinese_too(described):

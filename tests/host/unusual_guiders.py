@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import pairwise
 from typing import Any
 
 import torch
+
+
+def below_ours(guider: Any, kernel: Any) -> Any:
+    """The guider with another pack's attention override in its model."""
+    neighbour = copy.copy(guider)
+    neighbour.model_options = {"transformer_options": {"optimized_attention_override": kernel}}
+    return neighbour
 
 
 class DelegatingGuider:

@@ -132,7 +132,7 @@ class HostCall:
         name = name_of(self.below or self.original)
         # Some calls ask for more precision, and SageAttention then leaves them to torch.
         rounded = in_eight_bits(name) and self.named.get("low_precision_attention", True) is not False
-        return InstalledAttention(name, attend, rounded)
+        return InstalledAttention(name, attend, rounded, shareable=self.below is None)
 
 
 def name_of(function: Callable) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_management
+import torch
 from torch import Tensor
 
-from ....s2flow_core.feed_forward import CutForward, chunks_for, hidden_bytes
+from ....s2flow_core.feed_forward import chunks_for, cut_forward, hidden_bytes
 from ..families.family import ModelFamily
 from .forward_pass import ForwardPass
 
@@ -25,11 +26,13 @@ class FeedForwardChunks:
     """For the runs of one node. asked: how many pieces; 0 chooses by the memory that is free at each pass."""
 
     asked: int = BY_FREE_MEMORY
-    # Bytes of a layer's hidden tensors -> the most pieces that memory asked for: a number that changed with
-    # every pass would have a compiled model compiled again.
-    _chosen: dict[int, int] = field(default_factory=dict, init=False)
-    # Layer -> its forward in pieces: a compiled model is to meet the same functions in every pass.
-    _cuts: dict[Any, CutForward] = field(default_factory=dict, init=False)
+    # (device, bytes of a layer's hidden tensors) -> the most pieces that memory asked for in this run: a
+    # number that changed with every pass would have a compiled model compiled again.
+    _chosen: dict[tuple[torch.device, int], int] = field(default_factory=dict, init=False)
+
+    def begin_run(self) -> None:
+        """What memory another run lacked does not count."""
+        self._chosen.clear()
 
     def require_known(self, family: ModelFamily, model: Any) -> None:
         """Raises if pieces are asked for and nobody knows where the model keeps its feed-forward layers."""
@@ -44,11 +47,13 @@ class FeedForwardChunks:
         paths = forward.family.feed_forward_paths(forward.model)
         if not paths or self.asked != BY_FREE_MEMORY:
             return self.asked if paths else 1
-        layer = forward.model.get_submodule(paths[0])
-        hidden = hidden_bytes(layer, forward.batch * forward.layout.total, latent.element_size())
+        layer, tokens = forward.model.get_submodule(paths[0]), forward.batch * forward.layout.total
+        hidden = hidden_bytes(layer, tokens, latent.element_size())
         free = comfy.model_management.get_free_memory(latent.device)
-        chunks = chunks_for(hidden, free)
-        if chunks > self._chosen.get(hidden, 1):
+        kind = latent.device, hidden
+        before = self._chosen.get(kind, 1)
+        chunks = self._chosen[kind] = max(before, chunks_for(hidden, free, forward.layout.total))
+        if chunks > before:
             log.info(
                 "S²Flow runs the feed-forward layers in %d pieces of tokens: whole, they would take %.1f GiB "
                 "of the %.1f that are free.",
@@ -56,7 +61,6 @@ class FeedForwardChunks:
                 hidden / 2**30,
                 free / 2**30,
             )
-        chunks = self._chosen[hidden] = max(chunks, self._chosen.get(hidden, 1))
         return chunks
 
     @contextmanager
@@ -68,7 +72,7 @@ class FeedForwardChunks:
             for path in paths:
                 layer = forward.model.get_submodule(path)
                 replaced.append((layer, layer.__dict__.get("forward")))
-                layer.forward = self._cut_forward(layer, chunks)
+                layer.forward = cut_forward(layer.forward, chunks)
             yield
         finally:
             for layer, before in replaced:
@@ -76,9 +80,3 @@ class FeedForwardChunks:
                     del layer.forward
                 else:
                     layer.forward = before
-
-    def _cut_forward(self, layer: Any, chunks: int) -> CutForward:
-        cut = self._cuts.get(layer)
-        if cut is None or cut.chunks != chunks or cut.whole != layer.forward:
-            cut = self._cuts[layer] = CutForward(layer.forward, chunks)
-        return cut

@@ -33,6 +33,8 @@ def hook_for(
     model = diffusion_model(patcher)
     if windows is None:
         family = family_of(model)
+        if change is None and gpus < 2 and feed_forward.asked == WHOLE:
+            return None
         if family is None and change is None and feed_forward.asked <= WHOLE:
             return hook_for_gpus(patcher, gpus)  # which says why there is none
         if family is None or (change is not None and change.temperature):

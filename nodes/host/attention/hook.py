@@ -9,6 +9,7 @@ it. So nothing outside the run changes and nothing is left behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -130,6 +131,7 @@ class SelfAttentionHook:
     def begin_run(self) -> None:
         """A run of its own: what a cached MODEL met in earlier ones does not count."""
         self.run = RunRecord()
+        self.feed_forward.begin_run()
 
     def finish_run(self) -> None:
         self.run.judge_first_step(self.work, self.layers)
@@ -157,6 +159,8 @@ class SelfAttentionHook:
         """What is to be replaced during a forward pass."""
         inputs = named_arguments(function, args, kwargs)
         options = inputs.get(OPTIONS) or {}
+        if not self.follows_attention and self.feed_forward.asked == WHOLE:
+            return Prepared(options, {}, nullcontext())
         # Models of picture and sound are given a list of streams, the video first.
         latent = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
         forward = self.describe_forward(model, latent, inputs, options)
@@ -179,7 +183,8 @@ class SelfAttentionHook:
             family=self.family,
             model=model,
             layout=without_lent_frame(layout, self.family.patch(model), options),
-            sigma=float(options["sigmas"].flatten()[0]),
+            # Reading it makes the host wait for the device.
+            sigma=float(options["sigmas"].flatten()[0]) if self.follows_attention else math.nan,
             batch=latent.shape[0],
             conditions=len(options["cond_or_uncond"]),
             positive=positive_chunk(options, self.positive),
@@ -257,6 +262,14 @@ class SelfAttentionHook:
 
     def share(self, call: SelfAttentionCall) -> Tensor | None:
         """The attention below us on several GPUs; None where one computes it."""
+        if self.sharing.of(call) is None or call.installed is None:
+            return None
+        if not call.installed.shareable:
+            self.fall_back(
+                "it stays on one GPU, because another node computes it. If that is S²Flow Apply Windows, set "
+                "its own gpus"
+            )
+            return None
         try:
             return self.sharing.dense(call)
         except WindowsNotApplicable as reason:

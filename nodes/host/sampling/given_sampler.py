@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import comfy.samplers
@@ -102,11 +101,14 @@ class RecordedModel:
 
     def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
         step = self.step_at(float(sigma.max()))
-        if step is not None:
-            self.run.part_of_step(step).begin_step(step)
         at = f"step {step + 1} of {self.run.steps}" if step is not None else "a call between two steps"
         video = self.run.streams.split(x)[0]
-        compute = partial(self.guided.model, x, sigma, **extra_args)
+
+        def compute() -> Tensor:
+            if step is not None:
+                self.run.part_of_step(step).begin_step(step)
+            return self.guided.model(x, sigma, **extra_args)
+
         denoised = tried_twice(compute, self.guided.base_model, video, at)
         self.run.model_calls += 1
         if step is not None:

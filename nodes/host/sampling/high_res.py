@@ -224,6 +224,7 @@ class FlowRun(SampledRun):
             # Forecast and aligned estimates are recorded as they were used, so Euler's identity holds.
             euler=settings.order == 1 or settings.source == "none",
             chained_from=None if earlier is None else earlier.small_shape,
+            step_seconds=None if earlier is None else earlier.step_seconds,
         )
 
     def nodes_of(self, state: RunState, name: str, stream: Tensor) -> list[Node]:

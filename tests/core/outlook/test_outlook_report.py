@@ -37,6 +37,25 @@ def test_the_verdict_follows_what_is_kept(share, s, verdict):
     assert verdict_of(covering(share, s), CURVE) == verdict
 
 
+@pytest.mark.parametrize(
+    ("first", "kept", "verdict"), [(0, 0.55, "raise s to .6"), (1, 0.725, "fine"), (2, 0.5, "raise s to .6")]
+)
+def test_the_verdict_is_of_the_steps_that_the_large_run_takes(first: int, kept: float, verdict: str):
+    made = covering(1.0, 0.45)
+    coverage = made.coverage * torch.tensor([0.2, 0.95, 0.5])[:, None, None]
+    made = replace(made, coverage=coverage, first_taken=first)
+    assert made.kept == pytest.approx(kept) and verdict_of(made, CURVE) == verdict
+
+
+def test_the_details_are_of_the_steps_that_the_large_run_takes():
+    made = covering(0.9, 0.5)
+    made.coverage[0], made.coverage[2, 1, 3] = 0.1, 0.25
+    details = replace(made, first_taken=1).report()
+    assert details.startswith("Of steps 2 to 3: Attention looks at ")
+    assert "the head that loses most keeps 25.0% (step 3 of 3, layer 2, head 4)" in details
+    assert "keeps 10.0% (step 1 of 3, " in made.report()
+
+
 def test_the_curve_is_read_between_its_points():
     assert [CURVE.s_for(kept) for kept in (0.1, 0.3, 0.4, 0.5, 0.8, 0.81, 1.0)] == [
         0.1, 0.15, 0.2, 0.35, 0.7, 0.75, 1.0,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from random_plans import plan, random_record
 
 from s2flow_core.outlook.forecast import Forecast
@@ -46,6 +49,34 @@ def test_a_partial_tile_at_the_end_is_as_wide_as_it_is():
     made = one_window((1, 1, 1), TokenGrid((1, 4, 6), (1, 4, 4)))  # two tiles, of 4 and of 2 columns
     (found,) = boxes_over_frame(made, Asked(0.5, 0.9, 0.0, 0, 0))
     assert found == pytest.approx((4 / 6, 0.0, 2 / 6, 1.0, 1.0))
+
+
+PLACE = st.floats(0, 1)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 40)] * 3),
+    tile=st.sampled_from([(1, 2, 2), (2, 4, 4), (1, 8, 16), (4, 4, 8)]),
+    shares=st.tuples(*[PLACE] * 3),
+    place=st.tuples(*[PLACE] * 3),
+)
+def test_the_place_that_looks_lies_in_its_box(shape: Any, tile: Any, shares: Any, place: Any):
+    """Every query sees at least itself, also from a partial tile."""
+    grid = TokenGrid(shape, tile)
+    t, h, w = (max(1, int(share * tiles)) for share, tiles in zip(shares, grid.tiles, strict=True))
+    down, across, _ = place
+    ((left, top, width, height, frames),) = boxes_over_frame(
+        one_window((t, h, w), grid), Asked(*place, step=0, layer=0)
+    )
+    assert left - 1e-9 <= across <= left + width + 1e-9 and top - 1e-9 <= down <= top + height + 1e-9
+    assert left >= 0 and left + width <= 1 + 1e-9 and top >= 0 and top + height <= 1 + 1e-9
+    assert 0 < frames <= 1
+
+
+def test_the_picture_marks_where_the_large_run_begins():
+    made = plan(random_record(0), 0.5)
+    marked = [windows_figure(replace(made, first_taken=first), MIDDLE, None, None) for first in (0, 1, 2)]
+    assert not any(torch.equal(*pair) for pair in itertools.combinations(marked, 2))
 
 
 def test_every_drawing_follows_what_it_shows():
