@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..s2flow_core.latent.flow import check_sigmas
 from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ..s2flow_core.trajectory.trajectory import Trajectory
-from .host.attention.capture import capture_for
+from .host.attention.for_low_res import hook_for_small_run
 from .host.counted import counted
 from .host.found_by import found_by
 from .host.inputs import (
@@ -17,10 +17,12 @@ from .host.inputs import (
     TrajectoryType,
     advanced,
     boundary_input,
+    gpus_input,
     low_noise_input,
     resume_input,
 )
 from .host.model.checks import family_or_unknown, identity_of
+from .host.model.devices import gpus_to_use
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
 from .host.sampling.given_sampler import require_recordable
@@ -127,6 +129,7 @@ class S2FlowLowResSampler(io.ComfyNode):
                         "derivative 'history' there."
                     ),
                 ),
+                gpus_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             outputs=[
@@ -153,6 +156,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         precision: str = "half",
         resume_every: int = 0,
         sampler=None,
+        gpus: int = 1,
     ) -> io.NodeOutput:
         check_sigmas(sigmas, "sigmas of the Low-Res Sampler", to_zero=False)
         earlier = 0 if trajectory is None else trajectory.steps
@@ -173,10 +177,10 @@ class S2FlowLowResSampler(io.ComfyNode):
             require_same_capture(trajectory, capture_rows, capture_error)
 
         family = family_or_unknown(guider.model_patcher)
-        parts = []
+        parts, gpus = [], gpus_to_use(gpus)
         for expert, steps in experts.shares(sigmas):
-            capture = capture_for(expert, given.video, family, capture_rows, capture_error)
-            parts.append(RecordedPart(expert, steps, TrajectoryRecorder(PRECISIONS[precision]), capture))
+            hook = hook_for_small_run(expert, given.video, family, (capture_rows, capture_error), gpus)
+            parts.append(RecordedPart(expert, steps, TrajectoryRecorder(PRECISIONS[precision]), hook))
         if sampler is not None:
             require_recordable(sampler, resume_every)
         run = LowResRun(sigmas, parts, sampler)

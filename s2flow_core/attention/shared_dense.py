@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -10,6 +10,10 @@ from .call import AttentionCall, InstalledAttention, head_runs
 from .sequence import VideoSequence
 from .sharing.head_sharing import HeadSharing
 from .trust import first_line, is_out_of_memory
+
+Beside = Callable[[AttentionCall, Sequence[int]], None]
+"""Given a part of a call and the numbers of its heads, as `Compute`; on several threads at once, and again
+for heads that a helper did not bring back."""
 
 _ALIKE = 1.0
 """Without windows every head takes as long as any other."""
@@ -20,10 +24,12 @@ def shared_dense_attention(
     sequence: VideoSequence,
     installed: InstalledAttention,
     sharing: HeadSharing,
+    beside: Beside | None = None,
 ) -> Tensor | None:
     """(B, heads, tokens, dim), or None where sharing is no faster or not possible: the caller's way stays.
 
-    qkv: (B, heads, tokens, dim) each, the tokens of `sequence`. Raises WindowsNotApplicable for a mask that
+    qkv: (B, heads, tokens, dim) each, the tokens of `sequence`. beside: what else is done with every part,
+    on its device; calls with it are tried out by themselves. Raises WindowsNotApplicable for a mask that
     differs between queries or heads.
     """
     q, k, v = qkv
@@ -42,11 +48,13 @@ def shared_dense_attention(
         installed=installed,
         masks=sequence.masks,
     )
-    kind = installed.name
+    kind = installed.name if beside is None else f"{installed.name} and more"
     if not sharing.may_share(call, kind):
         return None
 
-    def compute(part: AttentionCall, _: Sequence[int]) -> Tensor:
+    def compute(part: AttentionCall, numbers: Sequence[int]) -> Tensor:
+        if beside is not None:
+            beside(part, numbers)
         return _by_heads(installed, part)
 
     try:
@@ -57,7 +65,7 @@ def shared_dense_attention(
         reason = (
             "too little memory"
             if is_out_of_memory(error)
-            else f"{kind} fails on some of its heads: {first_line(error)}"
+            else f"{installed.name} fails on some of its heads: {first_line(error)}"
         )
         sharing.give_up(call, kind, reason)
         return None

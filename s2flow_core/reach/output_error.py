@@ -48,6 +48,25 @@ class ReachAndError:
     nothing: Tensor
 
 
+@dataclass(frozen=True)
+class HeadSums:
+    """What the sampled rows of some heads sum up to, before it is set against their layer's output.
+
+    mass: (heads, kT, kH, kW), already a mean. error: the same shape, nothing, energy: (heads,), sums over
+    batch and rows; energy is Σ‖full output‖². Heads may be measured apart, and joined along the first axis.
+    """
+
+    mass: Tensor
+    error: Tensor
+    nothing: Tensor
+    energy: Tensor
+
+    def of_layer(self) -> ReachAndError:
+        """In units of the output of these heads, which are all that their layer has."""
+        unit = len(self.energy) / self.energy.sum().clamp_min(_TINY)
+        return ReachAndError(self.mass, self.error * unit, self.nothing * unit)
+
+
 def measure_reach_and_error(
     q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence, rows: Tensor, knots: Knots | None = None
 ) -> ReachAndError:
@@ -59,6 +78,13 @@ def measure_reach_and_error(
     layer's heads: so heads of one layer add up, and layers can be compared. The norms are estimated from 8
     random Gaussian projections of the values, equal in every call (Johnson-Lindenstrauss).
     """
+    return measure_head_sums(q, k, v, sequence, rows, knots).of_layer()
+
+
+def measure_head_sums(
+    q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence, rows: Tensor, knots: Knots | None = None
+) -> HeadSums:
+    """`measure_reach_and_error` of some of a layer's heads; arguments and errors as there."""
     sequence.check(q, k, k)
     batch, heads = q.shape[:2]
     grid, video = sequence.grid, sequence.video
@@ -69,8 +95,7 @@ def measure_reach_and_error(
     projection = _projection(v.shape[-1], v.device, v.dtype).expand(heads, -1, -1)
     projected = [torch.bmm(values, projection) for values in v]  # per video (heads, all tokens, 8)
     mass, error = torch.zeros(2, heads, *map(len, knots), device=q.device)
-    nothing = torch.zeros(heads, device=q.device)
-    energy = torch.zeros((), device=q.device)
+    nothing, energy = torch.zeros(2, heads, device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
     held = max(held, grid.tile_count * _HELD)
     for item, some_heads, asked, boxes in asked_pieces(q, rows, held, grid, knots):
@@ -86,23 +111,13 @@ def measure_reach_and_error(
         mass[some_heads] += found.mass
         error[some_heads] += found.error
         nothing[some_heads] += found.nothing
-        energy += found.energy
-    unit = heads / energy.clamp_min(_TINY)
-    return ReachAndError(mass / (batch * len(rows)), error * unit, nothing * unit)
+        energy[some_heads] += found.energy
+    return HeadSums(mass / (batch * len(rows)), error, nothing, energy)
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over rows: `ReachAndError` before it is divided by the layer's `energy`, Σ‖full output‖²."""
-
-    mass: Tensor
-    error: Tensor
-    nothing: Tensor
-    energy: Tensor
-
-
-def _of_boxes(video: TileSums, text: TileSums | None, around: BoxesOfRows) -> _Sums:
-    """video, text: what the rows take from the video's tiles, and from the text as if it were one tile."""
+def _of_boxes(video: TileSums, text: TileSums | None, around: BoxesOfRows) -> HeadSums:
+    """video, text: what the rows take from the video's tiles, and from the text as if it were one tile.
+    The mass is a sum here too."""
     lse = video.lse if text is None else torch.cat([video.lse, text.lse], dim=-1)
     share = lse.softmax(dim=-1).transpose(0, 1)  # (rows, heads, tiles), the text last
     boxes = around.sums(_taken(video, share, around.frames.shape[2]))  # (rows, kT, heads, 9, kH, kW)
@@ -119,11 +134,11 @@ def _of_boxes(video: TileSums, text: TileSums | None, around: BoxesOfRows) -> _S
     full = windowed[:, -1, :, :, -1, -1].clone()  # (rows, heads, 8); the largest window is the whole video
     whole = full[:, None, :, :, None, None].expand_as(windowed)
     error = F.mse_loss(windowed, whole, reduction="none").sum(dim=0).sum(dim=2)  # (kT, heads, kH, kW)
-    return _Sums(
+    return HeadSums(
         mass=mass.transpose(0, 1),
         error=error.transpose(0, 1),
         nothing=(alone - full).square().sum(dim=(0, 2)),
-        energy=full.square().sum(),
+        energy=full.square().sum(dim=(0, 2)),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tiny_wan import wan_graph
+from two_devices import always_shared
 
 from comfyui_runner.installation import comfyui_path, import_comfy
 from comfyui_runner.pack_link import GENERATED, PACK_NAME, link_pack
@@ -89,3 +90,9 @@ def output_folder(comfy_modules: ComfyModules, tmp_path: Path, monkeypatch: pyte
         folder.mkdir()
         monkeypatch.setattr(folder_paths, f"get_{name}_directory", lambda folder=folder: str(folder))
     return tmp_path / "output"
+
+
+@pytest.fixture
+def shares(comfy_modules: ComfyModules, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Two devices that share from the first call on; how many heads a helper took in each call."""
+    return always_shared(comfy_modules, monkeypatch)

@@ -70,14 +70,14 @@ def test_the_small_run_and_its_record_survive(graph, record, nth):
 
 def test_capture_drops_rows_before_it_drops_the_run(graph, record, monkeypatch, caplog):
     capture = graph.modules.pack("nodes.host.attention.capture")
-    measure = capture.measure_reach_and_error
+    measure = capture.measure_head_sums
 
     def measured(q, k, v, sequence, rows, *more):
         if len(rows) > 20:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return measure(q, k, v, sequence, rows, *more)
 
-    monkeypatch.setattr(capture, "measure_reach_and_error", measured)
+    monkeypatch.setattr(capture, "measure_head_sums", measured)
     latent, trajectory = graph.low_res()
     assert torch.equal(latent["samples"], record[0].final)
     assert trajectory.reach.steps == record[0].steps

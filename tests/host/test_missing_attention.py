@@ -141,7 +141,7 @@ def test_low_res_ends_after_one_step_whatever_the_reason(graph, monkeypatch):
     def refuse(*_: Any, **__: Any) -> None:
         raise module.WindowsNotApplicable("the mask differs between queries")
 
-    monkeypatch.setattr(module, "measure_reach_and_error", refuse)
+    monkeypatch.setattr(module, "measure_head_sums", refuse)
     steps = model_calls(graph, monkeypatch)
     with pytest.raises(
         ValueError, match=r"wan model looks: the mask differs between queries\. Set capture_rows"

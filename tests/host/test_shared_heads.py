@@ -1,41 +1,14 @@
-"""The attention of a run on several GPUs: the video of one, no thread left, and a sentence for what is not.
-
-"Devices" of the CPU stand in for GPUs.
-"""
+"""Attention on several GPUs: the video of one, no thread left, and a sentence for what is not shared."""
 
 from __future__ import annotations
 
 import itertools
 import threading
-from typing import Any
 
 import pytest
 import torch
+from two_devices import TWO, helping_threads
 from unusual_guiders import below_ours
-
-TWO = [torch.device("cpu"), torch.device("cpu", 1)]
-
-
-@pytest.fixture
-def shares(comfy_modules, monkeypatch):
-    """Two devices that share from the first call on; counts the calls that a helper took part in."""
-    import comfy.model_management
-
-    monkeypatch.setattr(comfy.model_management, "get_all_torch_devices", lambda *_, **__: TWO, raising=False)
-    trial = comfy_modules.pack("s2flow_core.attention.sharing.trial").Trial
-    monkeypatch.setattr(trial, "shares", property(lambda one: one._shares is not False))
-    monkeypatch.setattr(trial, "is_faster", lambda _: True)
-    monkeypatch.setattr(trial, "learns_speeds", False)  # or luck would leave one of two heads to nobody
-    helper = comfy_modules.pack("s2flow_core.attention.sharing.helper").Helper
-    calls: list[int] = []
-    start = helper.start
-
-    def counting(self: Any, share: Any) -> Any:
-        calls.append(len(share.heads))
-        return start(self, share)
-
-    monkeypatch.setattr(helper, "start", counting)
-    return calls
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +16,6 @@ def record(graph):
     _, trajectory = graph.low_res()
     triple = graph.upsample(trajectory)
     return trajectory, triple, graph.windows(trajectory, triple[0], s=0.5)
-
-
-def helping_threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("s2flow")]
 
 
 def settings_of(record, kind):

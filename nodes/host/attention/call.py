@@ -34,6 +34,7 @@ class SelfAttentionCall:
     sigma: float
     positive: slice | None  # the part of the batch that belongs to the positive condition
     installed: InstalledAttention | None = None  # what computes the call if nobody answers it
+    asked_whole: bool = True  # whether every query is of this call, and none of another one
     frames: tuple[int, ...] | None = None  # of the slice under context windows, None for the whole video
     masks: KnownMasks = field(default_factory=KnownMasks)  # of the forward pass
 
@@ -103,6 +104,7 @@ class HostCall:
             sigma=forward.sigma,
             positive=forward.positive_rows(),
             installed=self.installed(),
+            asked_whole=missing == 0,
             frames=forward.frames,
             masks=forward.masks,
         )

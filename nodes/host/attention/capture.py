@@ -13,22 +13,22 @@ import torch
 from torch import Tensor
 
 from ....s2flow_core.attention.errors import WindowsNotApplicable
+from ....s2flow_core.attention.sequence import VideoSequence
+from ....s2flow_core.attention.shared_dense import Beside
 from ....s2flow_core.attention.trust import is_out_of_memory
 from ....s2flow_core.files.checked_tensors import DamagedFile
 from ....s2flow_core.files.run_state import RunState
 from ....s2flow_core.reach.measure import measure_reach
-from ....s2flow_core.reach.output_error import measure_reach_and_error
+from ....s2flow_core.reach.output_error import HeadSums, measure_head_sums
 from ....s2flow_core.reach.record import AttentionReach
 from ....s2flow_core.reach.rows import sample_query_rows
 from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
 from ....s2flow_core.windows.ladder import extent_ladder
 from ..families.family import ModelFamily
-from ..model.areas import require_whole_video
-from ..model.checks import diffusion_model, require_family
 from .call import SelfAttentionCall
+from .forward_pass import ForwardPass
 from .hook import SelfAttentionHook
-from .stopwatch import Stopwatch
-from .video_grid import video_grid
+from .measured_heads import CaptureWatches, MeasuredHeads
 
 log = logging.getLogger(__name__)
 
@@ -57,20 +57,23 @@ class AttentionCapture(SelfAttentionHook):
         self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
         # Prompts for parts of the picture are all positive, and may run on several devices at once.
         self.recording = Lock()
-        self.attention_watch, self.capture_watch = Stopwatch(), Stopwatch()
+        self.watches = CaptureWatches()
 
     def seconds_taken(self) -> tuple[float, float] | None:
         """(attention, capture) since this was last asked; None where the device has no clock."""
-        attention, capture = self.attention_watch.taken(), self.capture_watch.taken()
-        return None if attention is None or capture is None else (attention, capture)
+        return self.watches.taken()
+
+    def serves(self, forward: ForwardPass) -> bool:
+        """What it never sees it tells itself, in `begin_step`, and ends the run."""
+        return False
 
     def begin_attention(self, q: Tensor, k: Tensor) -> Any:
         # What reads text or sound has other numbers of queries and keys, and grows with the queries alone.
-        return self.attention_watch.start(q.device) if q.shape == k.shape else None
+        return self.watches.attention.start(q.device) if q.shape == k.shape else None
 
     def end_attention(self, began: Any) -> None:
         if began is not None:
-            self.attention_watch.stop(began)
+            self.watches.attention.stop(began)
 
     def begin_step(self, step: int) -> None:
         if step == 1 and not self.steps[0]:
@@ -87,27 +90,50 @@ class AttentionCapture(SelfAttentionHook):
             self.slices = {}
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
-        if call.positive is not None and self.steps:
-            with self.recording:
-                began = self.capture_watch.start(call.q.device)
-                self.record_first_pass(call, call.positive)
-                self.capture_watch.stop(began)
+        if call.positive is not None and self.is_asked_for(call) and not self.may_share(call):
+            self.record_alone(call, call.positive)
         return None
 
-    def record_first_pass(self, call: SelfAttentionCall, rows: slice) -> None:
+    def share(self, call: SelfAttentionCall, beside: Beside | None = None) -> Tensor | None:
+        """The rows of every head go with it to its GPU."""
+        measured = None
+        if call.positive is not None and self.may_share(call) and self.is_asked_for(call):
+            measured = MeasuredHeads(
+                call.q, call.positive, self.grid, self.measure, self.watches.within_attention
+            )
+            beside = measured.of_part
+        began = self.begin_attention(call.q, call.k)
+        out = super().share(call, beside)
+        if out is not None:
+            self.end_attention(began)
+        if measured is not None and call.positive is not None:
+            found = None if out is None else measured.of_layer()
+            if found is None:  # memory did not suffice on one of them, or nobody shared
+                self.record_alone(call, call.positive)
+            else:
+                self.keep(call, found)
+        return out
+
+    def is_asked_for(self, call: SelfAttentionCall) -> bool:
         """The first pass of a step is the one that matters: others probe the model for further guidance."""
-        if call.frames in self.slices.get(call.layer, ()):
-            return
+        if not self.steps or call.frames in self.slices.get(call.layer, ()):
+            return False
         if call.layout.grid != self.grid.shape:
             self.fall_back(
                 f"the model is called with {call.layout.grid} tokens of a video of {self.grid.shape}, as "
                 "if another pack cut it into pieces"
             )
-            return
+            return False
+        return True
+
+    def record_alone(self, call: SelfAttentionCall, rows: slice) -> None:
+        """On the device that computes the call."""
+        began = self.watches.capture.start(call.q.device)
         try:
             self.record_within_memory(call, rows)
         except WindowsNotApplicable as reason:
             self.fall_back(str(reason))
+        self.watches.capture.stop(began)
 
     def record_within_memory(self, call: SelfAttentionCall, rows: slice) -> None:
         """Measures with ever fewer query rows where memory does not suffice: the run goes before them."""
@@ -131,19 +157,30 @@ class AttentionCapture(SelfAttentionHook):
 
     def record(self, call: SelfAttentionCall, rows: slice) -> None:
         sequence = replace(call.sequence(self.grid), key_mask=mask_of_rows(call, rows))
-        q, k, v = call.q[rows], call.k[rows], call.v[rows]
-        self.rows = self.rows.to(q.device)  # where the next layer will want them too
-        earlier = self.slices.setdefault(call.layer, set())
+        self.rows = self.rows.to(call.q.device)  # where the next layer will want them too
+        self.keep(call, self.measure(call.q[rows], call.k[rows], call.v[rows], sequence))
+
+    def measure(self, q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence) -> list[Tensor]:
+        """Of (B, heads, tokens, dim) on any device and thread: tensors (heads, ...), in main memory."""
+        if not self.with_error:
+            return in_main_memory(measure_reach(q, k, sequence, self.rows, self.knots))
+        sums = measure_head_sums(q, k, v, sequence, self.rows, self.knots)
+        return in_main_memory(sums.mass, sums.error, sums.nothing, sums.energy)
+
+    def keep(self, call: SelfAttentionCall, measured: list[Tensor]) -> None:
+        """Writes down what was measured of all heads of a layer."""
+        records = [self.steps]
         if self.with_error:
-            found = measure_reach_and_error(q, k, v, sequence, self.rows, self.knots)
-            records = (self.steps, self.errors, self.nothing)
-            measured = in_main_memory(found.mass, found.error, found.nothing)
-        else:
-            records = (self.steps,)
-            measured = in_main_memory(measure_reach(q, k, sequence, self.rows, self.knots))
-        for record, values in zip(records, measured, strict=True):
-            join_mean(record[-1], call.layer, values, len(earlier))
-        earlier.add(call.frames)
+            records += [self.errors, self.nothing]
+            of_layer = HeadSums(*measured).of_layer()
+            measured = [of_layer.mass, of_layer.error, of_layer.nothing]
+        with self.recording:
+            earlier = self.slices.setdefault(call.layer, set())
+            if call.frames in earlier:  # another device was faster
+                return
+            for record, values in zip(records, measured, strict=True):
+                join_mean(record[-1], call.layer, values, len(earlier))
+            earlier.add(call.frames)
 
     def state(self, done: int) -> dict[str, Tensor]:
         """What was measured in the first `done` steps, by name: (heads, ...) per kind, step, layer."""
@@ -231,15 +268,3 @@ def stack_layers(record: list[dict[int, Tensor]], layers: int) -> Tensor:
         latest = latest | step
         steps.append(torch.stack([latest[layer] for layer in range(layers)]))
     return torch.stack(steps)
-
-
-def capture_for(
-    guider: Any, samples: Tensor, family: ModelFamily, rows: int, with_error: bool
-) -> AttentionCapture | None:
-    """What measures a model's attention; None if nothing is to be measured, or the family is unknown."""
-    model = diffusion_model(guider.model_patcher)
-    if not rows or not family.layers(model):
-        return None
-    require_family(guider.model_patcher, "set capture_rows to 0 and leave the windows out")
-    require_whole_video(guider, (samples.shape[-3], samples.shape[-2], samples.shape[-1]))
-    return AttentionCapture(family, model, video_grid(guider, samples, family), rows, with_error)

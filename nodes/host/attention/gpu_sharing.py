@@ -11,7 +11,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ....s2flow_core.attention.shared_dense import shared_dense_attention
+from ....s2flow_core.attention.shared_dense import Beside, shared_dense_attention
 from ....s2flow_core.attention.sharing.head_sharing import HeadSharing
 from ....s2flow_core.windows.grid import TokenGrid
 from ..model.devices import helpers_of
@@ -43,13 +43,14 @@ class GpuSharing:
         """The helpers of the device that a call is computed on."""
         return self.by_device.get(call.q.device)
 
-    def dense(self, call: SelfAttentionCall) -> Tensor | None:
+    def dense(self, call: SelfAttentionCall, beside: Beside | None = None) -> Tensor | None:
         """(B, heads, tokens, dim) of the attention below us, shared; None leaves the call to it.
 
-        Raises WindowsNotApplicable for a mask that differs between queries or heads.
+        beside: what else is done with every part, on its device. Raises WindowsNotApplicable for a mask that
+        differs between queries or heads.
         """
         sharing = self.of(call)
         if sharing is None or call.installed is None:
             return None
         sequence = call.sequence(TokenGrid(call.layout.grid, (1, 1, 1)))
-        return shared_dense_attention((call.q, call.k, call.v), sequence, call.installed, sharing)
+        return shared_dense_attention((call.q, call.k, call.v), sequence, call.installed, sharing, beside)

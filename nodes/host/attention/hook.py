@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ....s2flow_core.attention.call import VisitedKeys
 from ....s2flow_core.attention.errors import WindowsNotApplicable
+from ....s2flow_core.attention.shared_dense import Beside
 from ..families.family import ModelFamily
 from ..model.context_windows import frames_of_slice, without_lent_frame
 from ..model.preferred_attention import preferred_attention
@@ -256,22 +257,26 @@ class SelfAttentionHook:
         out = self.attend(call)  # (B, heads, tokens, dim)
         if out is None:
             self.leave_dense(given, layout.video)
-            asked_here = given.q.shape[-2] == tokens  # else part of the queries is asked by another call
-            out = self.share(call) if asked_here else None
+            out = self.share(call)
         return given.q, None if out is None else given.as_returned(out)
 
-    def share(self, call: SelfAttentionCall) -> Tensor | None:
-        """The attention below us on several GPUs; None where one computes it."""
-        if self.sharing.of(call) is None or call.installed is None:
-            return None
+    def may_share(self, call: SelfAttentionCall) -> bool:
+        """Whether several GPUs are to compute a call; says why not, where they were asked for."""
+        if self.sharing.of(call) is None or call.installed is None or not call.asked_whole:
+            return False
         if not call.installed.shareable:
             self.fall_back(
                 "it stays on one GPU, because another node computes it. If that is S²Flow Apply Windows, set "
                 "its own gpus"
             )
+        return call.installed.shareable
+
+    def share(self, call: SelfAttentionCall, beside: Beside | None = None) -> Tensor | None:
+        """The attention below us on several GPUs, and `beside` with each part; None where one computes it."""
+        if not self.may_share(call):
             return None
         try:
-            return self.sharing.dense(call)
+            return self.sharing.dense(call, beside)
         except WindowsNotApplicable as reason:
             self.fall_back(f"it stays on one GPU, because {reason}")
             return None

@@ -18,6 +18,7 @@ from ....s2flow_core.trajectory.trajectory import ModelIdentity, Trajectory
 from ....s2flow_core.windows.grid import TokenGrid, choose_reach_tile
 from ....s2flow_core.windows.ladder import extent_ladder
 from ..attention.capture import AttentionCapture
+from ..attention.hook import SelfAttentionHook
 from .given_sampler import name_of, run_given
 from .guided import Part
 from .guided_model import GuidedModel
@@ -34,8 +35,12 @@ class RecordedPart:
     guider: Any
     steps: slice
     recorder: TrajectoryRecorder
-    capture: AttentionCapture | None = None
+    hook: SelfAttentionHook | None = None  # what its attention runs through
     clock: StepClock = field(default_factory=StepClock)
+
+    @property
+    def capture(self) -> AttentionCapture | None:
+        return self.hook if isinstance(self.hook, AttentionCapture) else None
 
     def begin_step(self, i: int) -> None:
         self.clock.begin(self.capture)
@@ -71,7 +76,7 @@ class LowResRun(SampledRun):
 
     def parts(self) -> list[Part]:
         """The parts as `sample_in_parts` takes them."""
-        return [Part(part.guider, part.steps, self, part.capture) for part in self.recorded]
+        return [Part(part.guider, part.steps, self, part.hook) for part in self.recorded]
 
     def part_of_step(self, i: int) -> RecordedPart:
         return next(part for part in self.recorded if i < part.steps.stop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.reach import output_error
 from s2flow_core.reach.measure import measure_reach
-from s2flow_core.reach.output_error import measure_reach_and_error
+from s2flow_core.reach.output_error import HeadSums, measure_head_sums, measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.grid import TokenGrid
 from s2flow_core.windows.ladder import extent_ladder
@@ -113,3 +115,26 @@ def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
     exact = exact_window_error(q, k, v, grid, rows, 0, 0).flatten()
     assert torch.corrcoef(torch.stack([estimate, exact]))[0, 1] >= 0.97
     assert estimate.sum() == pytest.approx(exact.sum().item(), rel=0.2)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4])
+@pytest.mark.parametrize("suffix", [0, 3])
+def test_heads_that_are_measured_apart_give_the_record_of_their_layer(cut: int, suffix: int):
+    """Heads of very different size, because errors are in units of the whole layer's output."""
+    torch.manual_seed(7)
+    grid = TokenGrid((3, 6, 8), (1, 2, 2))
+    q, k, v = (torch.randn(2, 5, grid.tokens + suffix, 16) for _ in "qkv")
+    v *= torch.tensor([0.1, 5.0, 1.0, 0.0, 20.0])[:, None, None]
+    rows, sequence = sample_query_rows(grid, 20, 0), VideoSequence(grid, suffix=suffix)
+    whole = measure_reach_and_error(q, k, v, sequence, rows)
+    parts = [
+        measure_head_sums(q[:, heads], k[:, heads], v[:, heads], sequence, rows)
+        for heads in (slice(0, cut), slice(cut, 5))
+    ]
+    joined = HeadSums(*(torch.cat(kind) for kind in zip(*map(kinds_of, parts), strict=True))).of_layer()
+    for one, other in zip(kinds_of(joined), kinds_of(whole), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+def kinds_of(found: Any) -> list[torch.Tensor]:
+    return list(vars(found).values())
