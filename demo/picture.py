@@ -12,7 +12,7 @@ from .run_demo.video_files import read_frames
 
 VIDEOS = ROOT / "output"
 README_PICTURE = ROOT / "web" / "images" / "quickstart.png"
-THUMBNAIL = ROOT / "workflows" / "s2flow_quickstart.jpg"
+THUMBNAIL = ROOT / "workflows" / "01 Quickstart, no download.jpg"
 # Moments of the video that the README shows, as shares of its length.
 MOMENTS = (0.15, 0.85)
 

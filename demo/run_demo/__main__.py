@@ -30,7 +30,7 @@ from .progress import RunProgress, titles_of
 from .report import report_lines
 from .side_by_side import write_side_by_side
 
-WORKFLOW = ROOT / "workflows" / "s2flow_quickstart.json"
+WORKFLOW = ROOT / "workflows" / "01 Quickstart, no download.json"
 OUTPUT = ROOT / "output"
 DEFAULT_PORT = 8188
 GIGABYTES_OF_OUTPUT = 0.5

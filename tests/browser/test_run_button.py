@@ -23,7 +23,7 @@ BOTH_VIDEOS = """() => window.app.graph.nodes.filter((node) => node.type === 'Sa
 
 def test_run_shows_both_videos_and_the_report(frontend: Frontend, comfyui_server: RunningComfy):
     with frontend.watched() as complaints:
-        frontend.open_template("s2flow_quickstart")
+        frontend.open_template("01 Quickstart, no download")
         for node_type, name, value in SHORT:
             frontend.set_widget(node_type, name, value)
         before, prompt = places(frontend), known_inputs(frontend.prompt(), comfyui_server.object_info)

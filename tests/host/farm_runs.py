@@ -25,7 +25,7 @@ def manifest_in(folder: Path, seeds: int) -> Path:
     """A manifest for so many tiny clips of the quickstart."""
     python = shutil.which(os.environ.get("COMFYUI_PYTHON") or sys.executable) or sys.executable
     content = {
-        "workflow": str(ROOT / "workflows" / "s2flow_quickstart.json"),
+        "workflow": str(ROOT / "workflows" / "01 Quickstart, no download.json"),
         "store": "store",
         "comfyui": str(comfyui_path()),
         "python": python,

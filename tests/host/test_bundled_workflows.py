@@ -22,10 +22,13 @@ SHORTER: dict[str, dict[str, Any]] = {
     "S2FlowPreviewGate": {"go": True},
 }
 PROMISED = {
-    "s2flow_bowtie_high_res": {"s2flow_bowtie_preview": 96, "s2flow_bowtie": 256},
-    "s2flow_bowtie_refiner": {"s2flow_bowtie_refiner_preview": 96, "s2flow_bowtie_refiner": 256},
-    "s2flow_flashvideo": {"s2flow_flashvideo_stage1": 128, "s2flow_flashvideo": 256},
-    "s2flow_pick_one_of_four": {"s2flow_picked": 256},
+    "03 Bowtie preview, large run, no download": {"s2flow_bowtie_preview": 96, "s2flow_bowtie": 256},
+    "04 Bowtie preview, Refiner, no download": {
+        "s2flow_bowtie_refiner_preview": 96,
+        "s2flow_bowtie_refiner": 256,
+    },
+    "05 FlashVideo, no download": {"s2flow_flashvideo_stage1": 128, "s2flow_flashvideo": 256},
+    "02 Pick one of four, no download": {"s2flow_picked": 256},
 }
 
 # The node's input that holds the video whose size it changes; a trajectory has the size of its run.
@@ -85,7 +88,7 @@ def sizes_of(comfy_modules, prompt: dict[str, Any], key: str, first: tuple[int, 
 
 
 @pytest.mark.parametrize("first", [(480, 832), (720, 1280)], ids=["480p", "720p"])
-@pytest.mark.parametrize("name", ["s2flow_quickstart", *PROMISED])
+@pytest.mark.parametrize("name", ["01 Quickstart, no download", *PROMISED])
 def test_a_real_models_size_in_the_empty_latent_is_all_that_must_change(
     comfy_modules, comfyui_server, name, first
 ):
@@ -104,8 +107,8 @@ def test_a_real_models_size_in_the_empty_latent_is_all_that_must_change(
 def test_every_workflow_has_a_thumbnail():
     workflows = {path.stem for path in (ROOT / "workflows").glob("*.json")}
     assert workflows == {path.stem for path in (ROOT / "workflows").glob("*.jpg")}
-    of_the_demo = {name for name in workflows if name.startswith("s2flow_")}
-    assert of_the_demo == {*PROMISED, "s2flow_quickstart"}
+    of_the_demo = {name for name in workflows if name.endswith(", no download")}
+    assert of_the_demo == {*PROMISED, "01 Quickstart, no download"}
 
 
 @pytest.mark.parametrize("name", PROMISED)
@@ -122,7 +125,9 @@ def test_workflow_runs_and_leaves_its_videos(comfyui_server, name):
     assert sizes == PROMISED[name]
 
 
-@pytest.mark.parametrize("name", ["s2flow_bowtie_high_res", "s2flow_bowtie_refiner"])
+@pytest.mark.parametrize(
+    "name", ["03 Bowtie preview, large run, no download", "04 Bowtie preview, Refiner, no download"]
+)
 def test_the_bowtie_changes_size_after_the_same_k_everywhere(comfyui_server, name):
     prompt = as_prompt(comfyui_server, name)
     inputs = {node["class_type"]: node["inputs"] for node in prompt.values()}
@@ -135,7 +140,7 @@ def test_the_bowtie_changes_size_after_the_same_k_everywhere(comfyui_server, nam
 def test_picking_starts_with_the_gate_closed(comfyui_server):
     inputs = {
         node["class_type"]: node["inputs"]
-        for node in as_prompt(comfyui_server, "s2flow_pick_one_of_four").values()
+        for node in as_prompt(comfyui_server, "02 Pick one of four, no download").values()
     }
     assert inputs["S2FlowPreviewGate"]["go"] is False
     assert inputs["EmptyHunyuanLatentVideo"]["batch_size"] == 4
@@ -151,7 +156,7 @@ def test_no_seed_changes_by_itself(comfyui_server):
 
 
 def test_the_gate_of_the_bundled_workflow_holds_back_the_large_video_alone(comfyui_server):
-    prompt = as_prompt(comfyui_server, "s2flow_pick_one_of_four")
+    prompt = as_prompt(comfyui_server, "02 Pick one of four, no download")
     seed = {"noise_seed": 11}  # of no other test, so that nothing of it is cached
     off = comfyui_server.queue(shortened(prompt, RandomNoise=seed, S2FlowPreviewGate={"go": False}))
     assert off.succeeded, off.error

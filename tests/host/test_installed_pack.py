@@ -59,7 +59,9 @@ def test_what_only_developers_need_is_left_out(installed: Path):
 
 def test_the_quickstart_runs(server: ComfyServer, installed: Path):
     client = ComfyClient(server.url, server.require_alive)
-    workflow = json.loads((installed / "workflows" / "s2flow_quickstart.json").read_text(encoding="utf-8"))
+    workflow = json.loads(
+        (installed / "workflows" / "01 Quickstart, no download.json").read_text(encoding="utf-8")
+    )
     prompt = to_api(workflow, client.object_info())
     for node in prompt.values():
         node["inputs"] |= {"BasicScheduler": {"steps": 3}, "S2FlowUpsample": {"t_i": 1}}.get(

@@ -18,7 +18,9 @@ FEW_STEPS = 4
 
 @pytest.fixture(scope="module")
 def quickstart(comfyui_server) -> dict[str, Any]:
-    workflow = json.loads((ROOT / "workflows" / "s2flow_quickstart.json").read_text(encoding="utf-8"))
+    workflow = json.loads(
+        (ROOT / "workflows" / "01 Quickstart, no download.json").read_text(encoding="utf-8")
+    )
     return to_api(workflow, comfyui_server.object_info)
 
 
