@@ -6,7 +6,7 @@ from templates.canvas import Canvas
 from templates.files import links
 from templates.recipe import Recipe, Source
 from templates.sources import (
-    LTX_NEGATIVE,
+    NEGATIVE,
     begin,
     clip,
     empty,
@@ -59,7 +59,7 @@ def ltx(canvas: Canvas, recipe: Recipe) -> Source:
     encoder = clip(canvas, recipe.files[1], "ltxv")
     latent = empty(canvas, "EmptyLTXVLatentVideo", recipe)
     settings_frame(canvas)
-    texts = prompts(canvas, encoder, recipe.prompt, LTX_NEGATIVE)
+    texts = prompts(canvas, encoder, recipe.prompt, NEGATIVE["ltx"])
     canvas.column()
     given = {"positive": texts[0], "negative": texts[1], "frame_rate": recipe.settings.fps}
     rated = canvas.add("LTXVConditioning", **given)
@@ -81,7 +81,7 @@ def ltx2(canvas: Canvas, recipe: Recipe) -> Source:
     sound = canvas.add("LTXVEmptyLatentAudio", **given, audio_vae=sound_vae).out()
     latent = canvas.add("LTXVConcatAVLatent", video_latent=picture, audio_latent=sound).out()
     settings_frame(canvas)
-    texts = prompts(canvas, encoder, recipe.prompt, LTX_NEGATIVE)
+    texts = prompts(canvas, encoder, recipe.prompt, NEGATIVE["ltx"])
     canvas.column()
     given = {"positive": texts[0], "negative": texts[1], "frame_rate": recipe.settings.fps}
     rated = canvas.add("LTXVConditioning", **given)

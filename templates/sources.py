@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from templates.canvas import Canvas
 from templates.files import links
 from templates.node import Node, Output
 from templates.recipe import Recipe, Source
 
-# The negative prompt of core's templates for Wan, which the model was trained with.
-WAN_NEGATIVE = (
-    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
-    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
-    "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
-)
-LTX_NEGATIVE = "low quality, worst quality, deformed, distorted, disfigured, motion smear, motion artifacts"
+# Those of core's templates; Wan was trained with its own.
+NEGATIVE = json.loads((Path(__file__).parent / "negative_prompts.json").read_text(encoding="utf-8"))
 BLUE = "#3f789e"
 SEED = 7
 
@@ -78,7 +76,7 @@ def wan_text(canvas: Canvas, recipe: Recipe) -> Source:
     decoder = vae(canvas, recipe.files[2])
     latent = empty(canvas, "EmptyHunyuanLatentVideo", recipe)
     settings_frame(canvas)
-    texts = prompts(canvas, encoder, recipe.prompt, WAN_NEGATIVE)
+    texts = prompts(canvas, encoder, recipe.prompt, NEGATIVE["wan"])
     canvas.column()
     model = shifted(canvas, model, recipe)
     if "context" in more:
@@ -99,7 +97,7 @@ def wan_5b(canvas: Canvas, recipe: Recipe) -> Source:
     given = {"width": size.width, "height": size.height, "length": size.frames, "vae": decoder}
     latent = canvas.add("Wan22ImageToVideoLatent", "Low-resolution size", **given).out()
     settings_frame(canvas)
-    texts = prompts(canvas, encoder, recipe.prompt, WAN_NEGATIVE)
+    texts = prompts(canvas, encoder, recipe.prompt, NEGATIVE["wan"])
     canvas.column()
     model = shifted(canvas, model, recipe)
     guider = guided(canvas, model, texts, recipe)
@@ -114,7 +112,7 @@ def wan_experts(canvas: Canvas, recipe: Recipe) -> Source:
     decoder = vae(canvas, recipe.files[3])
     latent = empty(canvas, "EmptyHunyuanLatentVideo", recipe)
     settings_frame(canvas)
-    texts = prompts(canvas, encoder, recipe.prompt, WAN_NEGATIVE)
+    texts = prompts(canvas, encoder, recipe.prompt, NEGATIVE["wan"])
     canvas.column()
     models = tuple(shifted(canvas, model, recipe) for model in models)
     guiders = tuple(guided(canvas, model, texts, recipe) for model in models)
@@ -147,7 +145,7 @@ def wan_picture(canvas: Canvas, recipe: Recipe) -> Source:
         name = recipe.files[3]
         vision = canvas.add("CLIPVisionLoader", None, links(name), clip_name=name).out()
     settings_frame(canvas)
-    texts = prompts(canvas, encoder, recipe.prompt, WAN_NEGATIVE)
+    texts = prompts(canvas, encoder, recipe.prompt, NEGATIVE["wan"])
     picture = canvas.add("LoadImage", "Start image", image="example.png").out()
     canvas.column()
     seen = {}

@@ -14,7 +14,7 @@ MEAN, VARIANCE = 0.7, torch.tensor([0.2, 0.5, 1.0, 3.0], dtype=torch.float64)
 
 
 def gaussian_denoised(x: Tensor, sigma: Tensor | float) -> Tensor:
-    """Exact D of Gaussian data; its flow ends at MEAN + √VARIANCE · noise."""
+    """Exact D of Gaussian data; its flow ends at MEAN + sqrt(VARIANCE) · noise."""
     clean = 1 - sigma
     gain = clean * VARIANCE / (clean**2 * VARIANCE + sigma**2)
     return MEAN + gain * (x - clean * MEAN)
@@ -40,7 +40,7 @@ def euler_record(x: Tensor, sigmas: Tensor, denoiser=gaussian_denoised) -> Tenso
 
 
 def record_of(velocity, sigmas: Tensor) -> Tensor:
-    """Clean estimates (N, 1, 2) of an Euler run whose velocity is a known function of σ."""
+    """Clean estimates (N, 1, 2) of an Euler run whose velocity is a known function of sigma."""
     values = [0.0]
     for before, after in itertools.pairwise(sigmas[:-1].tolist()):
         values.append(values[-1] - after * (velocity(after) - velocity(before)))
@@ -48,5 +48,5 @@ def record_of(velocity, sigmas: Tensor) -> Tensor:
 
 
 def field_of(velocity, sigmas: Tensor, **options) -> LowResField:
-    """A record whose velocity is a known function of σ."""
+    """A record whose velocity is a known function of sigma."""
     return LowResField(sigmas, record_of(velocity, sigmas), lambda denoised: denoised, **options)

@@ -17,7 +17,7 @@ from s2flow_core.trajectory.trajectory import Trajectory
 
 JUNK: list[Any] = [
     *(None, True, False, 0, 1, -1, 2, 3, 1 << 31, 1 << 63, -(1 << 63), 1 << 200, 0.5, -0.0, 1e300),
-    *(float("nan"), float("inf"), "", "F32", "F16", "I64", "BOOL", "σ", "\ud800", "../../etc", "NaN"),
+    *(float("nan"), float("inf"), "", "F32", "F16", "I64", "BOOL", "\u03c3", "\ud800", "../../etc", "NaN"),
     *([], {}, [0], [1, 2, 3], [0, 0, 0], [[]], {"a": {}}, [1 << 40] * 3, "9" * 400),
 ]
 

@@ -30,7 +30,7 @@ def exact_rows(inputs: Inputs, rows: Tensor, extents: Tensor | None = None) -> T
 
 
 def relative_error(result: Tensor, expected: Tensor) -> float:
-    """‖result - expected‖ / ‖expected‖."""
+    """|result - expected| / |expected|."""
     return ((result.float() - expected).norm() / expected.norm()).item()
 
 

@@ -66,7 +66,7 @@ DEFAULT_WINDOWS = Windows(0.5, "error", True)
 
 
 def tail_of(start: float, steps: int) -> Tensor:
-    """σ from start to 0 as the model's schedule would place them in that many steps -> (steps + 1,)."""
+    """sigma from start to 0 as the model's schedule would place them in that many steps -> (steps + 1,)."""
     unshifted = torch.linspace(start / (SHIFT - (SHIFT - 1) * start), 0, steps + 1)
     return SHIFT * unshifted / (1 + (SHIFT - 1) * unshifted)
 

@@ -17,7 +17,7 @@ def exact_table(model: SmallModel) -> tuple[Table, list[str]]:
     table = Table("Exactness", ["what", "deviation", "at most"])
     rows = (
         ("reshift at scale 1, resumed with the same noise, to the unbroken run", unbroken_run(model), 1e-5),
-        ("variance after renoise to (1-σ)²Var + σ²", variance_after_renoise(model), 5e-3),
+        ("variance after renoise to (1-sigma)²Var + sigma²", variance_after_renoise(model), 5e-3),
         ("FlashVideo's six sigmas", published_sigmas(model), 5e-4),
         ("windows over all frames to full attention", whole_window(model), 0.0),
     )
@@ -51,7 +51,7 @@ def unbroken_run(model: SmallModel) -> float:
 
 
 def variance_after_renoise(model: SmallModel) -> float:
-    """Largest relative deviation over σ and noise modes, on correlated data of 1.2 million values."""
+    """Largest relative deviation over sigma and noise modes, on correlated data of 1.2 million values."""
     reshift = model.module("s2flow_core.transition.reshift")
     renoise = model.module("s2flow_core.latent.flow").renoise
     generator = torch.Generator().manual_seed(0)

@@ -95,7 +95,7 @@ def scores(clip: Tensor, truth: Tensor) -> Row:
     """PSNR, and what the band that the small video does not show has in common with the truth's.
 
     fine energy: its share of the truth's; fine mismatch: how far that is from 1, as |ln|; fine spectrum
-    error: Σ|power - truth's| / Σ truth's over its frequencies, blind to where things are.
+    error: sum |power - truth's| / sum of truth's over its frequencies, blind to where things are.
     """
     ours, theirs = fine_band(clip), fine_band(truth)
     power, true_power = (band.abs().square().sum(dim=0) for band in (ours, theirs))

@@ -52,7 +52,7 @@ class Transition:
 
 
 def tail(steps: int, shift: float) -> Tensor:
-    """σ of an HR run over the last HR_TIME of the schedule."""
+    """sigma of an HR run over the last HR_TIME of the schedule."""
     return snr_matched_sigma(torch.linspace(HR_TIME, 0, steps + 1, dtype=torch.float64), shift)
 
 
@@ -64,7 +64,7 @@ def make_transition(low: MixtureFlow, noise: Tensor, steps: int, shift: float) -
     states, record = euler_record(low, coarse(noise), sigmas)
     sigma = float(sigmas[before])
     low_noise = noise_estimate(states[before], record[before], sigma)
-    # s2flow_core.noise.lr_consistent_noise for pictures without channels: ε + Pᵀ(n_LR - Pε).
+    # s2flow_core.noise.lr_consistent_noise for pictures without channels: eps + P^T(n_LR - P·eps).
     average = SCALE * block_average(SIDE, SCALE)
     hr_noise = noise + (low_noise - noise @ average.T) @ average
     return Transition(renoise(bicubic(record[before]), hr_noise, sigma), sigmas[before:], sigmas, record)

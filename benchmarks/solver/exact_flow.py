@@ -25,7 +25,8 @@ SPECTRUM_SLOPE = 1.0  # power falls as 1/frequency
 
 @dataclass(frozen=True)
 class MixtureFlow:
-    """Exact velocity of `x = (1-σ)·data + σ·noise` for equally likely modes with one shared covariance."""
+    """Exact velocity of `x = (1-sigma)·data + sigma·noise` for equally likely modes with one shared
+    covariance."""
 
     means: Tensor  # (modes, cells)
     covariance: Tensor  # (cells, cells)
@@ -39,11 +40,11 @@ class MixtureFlow:
         return cls(means, covariance, basis, variances)
 
     def velocity(self, x: Tensor, sigma: float) -> Tensor:
-        """u(x, σ) for x: (n, cells); finite on the whole of 0 <= σ <= 1."""
+        """u(x, sigma) for x: (n, cells); finite on the whole of 0 <= sigma <= 1."""
         return self._velocity(x @ self.basis, self.means @ self.basis, sigma) @ self.basis.T
 
     def denoised(self, x: Tensor, sigma: float) -> Tensor:
-        """Posterior mean D = x - σu."""
+        """Posterior mean D = x - sigma·u."""
         return x - sigma * self.velocity(x, sigma)
 
     def block_mean(self, scale: int) -> MixtureFlow:
@@ -52,7 +53,7 @@ class MixtureFlow:
         return MixtureFlow.of(self.means @ average.T, average @ self.covariance @ average.T)
 
     def reference(self, x: Tensor, sigmas: Tensor) -> Tensor:
-        """Solution at the end of a fine σ grid by the classical fourth-order Runge-Kutta method."""
+        """Solution at the end of a fine sigma grid by the classical fourth-order Runge-Kutta method."""
         x, means = x @ self.basis, self.means @ self.basis
         for sigma, after in itertools.pairwise(sigmas.tolist()):
             h = after - sigma

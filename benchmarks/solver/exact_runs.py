@@ -33,14 +33,14 @@ def method_name(order: int, source: str) -> str:
 
 
 def solve(flow: MixtureFlow, x: Tensor, sigmas: Tensor, solver: FlowSolver) -> Tensor:
-    """The pack's solver from x: (n, cells) to σ = 0."""
+    """The pack's solver from x: (n, cells) to sigma = 0."""
     for i in range(len(sigmas) - 1):
         x = solver.step(x, flow.denoised(x, float(sigmas[i])), sigmas, i)
     return x
 
 
 def euler_record(flow: MixtureFlow, x: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor]:
-    """States and clean estimates of an Euler run at every σ > 0, each (steps, n, cells)."""
+    """States and clean estimates of an Euler run at every sigma > 0, each (steps, n, cells)."""
     states, record = [], []
     for sigma, after in itertools.pairwise(sigmas):
         states.append(x)
@@ -50,7 +50,7 @@ def euler_record(flow: MixtureFlow, x: Tensor, sigmas: Tensor) -> tuple[Tensor, 
 
 
 def dpmpp_2m(flow: MixtureFlow, x: Tensor, sigmas: Tensor) -> Tensor:
-    """Core's `dpmpp_2m`: second order in ln σ, plain D at the last step."""
+    """Core's `dpmpp_2m`: second order in ln sigma, plain D at the last step."""
     previous = x
     denoised = x
     for i in range(len(sigmas) - 1):

@@ -75,7 +75,7 @@ def rate(computes: Computes, like: AttentionCall) -> float:
 
 
 def deviation(backend: Backend, like: AttentionCall) -> float:
-    """‖result - reference‖ / ‖reference‖ of a kernel on two heads and a few tiles; NaN if it gives any.
+    """|result - reference| / |reference| of a kernel on two heads and a few tiles; NaN if it gives any.
 
     The reference is torch in float32 on the CPU. The call is of the same variant as `like`, to the remainder
     of its partial tiles. Raises what the backend raises.

@@ -23,7 +23,7 @@ def position_factor(low: int, high: int) -> float:
 
 
 def theta_factor(low: int, high: int, channels: int) -> float:
-    """What an axis' base θ is multiplied with: `(high/low)^(d/(d-2))`, the NTK-aware rule.
+    """What an axis' base theta is multiplied with: `(high/low)^(d/(d-2))`, the NTK-aware rule.
 
     The highest frequency stays, the lowest is stretched by high/low. channels: d, of this axis in a head.
     """
@@ -31,7 +31,7 @@ def theta_factor(low: int, high: int, channels: int) -> float:
 
 
 def attention_temperature(low: int, visible: float) -> float:
-    """Factor on q·k that keeps attention's entropy as the number of keys grows: `√(ln visible / ln low)`.
+    """Factor on q·k that keeps attention's entropy as the number of keys grows: `sqrt(ln visible / ln low)`.
 
     low: keys of the trained size; visible: keys that a query sees now. Never below 1.
     """

@@ -46,7 +46,7 @@ class RunState:
         return found
 
     def sigmas(self, name: str, among: Tensor) -> list[float]:
-        """A list of σ, each of which must stand in the schedule `among`; raises DamagedFile otherwise."""
+        """A list of sigma, each of which must stand in the schedule `among`; raises DamagedFile otherwise."""
         found = self.values.get(name)
         schedule = {float(sigma) for sigma in among}
         if isinstance(found, list):

@@ -26,7 +26,7 @@ class HeldLatent:
 
     latent: (B, C, T, H, W) in LATENT space, what the run was given. mask: (B, 1 or C, T, H, W), 1 where the
     video is made, 0 where the latent stays, anything between where it only draws. released_at: None, or, for
-    a mask that is let go of step by step (differential diffusion), the σ at which all of it is free.
+    a mask that is let go of step by step (differential diffusion), the sigma at which all of it is free.
     """
 
     latent: Tensor
@@ -58,8 +58,8 @@ class HeldLatent:
         """The same for a run over the last steps: `rest` (n+1,), of a schedule `sigmas` (N+1,), n <= N.
 
         A mask that is let go of step by step is read against the schedule of the run, in which m is held
-        while m < (σ - released)/(first σ - released). So every value becomes one that is let go of at the
-        same step of the rest.
+        while m < (sigma - released)/(first sigma - released). So every value becomes one that is let go of at
+        the same step of the rest.
         """
         if self.released_at is None:
             return self
@@ -108,8 +108,8 @@ def start_drawn_to(
     """(latent, what to add to the noise) for a run that begins at `clean` and is drawn to `goal`.
 
     clean, goal: (B, C, T, H, W) in LATENT space; partly: where a mask holds partly, broadcast; sigma: the
-    run's first; process_in: LATENT space to the model's, affine. The state `(1-σ)·latent + σ·noise` is the
-    same as with `clean`, and the latent that the mask holds is the goal.
+    run's first; process_in: LATENT space to the model's, affine. The state `(1-sigma)·latent + sigma·noise`
+    is the same as with `clean`, and the latent that the mask holds is the goal.
     """
     partly = partly.to(clean.device)
     latent = torch.where(partly, goal, clean)

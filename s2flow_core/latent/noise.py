@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .area import area_overlap
 
-_ODD = 0x9E3779B97F4A7C15  # 2⁶⁴ / golden ratio: an odd factor, so different seeds stay different
+_ODD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: an odd factor, so different seeds stay different
 _LARGEST = 2**64  # torch's generators take seeds below it
 
 
@@ -40,7 +40,7 @@ def standardised(noise: Tensor) -> Tensor:
 
 
 def coarse_noise(noise: Tensor, low_res_hw: tuple[int, int]) -> Tensor:
-    """The white LR noise (B, C, T, h, w) inside HR noise (B, C, T, H, W): block means times √(block size).
+    """The white LR noise (B, C, T, h, w) inside HR noise (B, C, T, H, W): block means times sqrt(block size).
 
     This is what `lr_consistent_noise` keeps, and what a switch to a smaller size starts from.
     """
@@ -57,10 +57,10 @@ def lr_consistent_noise(
     agreement: correlation between the coarse part and the LR noise, 0 (fresh noise) to 1.
     Returns (B, C, T, H, W) float32 on the CPU.
 
-    With P the map from HR noise to coarse noise (`coarse_noise`) and ε fresh noise the result is
-    `ε + Pᵀ(n_LR - Pε)`. The rows of P are orthonormal, so this only replaces coordinates of a white
+    With P the map from HR noise to coarse noise (`coarse_noise`) and eps fresh noise the result is
+    `eps + P^T(n_LR - P·eps)`. The rows of P are orthonormal, so this only replaces coordinates of a white
     vector by other white coordinates. For a whole-number ratio s it reads
-    `ε - R(B(ε)) + R(n_LR)/s` with block mean B and nearest repeat R: block means are n_LR/s.
+    `eps - R(B(eps)) + R(n_LR)/s` with block mean B and nearest repeat R: block means are n_LR/s.
 
     Raises ValueError for noise of other axes, an agreement outside 0...1, or a target below the LR size.
     """
@@ -95,8 +95,8 @@ def _orthonormal_area_rows(small: int, large: int) -> Tensor:
     """(small, large) matrix with orthonormal rows, nearest to averaging each of `small` equal intervals.
 
     Interval averages of neighbours share a cell when the ratio is not whole, so their noise would be
-    correlated. The symmetric (Löwdin) orthonormalisation (AAᵀ)^(-1/2)·A removes that with the least
-    change; for a whole ratio it is exactly √ratio times the block mean.
+    correlated. The symmetric (Löwdin) orthonormalisation (AA^T)^(-1/2)·A removes that with the least
+    change; for a whole ratio it is exactly sqrt(ratio) times the block mean.
     """
     area = area_overlap(large, small)  # (small, large)
     values: Tensor  # (small,)

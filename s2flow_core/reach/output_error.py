@@ -53,7 +53,8 @@ class HeadSums:
     """What the sampled rows of some heads sum up to, before it is set against their layer's output.
 
     mass: (heads, kT, kH, kW), already a mean. error: the same shape, nothing, energy: (heads,), sums over
-    batch and rows; energy is Σ‖full output‖². Heads may be measured apart, and joined along the first axis.
+    batch and rows; energy is sum |full output|². Heads may be measured apart, and joined along the first
+    axis.
     """
 
     mass: Tensor
@@ -74,7 +75,7 @@ def measure_reach_and_error(
 
     Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). The error is in units of the
     layer's output, and the text takes part in it, as it does in the windowed attention. The error of a head
-    is mean ‖windowed output - full output‖² over batch and rows, divided by the mean ‖full output‖² of the
+    is mean |windowed output - full output|² over batch and rows, divided by the mean |full output|² of the
     layer's heads: so heads of one layer add up, and layers can be compared. The norms are estimated from 8
     random Gaussian projections of the values, equal in every call (Johnson-Lindenstrauss).
     """

@@ -37,9 +37,9 @@ def low_pass(latent: Tensor, cutoff: float, order: int = 4) -> Tensor:
 def align_low_frequencies(
     denoised: Tensor, reference: Tensor, strength: float, cutoff: float = 0.2
 ) -> Tensor:
-    """`D + α·LP(reference - D)`: the clean estimate with its coarse part drawn toward the LR estimate.
+    """`D + alpha·LP(reference - D)`: the clean estimate with its coarse part drawn toward the LR estimate.
 
-    denoised, reference: (B, C, T, H, W) in one space, the reference upsampled. strength α: 0 (off) to 1;
+    denoised, reference: (B, C, T, H, W) in one space, the reference upsampled. strength alpha: 0 (off) to 1;
     cutoff as in `low_pass`. Raises ValueError for a strength outside that range.
     """
     if not 0 <= strength <= 1:

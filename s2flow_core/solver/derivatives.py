@@ -18,8 +18,8 @@ _FEW_STEPS = 20
 """Below this many HR steps, three neighbouring points look too short a way ahead."""
 
 # How far ahead what was learned over the last step is trusted: u' over this many of those steps, u'' over
-# fewer, and both in any case over this much of σ. Chosen on six kinds of exact_flow data, 6 to 15 steps at
-# shift 3 to 12, for the least mean error among those that nowhere lose to Euler by more than a tenth.
+# fewer, and both in any case over this much of sigma. Chosen on six kinds of exact_flow data, 6 to 15 steps
+# at shift 3 to 12, for the least mean error among those that nowhere lose to Euler by more than a tenth.
 _TRUSTED_STEPS = 2.0
 _TRUSTED_STEPS_SECOND = 1.6
 _TRUSTED_LENGTH = 0.15
@@ -30,7 +30,7 @@ Derivatives = tuple[Tensor | None, Tensor | None]
 
 @dataclass(frozen=True)
 class Node:
-    """Velocity at one σ of the HR run."""
+    """Velocity at one sigma of the HR run."""
 
     sigma: float
     velocity: Tensor
@@ -48,7 +48,7 @@ class StepView:
 
     @property
     def is_last(self) -> bool:
-        """Whether the step ends at σ = 0."""
+        """Whether the step ends at sigma = 0."""
         return self.next_sigma == 0
 
 
@@ -73,7 +73,7 @@ class NoDerivative:
 
 
 class LowResDerivative:
-    """The paper's source: central differences of the LR record around the present σ.
+    """The paper's source: central differences of the LR record around the present sigma.
 
     At the very first step of the schedule the difference is forward. The last step stays Euler: its u'
     would put an upsampled LR field straight into the clean latent.
@@ -107,7 +107,7 @@ class HistoryDerivative:
     corrects_start = True
 
     def derivatives(self, view: StepView, order: int) -> Derivatives:
-        """Derivatives at σ of the polynomial through the present and the last order-1 velocities."""
+        """Derivatives at sigma of the polynomial through the present and the last order-1 velocities."""
         if not view.past:
             return None, None
         first, second = _backward(view, order)
@@ -117,9 +117,9 @@ class HistoryDerivative:
 class BlendDerivative:
     """History, plus the part of the LR record that history cannot know.
 
-    `u' = back(u_HR) + γ·[central(u_LR) - back(u_LR)]`: the same backward difference is taken of the LR
+    `u' = back(u_HR) + gamma·[central(u_LR) - back(u_LR)]`: the same backward difference is taken of the LR
     record, and its known error is carried over. The bracket vanishes with the step, so a biased LR field
-    costs no order, whatever γ. γ is the least-squares factor, within 0..1, by which the LR second
+    costs no order, whatever gamma. gamma is the least-squares factor, within 0..1, by which the LR second
     difference explained the HR one over the last three points; without that evidence it is 0. Where a step
     is much longer than the last one, extrapolation is held back: such steps close the schedules of few
     steps and high shift, where a full one overshoots.
@@ -152,7 +152,7 @@ class BlendDerivative:
 
 
 def _gate(field: LowResField, view: StepView) -> Tensor | None:
-    """γ per video, (B, 1, ..., 1), or None where the record does not reach or nothing is known yet."""
+    """gamma per video, (B, 1, ..., 1), or None where the record does not reach or nothing is known yet."""
     if len(view.past) < 2 or not view.next_same_expert:
         return None
     sigma = view.here.sigma

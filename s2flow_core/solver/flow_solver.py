@@ -26,9 +26,9 @@ DEFAULT_ORDER = 3
 class FlowSolver:
     """One HR run: remembers its last velocities, so make a new one for every run.
 
-    order: 1 (Euler), 2 or 3. source: one of SOURCES. field: the LR record, required by "low_res" and used
-    by "blend" when given. switch_sigma: σ at which the model changes experts (Wan 2.2: the boundary;
-    σ >= switch_sigma is the first expert); no difference reaches across it. With order 1 or source "none" the
+    order: 1 (Euler), 2 or 3. source: one of SOURCES. field: the LR record, required by "low_res" and used by
+    "blend" when given. switch_sigma: sigma at which the model changes experts (Wan 2.2: the boundary; sigma
+    >= switch_sigma is the first expert); no difference reaches across it. With order 1 or source "none" the
     result is bit-identical to ComfyUI's Euler sampler. Raises ValueError for another order or source, and for
     "low_res" without a field.
     """
@@ -88,7 +88,7 @@ def taylor_step(
     derivative: Tensor | None = None,
     second: Tensor | None = None,
 ) -> Tensor:
-    """`x + hu [+ h²/2·u' [+ h³/6·u'']]` (S²Flow Eq. 10, 13); h = σ_next - σ < 0. Bare: Euler."""
+    """`x + hu [+ h²/2·u' [+ h³/6·u'']]` (S²Flow Eq. 10, 13); h = sigma_next - sigma < 0. Bare: Euler."""
     x = x + velocity * h
     if derivative is not None:
         x = x + derivative * (h * h / 2)

@@ -1,10 +1,11 @@
-"""The LR record as the HR solver sees it: how the velocity changes with σ, at HR size.
+"""The LR record as the HR solver sees it: how the velocity changes with sigma, at HR size.
 
-Differences of the LR clean estimate are enough to know it. An Euler step of the LR run from σ_i to σ_k
-obeys `u_k - u_i = -(D_k - D_i)/σ_k` exactly: the noise cancels, and what is left is smooth and may be
-upsampled with plain bicubic. In the limit of small steps this is `du/dσ = -(1/σ)·dD/dσ`, which holds on the
-flow itself. A sampler of higher order follows that closely, so there the difference is its integral with D
-straight between the steps: `-(D_k - D_i)·ln(σ_k/σ_i)/(σ_k - σ_i)`, exact to the second order.
+Differences of the LR clean estimate are enough to know it. An Euler step of the LR run from sigma_i to
+sigma_k obeys `u_k - u_i = -(D_k - D_i)/sigma_k` exactly: the noise cancels, and what is left is smooth and
+may be upsampled with plain bicubic. In the limit of small steps this is `du/dsigma = -(1/sigma)·dD/dsigma`,
+which holds on the flow itself. A sampler of higher order follows that closely, so there the difference is its
+integral with D straight between the steps: `-(D_k - D_i)·ln(sigma_k/sigma_i)/(sigma_k - sigma_i)`, exact to
+the second order.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _KEPT = 6  # a solver looks one step ahead and two behind, an interpolation one 
 
 
 def matched_switches(switch_sigmas: Sequence[float], snr_scale: float) -> list[float]:
-    """HR σ at which the LR run changed, for sigmas matched by `snr_scale` (1: as they are); falling as given.
+    """HR sigmas at which the LR run changed, matched by `snr_scale` (1: as they are); falling as given.
 
-    A step's σ comes back from float32 and the match a little off, so each switch lies below it by as much as
-    one σ may differ from itself.
+    A step's sigma comes back from float32 and the match a little off, so each switch lies below it by as much
+    as one sigma may differ from itself.
     """
     matched = snr_matched_sigma(torch.tensor(tuple(switch_sigmas), dtype=torch.float64), snr_scale)
     return [float(switch) - SAME_SIGMA for switch in matched]
@@ -38,10 +39,10 @@ class LowResField:
     denoised: (N, B, C, T, h, w), clean estimates in whatever space `upsample` takes.
     upsample: (B, C, T, h, w) -> HR size, model space, sampling device. It is given differences of
     estimates; it must be linear, a constant may be added.
-    snr_scale: s when the HR σ are `snr_matched` to the record, else 1. All σ below are HR σ.
-    switch_sigmas: HR σ at which the LR run changed its model or guidance; at each, σ >= switch_sigma came
-    before the change. euler: whether the record's steps are Euler's.
-    Raises ValueError if the record's numbers of σ and of estimates differ.
+    snr_scale: s when the HR sigmas are `snr_matched` to the record, else 1. All sigmas below are HR sigmas.
+    switch_sigmas: HR sigmas at which the LR run changed its model or guidance; at each, what has
+    sigma >= switch_sigma came before the change. euler: whether the record's steps are Euler's.
+    Raises ValueError if the record's numbers of sigmas and of estimates differ.
     """
 
     def __init__(
@@ -73,25 +74,25 @@ class LowResField:
         return covered and self._expert(sigma) == self._expert(beside)
 
     def sigma_before(self, sigma: float) -> float | None:
-        """σ of the recorded step that precedes `sigma`, or None at the start of the record."""
+        """sigma of the recorded step that precedes `sigma`, or None at the start of the record."""
         earlier = [s for s in self._sigmas if s > sigma + SAME_SIGMA]
         return earlier[-1] if earlier else None
 
     def velocity_at(self, sigma: float) -> Tensor:
-        """Upsampled LR velocity at a usable σ, up to one constant tensor: only differences have a meaning.
+        """Upsampled LR velocity at a usable sigma, up to one constant tensor: only differences mean anything.
 
         (B, C, T, H, W) in HR size and model space, as `upsample` gives it.
         """
         if sigma not in self._velocities:
             while len(self._velocities) >= _KEPT:
-                self._velocities.pop(max(self._velocities))  # the run moves down in σ
+                self._velocities.pop(max(self._velocities))  # the run moves down in sigma
             self._velocities[sigma] = self._upsample(self._interpolated(sigma))
         return self._velocities[sigma]
 
     def derivatives(self, nodes: Sequence[float], sigma: float) -> tuple[Tensor, Tensor]:
         """u' and u'' at `sigma` of the polynomial through the LR velocities at 2 or 3 nodes.
 
-        nodes: distinct usable σ. Both are (B, C, T, H, W), as `velocity_at`; with 2 nodes u'' is zeros.
+        nodes: distinct usable sigma. Both are (B, C, T, H, W), as `velocity_at`; with 2 nodes u'' is zeros.
         """
         first, second = derivative_weights(nodes, sigma)
         values = [self.velocity_at(node) for node in nodes]
@@ -128,7 +129,7 @@ class LowResField:
         return known[k]
 
     def _rate(self, later: int) -> float:
-        """1/σ as it stands in the difference between a recorded step and the one before it."""
+        """1/sigma as it stands in the difference between a recorded step and the one before it."""
         low, high = self._sigmas[later], self._sigmas[later - 1]
         return 1 / low if self._euler else math.log(low / high) / (low - high)
 

@@ -26,7 +26,7 @@ def step_changes(sigmas: Tensor, denoised: Tensor, switch_sigmas: Sequence[float
 
     sigmas: (N+1,); denoised: (N, B, C, T, h, w). The root mean square of u_i minus its extrapolation, times
     the length of the step. Infinite where two earlier steps on the same side of every change of model or
-    guidance (σ >= switch_sigma, or below it) do not exist.
+    guidance (sigma >= switch_sigma, or below it) do not exist.
     """
     grid = [float(sigma) for sigma in sigmas]
     steps = denoised.shape[0]
@@ -74,12 +74,12 @@ def choose_skips(changes: Tensor, share: float) -> Tensor:
 def forecast_velocity(
     past: Sequence[Node], sigma: float, field: LowResField | None = None, method: str = "blend"
 ) -> Tensor:
-    """HR velocity at σ without a model call, from the last two real calls, newest first.
+    """HR velocity at sigma without a model call, from the last two real calls, newest first.
 
-    method "low_res": `u_prev + U(Δu_LR)`. "blend": only the part γ of the change that the LR record explained
-    over the previous step is taken from it (least squares per video, 0..1); the rest is extrapolated.
-    Where there is no record, both are plain extrapolation. Returns the velocities' shape, (B, C, T, H, W).
-    Raises ValueError for another method.
+    method "low_res": `u_prev + U(change of u_LR)`. "blend": only the part gamma of the change that the LR
+    record explained over the previous step is taken from it (least squares per video, 0..1); the rest is
+    extrapolated. Where there is no record, both are plain extrapolation. Returns the velocities' shape, (B,
+    C, T, H, W). Raises ValueError for another method.
     """
     if method not in FORECASTS:
         raise ValueError(f"Unknown forecast '{method}'; choose one of {', '.join(FORECASTS)}.")

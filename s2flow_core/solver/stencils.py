@@ -1,8 +1,8 @@
-"""Finite differences on uneven σ, from which the solver takes its derivatives.
+"""Finite differences on uneven sigma, from which the solver takes its derivatives.
 
-All of them are derivatives of the polynomial through the given values (Lagrange's form). Three nodes
-around σ give the formulas of a central difference with unequal steps, two or three nodes that end at σ
-give Adams-Bashforth steps, and two nodes on both sides of σ give the "wide" difference.
+All of them are derivatives of the polynomial through the given values (Lagrange's form). Three nodes around
+sigma give the formulas of a central difference with unequal steps, two or three nodes that end at sigma give
+Adams-Bashforth steps, and two nodes on both sides of sigma give the "wide" difference.
 """
 
 from __future__ import annotations

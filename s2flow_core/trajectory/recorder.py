@@ -28,7 +28,7 @@ class TrajectoryRecorder:
         self._noise: list[Tensor] = []
 
     def record(self, sigma: Tensor | float, denoised: Tensor, noise: Tensor) -> None:
-        """Keep one model call: its σ, D in LATENT space and the noise estimate, each (B, C, T, H, W).
+        """Keep one model call: its sigma, D in LATENT space and the noise estimate, each (B, C, T, H, W).
 
         Raises ValueError if one of them holds NaN, infinity or what the record's dtype cannot hold.
         """
@@ -78,7 +78,7 @@ class TrajectoryRecorder:
         """The finished record of the N steps that were kept; tensors are copied to the CPU.
 
         final: (B, C, T, H, W), the run's LATENT-space result at `end_sigma`. token_shape, patch: (T, H, W) in
-        tokens and in latent cells per token. seconds: of the whole run. Raises ValueError if the σ do not
+        tokens and in latent cells per token. seconds: of the whole run. Raises ValueError if the sigma do not
         fall or the result holds NaN or infinity.
         """
         sigmas = torch.tensor([*self._sigmas, end_sigma], dtype=torch.float32)

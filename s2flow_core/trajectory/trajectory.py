@@ -41,15 +41,16 @@ class Trajectory:
     `denoised` and `final` are in LATENT space (what VAE Decode takes); `noise` is in the model's space,
     where it has unit variance. Index i is the model call at sigmas[i].
 
-    A run that stopped above σ = 0 is unfinished: `final` is the noisy latent that its sampler handed over,
-    and another run can be appended (`followed_by`). `boundaries` are the steps at which one began: there
-    the guidance or the model may have changed, so the velocity jumps and no difference may reach across.
+    A run that stopped above sigma = 0 is unfinished: `final` is the noisy latent that its sampler handed
+    over, and another run can be appended (`followed_by`). `boundaries` are the steps at which one began:
+    there the guidance or the model may have changed, so the velocity jumps and no difference may reach
+    across.
     """
 
     sigmas: Tensor  # (N+1,) float32, falling to 0, or to where an unfinished run stopped
     denoised: Tensor  # (N, B, C, T, H, W) guided clean estimate D_i
-    noise: Tensor  # (N, B, C, T, H, W) noise estimate (x - (1-σ)D)/σ
-    final: Tensor  # (B, C, T, H, W) result at the last σ
+    noise: Tensor  # (N, B, C, T, H, W) noise estimate (x - (1-sigma)·D)/sigma
+    final: Tensor  # (B, C, T, H, W) result at the last sigma
     reach: AttentionReach | None
     token_shape: Triple  # (T, H, W) tokens of one video
     patch: Triple  # latent cells per token
@@ -59,7 +60,7 @@ class Trajectory:
     held: HeldLatent | None = None  # start image or keyframes that the run was given under a mask
     beside: tuple[
         Tensor, ...
-    ] = ()  # streams without a size, (B, ...) each at the last σ, LATENT space: sound
+    ] = ()  # streams without a size, (B, ...) each at the last sigma, LATENT space: sound
     extra: ExtraFrames = NO_EXTRA_FRAMES  # that are no video, as far as the run's conditions told
     euler: bool = True  # whether every step was Euler's, so that differences of estimates are exact
     chained_from: Triple | None = None  # tokens of the small run that this large one follows, directly or not
@@ -67,12 +68,12 @@ class Trajectory:
 
     @property
     def switch_sigmas(self) -> tuple[float, ...]:
-        """σ of the last step before each boundary: steps with σ >= it came before the change."""
+        """sigma of the last step before each boundary: steps with sigma >= it came before the change."""
         return tuple(float(self.sigmas[step - 1]) for step in self.boundaries)
 
     @property
     def finished(self) -> bool:
-        """Whether the run ended at σ = 0."""
+        """Whether the run ended at sigma = 0."""
         return float(self.sigmas[-1]) == 0
 
     @property
@@ -114,7 +115,7 @@ class Trajectory:
                 )
 
     def require_finished(self) -> None:
-        """Raise a ValueError unless the run ended at σ = 0."""
+        """Raise a ValueError unless the run ended at sigma = 0."""
         if not self.finished:
             raise ValueError(
                 f"This trajectory stopped at sigma {float(self.sigmas[-1]):.4g}. Continue it to 0 first: "
@@ -147,7 +148,7 @@ class Trajectory:
         """Raise a ValueError unless a run from this latent and noise goes on where this one stopped.
 
         latent: (B, C, T, H, W) in LATENT space, as `latent_shape`; noise: likewise, in model space. ComfyUI
-        starts a run at `(1-σ)·latent + σ·noise`, and `final` is the last state divided by 1-σ.
+        starts a run at `(1-sigma)·latent + sigma·noise`, and `final` is the last state divided by 1-sigma.
         """
         if noise.any():
             raise ValueError(
@@ -164,8 +165,8 @@ class Trajectory:
             )
 
     def reach_at(self, sigmas: Tensor) -> AttentionReach | None:
-        """The attention at the recorded steps that are nearest to σ (M,), for a run that has no record of its
-        own."""
+        """The attention at the recorded steps that are nearest to sigma (M,), for a run that has no record of
+        its own."""
         if self.reach is None:
             return None
         distances = (sigmas.float().cpu()[:, None] - self.sigmas[: self.steps]).abs()  # (M, N)

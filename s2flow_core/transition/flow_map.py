@@ -1,8 +1,8 @@
 """Flow maps: the straight path from the small video to the large one, in place of noise to video.
 
-A Refiner is trained on `x = (1-σ)·z_HR + σ·z_LR` to predict `dx/dσ = z_LR - z_HR` (Bowtie-flow B.2,
-FlashVideo stage 2). In ComfyUI's convention that is an ordinary flow whose "noise" is the enlarged small
-latent: any flow sampler runs it from σ = 1 to 0.
+A Refiner is trained on `x = (1-sigma)·z_HR + sigma·z_LR` to predict `dx/dsigma = z_LR - z_HR` (Bowtie-flow
+B.2, FlashVideo stage 2). In ComfyUI's convention that is an ordinary flow whose "noise" is the enlarged small
+latent: any flow sampler runs it from sigma = 1 to 0.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ DEFAULT_GRIDS = {
 
 
 def reference_signal(step: int) -> float:
-    """Share α of the signal that is left at a reference step, 0...999; √ᾱ of a zero-SNR DDPM schedule.
+    """Share of the signal that is left at a reference step, 0...999: `sqrt(alpha_bar)` of a zero-SNR DDPM.
 
-    The noise that goes with it is √(1-α²). Step 675 gives α = 0.264. Raises ValueError outside the schedule.
+    The noise that goes with it is `sqrt(1-share²)`. Step 675 gives 0.264. Raises ValueError outside the
+    schedule.
     """
     if not 0 <= step < _DDPM_STEPS:
         raise ValueError(
@@ -56,15 +57,15 @@ def reference_signal(step: int) -> float:
 
 
 def degraded(latent: Tensor, noise: Tensor, signal: Tensor | float) -> Tensor:
-    """`α·z + √(1-α²)·ε`: hides the detail of the small video, so that the Refiner draws it anew.
+    """`alpha·z + sqrt(1-alpha²)·eps`: hides the detail of the small video, so that the Refiner draws it anew.
 
-    Keeps the variance of a unit-variance latent. All in model space; signal: α in 0...1.
+    Keeps the variance of a unit-variance latent. All in model space; signal: alpha in 0...1.
     """
     return signal * latent + (1 - signal**2) ** 0.5 * noise
 
 
 def flow_map_sigmas(steps: int, shift: float) -> Tensor:
-    """σ from 1 to 0 for a flow map, (steps+1,). FlashVideo's six published values are 5 steps, shift 2.5.
+    """sigma from 1 to 0 for a flow map, (steps+1,). FlashVideo's six published values are 5 steps, shift 2.5.
 
     Raises ValueError for fewer than 1 step or a shift not above 0.
     """
@@ -73,7 +74,7 @@ def flow_map_sigmas(steps: int, shift: float) -> Tensor:
 
 
 def renoise_sigmas(steps: int, shift: float, strength: float) -> Tensor:
-    """σ from `strength` to 0 on a schedule of this shift, (steps+1,); for models that know no flow map.
+    """sigma from `strength` to 0 on a schedule of this shift, (steps+1,); for models that know no flow map.
 
     Raises ValueError for fewer than 1 step, a shift not above 0, or a strength outside (0, 1].
     """
@@ -89,7 +90,7 @@ def renoise_sigmas(steps: int, shift: float, strength: float) -> Tensor:
 
 
 def refiner_sigmas(mode: str, steps: int, shift: float, strength: float) -> Tensor:
-    """The mode's σ, (steps+1,) falling to 0; 0 steps or shift stand for the published ones.
+    """The mode's sigma, (steps+1,) falling to 0; 0 steps or shift stand for the published ones.
 
     mode: one of MODES; strength counts in "renoise" alone. Raises ValueError as the mode's own function does.
     """

@@ -2,10 +2,11 @@
 
 The first k steps at the model's own size decide the layout; the rest run on fewer tokens. Equation 2 of the
 paper adds the noise to the unscaled estimate, which is the variance-exploding form, while its estimate
-`z - σu` is that of a flow. Here the state at the smaller size is that of a flow: `(1-σ)·D↓ + σ·ε`.
+`z - sigma·u` is that of a flow. Here the state at the smaller size is that of a flow: `(1-sigma)·D_small +
+sigma·eps`.
 
 The paper leaves open whether step k is evaluated again. It is not: after k steps the last estimate is noised
-to σ_k, the σ that the run has reached, so no model call is spent twice and scale 1 changes nothing.
+to sigma_k, the sigma that the run has reached, so no model call is spent twice and scale 1 changes nothing.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ _EXPLAINED = math.log(2)
 
 
 def remaining_sigmas(sigmas: Tensor, k: int, snr: str = "literal", factor: float = 1.0) -> Tensor:
-    """σ of the steps after the first k, for a run at 1/factor of the size; (N-k+1,).
+    """sigma of the steps after the first k, for a run at 1/factor of the size; (N-k+1,).
 
-    snr "literal": the same σ (the paper). "snr_matched": σ_L = σ/(s-(s-1)σ). The same σ hides more of a
-    smaller picture; this one hides as much as before. For a schedule of shift a it is the schedule of shift
-    a/s, so it is also the shift that suits the smaller size. Raises ValueError unless 1 <= k < N, and for
-    another mode.
+    snr "literal": the same sigma (the paper). "snr_matched": sigma_L = sigma/(s-(s-1)·sigma). The same sigma
+    hides more of a smaller picture; this one hides as much as before. For a schedule of shift a it is the
+    schedule of shift a/s, so it is also the shift that suits the smaller size. Raises ValueError unless 1 <=
+    k < N, and for another mode.
     """
     steps = len(sigmas) - 1
     if not 1 <= k < steps:
@@ -52,7 +53,7 @@ def remaining_sigmas(sigmas: Tensor, k: int, snr: str = "literal", factor: float
 
 
 def shrink_estimate(denoised: Tensor, size: tuple[int, int], method: str = "area") -> Tensor:
-    """D↓: the clean estimate (B, C, T, H, W) at `size` (h, w), antialiased; in LATENT or model space."""
+    """D_small: the clean estimate (B, C, T, H, W) at `size` (h, w), antialiased; in LATENT or model space."""
     check_finite(denoised, "The denoised latent")
     return resize_latent(denoised.float(), size, method)
 
@@ -60,18 +61,19 @@ def shrink_estimate(denoised: Tensor, size: tuple[int, int], method: str = "area
 def noise_in_state(state: Tensor, denoised: Tensor, sigma: float) -> Tensor:
     """Noise that is left in ComfyUI's handed-over latent after k steps, in unit variance.
 
-    state: what a sampler returns when it stops at σ > 0, the state divided by 1-σ. Both tensors are in model
-    space: `n = ((1-σ)·state - (1-σ)·D)/σ`.
+    state: what a sampler returns when it stops at sigma > 0, the state divided by 1-sigma. Both tensors are
+    in model space: `n = ((1-sigma)·state - (1-sigma)·D)/sigma`.
     """
     check_finite(state, "The noisy latent")
     return (1 - sigma) / sigma * (state - denoised)
 
 
 def check_step_of_noise(noise: Tensor, sigmas: Tensor, k: int) -> None:
-    """Raise a ValueError if the noise of `noise_in_state` at σ_k is that of a run that stopped elsewhere.
+    """Raise a ValueError if the noise of `noise_in_state` at sigma_k is that of a run that stopped elsewhere.
 
-    noise: (B, C, T, H, W) in model space; sigmas: the whole schedule. What stopped at σ' and is read at σ_k
-    has the deviation r(σ')/r(σ_k) with r = σ/(1-σ), because ComfyUI hands over D + r(σ')·n.
+    noise: (B, C, T, H, W) in model space; sigmas: the whole schedule. What stopped at sigma' and is read at
+    sigma_k has the deviation r(sigma')/r(sigma_k) with r = sigma/(1-sigma), because ComfyUI hands over D +
+    r(sigma')·n.
     """
     deviation = noise.std().double().cpu()
     inner = sigmas[1:-1].double().cpu()

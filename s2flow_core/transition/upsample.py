@@ -1,8 +1,9 @@
-"""From LR to HR: the clean estimate, the σ that are left, and the size to go to.
+"""From LR to HR: the clean estimate, the sigma that are left, and the size to go to.
 
-A switch of size is always the triple (clean LATENT, SIGMAS, NOISE); the state `(1-σ)·latent + σ·noise` is
-formed by the sampler that takes over. The paper (Eq. 5) decodes the noisy state itself, which no VAE has
-been trained for; decoding the clean estimate and noising again is the same step without that fault.
+A switch of size is always the triple (clean LATENT, SIGMAS, NOISE); the state `(1-sigma)·latent +
+sigma·noise` is formed by the sampler that takes over. The paper (Eq. 5) decodes the noisy state itself, which
+no VAE has been trained for; decoding the clean estimate and noising again is the same step without that
+fault.
 """
 
 from __future__ import annotations
@@ -42,11 +43,12 @@ def chosen_steps_left(steps: int, t_i: int, share: float = DEFAULT_SHARE) -> int
 
 
 def tail_sigmas(sigmas: Tensor, steps_left: int, snr: str = "literal", scale: float = 1.0) -> Tensor:
-    """The σ of the last `steps_left` steps, (steps_left+1,).
+    """The sigma of the last `steps_left` steps, (steps_left+1,).
 
-    snr "literal": the same σ as at LR (the paper). "snr_matched": σ̃ = sσ/(1+(s-1)σ), so that the coarse
-    part of the HR state is exactly as noisy as the LR state was; `scale` is the linear size ratio s.
-    sigmas: (N+1,) of the LR run. Raises ValueError unless 1 <= steps_left <= N, and for another mode.
+    snr "literal": the same sigma as at LR (the paper). "snr_matched": sigma' = s·sigma/(1+(s-1)·sigma), so
+    that the coarse part of the HR state is exactly as noisy as the LR state was; `scale` is the linear size
+    ratio s. sigmas: (N+1,) of the LR run. Raises ValueError unless 1 <= steps_left <= N, and for another
+    mode.
     """
     check_steps_left(len(sigmas) - 1, steps_left)
     tail = sigmas[len(sigmas) - 1 - steps_left :]
@@ -97,7 +99,7 @@ def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step"
     Where a mask held partly, it is the mixture that the run had there; `HeldLatent.drawn_to` is what it was
     drawn to.
 
-    source "step": D of the LR step whose σ the HR run starts at (the paper's point of the path).
+    source "step": D of the LR step whose sigma the HR run starts at (the paper's point of the path).
     "final": the finished LR video, sharper, and what the artist has seen in the preview.
     Raises ValueError for a step that was not recorded, another source, or an estimate that is not finite.
     """
@@ -116,7 +118,7 @@ def clean_estimate(trajectory: Trajectory, steps_left: int, source: str = "step"
 
 
 def held_in_last_steps(trajectory: Trajectory, rest: Tensor) -> HeldLatent | None:
-    """What holds in a run over `rest` (n+1,): the σ of the last n steps, as they are or matched."""
+    """What holds in a run over `rest` (n+1,): the sigma of the last n steps, as they are or matched."""
     return None if trajectory.held is None else trajectory.held.in_last_steps(trajectory.sigmas, rest)
 
 

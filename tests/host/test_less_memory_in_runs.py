@@ -109,6 +109,6 @@ def test_a_step_that_never_fits_names_the_size_that_would(graph, record, monkeyp
         hook.remove()
     height, width = shape[-2:]
     assert f"video of {width * cell}×{height * cell} (3 latent frames)" in str(stopped.value)
-    # 0.8 of half the memory: sides of √0.4, rounded down to whole patches
+    # 0.8 of half the memory: sides of sqrt(0.4), rounded down to whole patches
     assert f"About {int(width * 0.4**0.5) // 2 * 2 * cell}×" in str(stopped.value)
     assert isinstance(stopped.value, comfy.model_management.OOM_EXCEPTION)

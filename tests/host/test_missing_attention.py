@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-import types
+import importlib
+import sys
 from typing import Any
 
 import pytest
@@ -26,14 +27,13 @@ def block(self, img, txt, *_, **__):
 
 
 @pytest.fixture(scope="module")
-def closed():
+def closed(tmp_path_factory):
     """A module of another pack that the look at the code finds out."""
-    import sys
-
-    module = types.ModuleType("another_pack")
-    exec(CLOSED, vars(module))
-    sys.modules["another_pack"] = module
-    yield module
+    folder = tmp_path_factory.mktemp("pack")
+    (folder / "another_pack.py").write_text(CLOSED, encoding="utf-8")
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module("another_pack")
+    sys.path.remove(str(folder))
     del sys.modules["another_pack"]
 
 

@@ -39,7 +39,8 @@ def angles(rotations: torch.Tensor) -> torch.Tensor:
 
 
 def test_ntk_keeps_the_fastest_rotation_and_slows_the_slowest_by_the_enlargement(graph):
-    """By definition: pair i at position p turns by p·θ^(-2i/d), with θ·r^(d/(d-2)) at the larger size."""
+    """By definition: pair i at position p turns by p·theta^(-2i/d), with theta·r^(d/(d-2)) at the larger
+    size."""
     module = graph.modules.pack("nodes.host.attention.positions")
     embedder = graph.guider.model_patcher.model.diffusion_model.rope_embedder
     change = module.SizeChange((3, 4, 4), (3, 8, 12), "ntk")
@@ -126,7 +127,7 @@ def test_an_unknown_family_is_told_what_to_leave_out(graph, record, monkeypatch)
 
 
 def test_temperature_sharpens_the_videos_own_attention_alone(graph, record):
-    """Against a stand-in that multiplies q of every self-attention by √(ln N / ln n)."""
+    """Against a stand-in that multiplies q of every self-attention by sqrt(ln N / ln n)."""
     trajectory, triple = record
     low, high = 3 * 4 * 4, 3 * 8 * 8
     factor = math.sqrt(math.log(high) / math.log(low))

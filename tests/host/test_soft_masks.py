@@ -79,7 +79,8 @@ def by_stripe(video: Tensor) -> list[float]:
 
 
 def start_of(graph: Any, triple: Any) -> Tensor:
-    """The state (1-σ)·latent + σ·noise that a sampler begins with, of the video, in the model's space."""
+    """The state (1-sigma)·latent + sigma·noise that a sampler begins with, of the video, in the model's
+    space."""
     latent, sigmas, noise = triple
     drawn = video_of(noise.generate_noise(latent))
     return (1 - sigmas[0]) * model_space(graph, video_of(latent["samples"])) + sigmas[0] * drawn

@@ -14,7 +14,8 @@ from comfyui_runner.installation import ROOT
 
 SAVED_WIDGETS = json.loads((Path(__file__).parent / "saved_widgets.json").read_text(encoding="utf-8"))
 FEWEST_SIGNS = 12
-HEADS = {"input", "output", "fault", "mode", "derivative", "输入", "输出", "问题", "模式"}
+CHINESE = json.loads((Path(__file__).parent / "chinese_pages.json").read_text(encoding="utf-8"))
+HEADS = {"input", "output", "fault", "mode", "derivative", *CHINESE["heads"]}
 # What an artist types who has never heard of the pack.
 SEARCHES = [
     "upscale",
@@ -71,7 +72,7 @@ def test_every_help_page_stands_there_in_chinese_too(described):
         chinese = (ROOT / "web" / "docs" / node / "zh.md").read_text(encoding="utf-8")
         lines = chinese.splitlines()
         assert lines[0] == f"# {names[node]['display_name']}", node
-        assert lines[2].startswith("**该怎么设置？** "), node
+        assert lines[2].startswith(CHINESE["question"]), node
         assert first_cells(chinese) == first_cells(english), node
         assert english.count("\n\n") == chinese.count("\n\n"), node
 

@@ -44,7 +44,7 @@ def test_the_exact_velocity_has_no_loss_and_no_velocity_has_that_of_the_path():
 
 
 def test_latent_noise_lies_between_the_reference_steps():
-    """At σ = 1 the state is the degraded small latent, whose share of signal tells the reference step."""
+    """At sigma = 1 the state is the degraded small latent, whose share of signal tells the reference step."""
     seen = []
     low = torch.ones(64, 1, 1, 64, 64)
 

@@ -19,7 +19,7 @@ DEMO_SETTINGS: dict[str, Any] = {"num_layers": 4, "ffn_dim": 512}
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer with a trained low-rank difference `x·Aᵀ·Bᵀ`; it starts as the layer alone."""
+    """A frozen linear layer with a trained low-rank difference `x·A^T·B^T`; it starts as the layer alone."""
 
     def __init__(self, layer: nn.Linear, rank: int):
         super().__init__()

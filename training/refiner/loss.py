@@ -18,9 +18,9 @@ from s2flow_core.transition.flow_map import degraded, reference_signal
 class FlowMapping:
     """What Bowtie-flow trains with (B.2, B.3).
 
-    time_shift: of σ ~ LogitNormal(0, 1). noise_levels: the degradation of the small latent, in thousandths
-    of FlashVideo's reference step (the paper's "noise in [0.6, 0.9]"). noise_share: share of the samples
-    that get it, all of them in the paper; the others train the flow map from a small video as it is.
+    time_shift: of sigma ~ LogitNormal(0, 1). noise_levels: the degradation of the small latent, in
+    thousandths of FlashVideo's reference step (the paper's "noise in [0.6, 0.9]"). noise_share: share of the
+    samples that get it, all of them in the paper; the others train the flow map from a small video as it is.
     drop_prompt: share that sees the empty prompt. relative: every sample's error counts as a share of its own
     target. Without it, the degraded samples, whose targets are fifty times larger, drown the others.
     """

@@ -15,8 +15,8 @@ from .streams import VideoLatent, require_streams
 
 @dataclass(frozen=True)
 class Experts:
-    """guiders: of the model, or of its high-noise and its low-noise expert. switch_sigma: σ below which the
-    second takes over; None with one guider."""
+    """guiders: of the model, or of its high-noise and its low-noise expert. switch_sigma: sigma below which
+    the second takes over; None with one guider."""
 
     guiders: tuple[Any, ...]
     switch_sigma: float | None
@@ -45,7 +45,7 @@ class Experts:
 
 
 def steps_above(sigmas: Tensor, switch_sigma: float) -> int:
-    """How many of the steps belong to the expert for high noise, σ >= switch_sigma."""
+    """How many of the steps belong to the expert for high noise, sigma >= switch_sigma."""
     return int((sigmas[:-1] >= switch_sigma).sum())
 
 

@@ -37,7 +37,7 @@ class NoiseSource(Protocol):
 
 
 def sample_in_parts(parts: Sequence[Part], noise: NoiseSource, sigmas: Tensor, latent: dict[str, Any]) -> Any:
-    """One run from (1-σ)·latent + σ·noise under its guiders in turn, with one progress bar.
+    """One run from (1-sigma)·latent + sigma·noise under its guiders in turn, with one progress bar.
 
     Returns the samples of a LATENT.
     """

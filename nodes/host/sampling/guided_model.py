@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class GuidedModel:
-    """The model as a sampler function sees it, with σ given once per step instead of once per sample."""
+    """The model as a sampler function sees it, with sigma given once per step instead of once per sample."""
 
     def __init__(self, model: Any, x: Tensor, extra_args: dict):
         self.model = model
@@ -29,7 +29,7 @@ class GuidedModel:
         return self.model.inner_model.inner_model
 
     def denoised(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Guided clean estimate of the state x at σ, in model space."""
+        """Guided clean estimate of the state x at sigma, in model space."""
         self.calls += 1
         return self.model(x, sigma * self.ones, **self.extra_args)
 

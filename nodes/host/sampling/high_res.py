@@ -40,7 +40,7 @@ class FlowSettings:
 
     order, source: of the solver. skip_share: share of the model calls to forecast instead, 0 to 0.5.
     alignment: how strongly the coarse part is held to the LR video at the first step, 0 to 1. switch_sigma:
-    σ at which the model changes experts, in both runs, or None; no difference reaches across it.
+    sigma at which the model changes experts, in both runs, or None; no difference reaches across it.
     """
 
     order: int

@@ -14,15 +14,15 @@ from ....s2flow_core.transition.flow_map import degraded, reference_signal
 
 @dataclass(frozen=True)
 class RefinerStart:
-    """What the run starts from. ComfyUI forms `(1-σ)·latent + σ·noise`, so a flow map is a run whose noise
-    is the enlarged small video itself and whose σ starts at 1."""
+    """What the run starts from. ComfyUI forms `(1-sigma)·latent + sigma·noise`, so a flow map is a run whose
+    noise is the enlarged small video itself and whose sigma starts at 1."""
 
     mode: str
     reference_step: int
     seed: int
 
     def check(self, sigmas: Tensor) -> None:
-        """Raises unless these σ can begin at this start."""
+        """Raises unless these sigma can begin at this start."""
         check_sigmas(sigmas, "sigmas of the Refiner Sampler")
         if self.mode != "renoise" and float(sigmas[0]) < 1 - 1e-4:
             raise ValueError(
@@ -32,7 +32,7 @@ class RefinerStart:
         reference_signal(self.reference_step)
 
     def parts(self, large: Tensor, to_model_space: Any) -> tuple[Tensor, Tensor]:
-        """(LATENT, noise in model space) whose mixture at the first σ is the start; large in LATENT space.
+        """(LATENT, noise in model space) mixed to the start at the first sigma; large in LATENT space.
 
         A flow map starts at its noise alone; the latent is what a mask holds.
         """

@@ -44,8 +44,8 @@ class RunKeeper(Protocol):
 class SampledRun:
     """One run over sigmas, sampled whole or in parts that share its state; a subclass says what a step does.
 
-    The state passes from part to part in here. As a LATENT it would be divided by 1-σ and multiplied again,
-    which is what ComfyUI does with leftover noise and at σ near 1 costs most of its digits.
+    The state passes from part to part in here. As a LATENT it would be divided by 1-sigma and multiplied
+    again, which is what ComfyUI does with leftover noise and at sigma near 1 costs most of its digits.
     """
 
     def __init__(self, sigmas: Tensor):

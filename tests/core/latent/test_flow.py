@@ -1,4 +1,5 @@
-"""Velocity, denoised, noise and σ are converted without loss, and σ lists that cannot be run are refused."""
+"""Velocity, denoised, noise and sigma are converted without loss, and sigma lists that cannot be run are
+refused."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def test_mean_variance_and_spectrum_are_white(target: tuple[int, int], agreement
     assert abs(noise.mean().item()) < 4 / math.sqrt(count * cells)
     assert noise.var().item() == pytest.approx(1, abs=4 * math.sqrt(2 / (count * cells)))
     spectrum = cosine_basis(target[0]).float() @ noise @ cosine_basis(target[1]).float().T
-    power = spectrum.square().mean(0)  # (H, W), each 1 ± √(2/count)
+    power = spectrum.square().mean(0)  # (H, W), each 1 ± sqrt(2/count)
     assert (power - 1).abs().max().item() < 6 * math.sqrt(2 / count)
     neighbours = (noise[:, :, 1:] * noise[:, :, :-1]).mean().item()
     assert abs(neighbours) < 5 / math.sqrt(count * cells)

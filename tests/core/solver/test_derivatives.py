@@ -31,7 +31,7 @@ def test_low_res_derivative_at_the_ends_and_with_few_steps():
     source = LowResDerivative(field_of(lambda s: s * s, sigmas))
 
     def slope(a: int, b: int) -> float:
-        return grid[a] + grid[b]  # of σ² between two nodes
+        return grid[a] + grid[b]  # of sigma² between two nodes
 
     def first_of(view: StepView) -> float:
         first, second = source.derivatives(view, 2)
@@ -83,19 +83,19 @@ def test_without_a_past_every_source_is_euler(source):
 
 
 def curve_view(gains: tuple[float, ...]) -> StepView:
-    """Two videos whose velocity follows σ² by their gain, at 0.5 after 0.6 and 0.7."""
+    """Two videos whose velocity follows sigma² by their gain, at 0.5 after 0.6 and 0.7."""
     gain = torch.tensor(gains, dtype=torch.float64)[:, None].expand(-1, 2)
     here, before, first = (Node(s, gain * s * s) for s in (0.5, 0.6, 0.7))
     return StepView(here, (before, first), 0.4, True, 30)
 
 
 def test_the_gate_is_how_much_of_the_record_hr_followed_video_by_video():
-    """The record's velocity is σ²: what HR followed by 0.3 is carried on by 0.3, and at most by 1."""
+    """The record's velocity is sigma²: what HR followed by 0.3 is carried on by 0.3, and at most by 1."""
     field = field_of(lambda s: s * s, torch.linspace(1, 0, 21, dtype=torch.float64))
     gains = (0.3, 1.0, 4.0, -2.0)
     first, _ = BlendDerivative(field).derivatives(curve_view(gains), 2)
     assert first is not None
-    # Backward difference of gain·σ² over [0.5, 0.6]; the record's central one is 0.1 less.
+    # Backward difference of gain·sigma² over [0.5, 0.6]; the record's central one is 0.1 less.
     expected = [1.1 * gain - 0.1 * min(max(gain, 0.0), 1.0) for gain in gains]
     assert first[:, 0].tolist() == pytest.approx(expected)
 

@@ -31,7 +31,7 @@ def test_record_gives_back_the_velocities_of_an_euler_run():
 def test_field_derivatives_are_exact_for_a_quadratic_velocity(snr_scale: float):
     low = shifted_sigmas(12, 3.0, torch.float64)
     high = snr_matched_sigma(low, snr_scale)
-    record = record_of(lambda s: 1 + 2 * s - 3 * s * s, high)  # in HR σ, which the record does not hold
+    record = record_of(lambda s: 1 + 2 * s - 3 * s * s, high)  # in HR sigma, which the record does not hold
     field = LowResField(low, record, lambda denoised: denoised, snr_scale=snr_scale)
     sigma = float(high[5])
     first, second = field.derivatives(high[4:7].tolist(), sigma)
@@ -63,7 +63,8 @@ def test_field_refuses_a_record_of_another_length():
 @pytest.mark.parametrize("shift", [1.0, 3.0, 5.0, 7.0, 9.0])
 @pytest.mark.parametrize("scale", [1.0, 1.5, 2.0])
 def test_every_boundary_of_a_record_is_read_right_at_matched_sigmas(shift: float, scale: float):
-    """A step lies before the change if it did in the LR run, though σ went through float32 and the match."""
+    """A step lies before the change if it did in the LR run, though sigma went through float32 and the
+    match."""
     for steps in (4, 8, 20, 50):
         record = shifted_sigmas(steps, shift)
         matched = snr_matched_sigma(record, scale)
@@ -84,7 +85,7 @@ def exact_record(sigmas):
 
 
 def largest_difference(steps: int, euler: bool) -> float:
-    """Of the velocity change over one recorded step near σ = 0.5, relative to that change."""
+    """Of the velocity change over one recorded step near sigma = 0.5, relative to that change."""
     sigmas = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
     denoised, velocities = exact_record(sigmas)
     field = LowResField(sigmas, denoised, lambda difference: difference, euler=euler)

@@ -63,7 +63,7 @@ def test_changes_measure_what_extrapolation_would_miss():
     assert straight[:2].isinf().all()
     assert straight[2:].max() < 1e-6
     curved = step_changes(SIGMAS, record_of(lambda s: s * s, SIGMAS))
-    # Second difference of σ² is 2h², times the step h.
+    # Second difference of sigma² is 2h², times the step h.
     torch.testing.assert_close(curved[2:], torch.full((10,), 2 / 12**3), atol=1e-6, rtol=0)
 
 

@@ -28,7 +28,7 @@ def test_stencils_are_exact_on_quadratics(nodes: list[float], c: tuple[float, fl
 
 @given(st.floats(0.01, 0.3), st.floats(0.01, 0.3))
 def test_stencils_are_the_published_formulas(behind: float, ahead: float):
-    h1, h2 = -behind, -ahead  # σ falls
+    h1, h2 = -behind, -ahead  # sigma falls
     sigma = 0.5
     first, second = derivative_weights([sigma - h1, sigma, sigma + h2], sigma)
     assert first == pytest.approx([-h2 / (h1 * (h1 + h2)), (h2 - h1) / (h1 * h2), h1 / (h2 * (h1 + h2))])

@@ -52,7 +52,7 @@ def test_scale_1_with_the_same_noise_is_the_unbroken_run(k: int):
 
 @given(st.integers(1, STEPS - 1), st.sampled_from(["fresh", "consistent"]), st.sampled_from([2.0, 1.6]))
 def test_variance_after_renoise_is_that_of_a_flow(k: int, mode: str, factor: float):
-    """(1-σ)²·Var(D↓) + σ²; the paper's Eq. 2 would give Var(D↓) + σ²."""
+    """(1-sigma)²·Var(D_small) + sigma²; the paper's Eq. 2 would give Var(D_small) + sigma²."""
     generator = torch.Generator().manual_seed(k)
     denoised, noise = torch.randn(2, 2, 8, 5, 32, 48, generator=generator)
     denoised = 0.6 * denoised.roll(1, -1) + 0.6 * denoised
