@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import autocast
 
 
 def fast_precision(device: str = "cpu") -> AbstractContextManager:
@@ -14,4 +15,4 @@ def fast_precision(device: str = "cpu") -> AbstractContextManager:
     """
     if device == "cpu" and not torch.cpu._is_avx512_bf16_supported():
         return nullcontext()
-    return torch.autocast(device, torch.bfloat16)
+    return autocast(device, torch.bfloat16)

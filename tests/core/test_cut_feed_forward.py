@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch._dynamo.testing import CompileCounter
+from torch.nn import Linear
 
 from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.feed_forward import chunks_for, cut_forward, hidden_bytes, hidden_width
@@ -15,7 +16,7 @@ from s2flow_core.feed_forward import chunks_for, cut_forward, hidden_bytes, hidd
 
 def layer_of(width: int = 16, hidden: int = 64) -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)).double()
+    return nn.Sequential(Linear(width, hidden), nn.GELU(), Linear(hidden, width)).double()
 
 
 @settings(max_examples=60, deadline=None)
@@ -112,4 +113,4 @@ class Block(nn.Module):
 
 def test_the_hidden_width_is_the_widest_output():
     assert hidden_width(layer_of(16, 64)) == 64
-    assert hidden_width(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 8))) == 8
+    assert hidden_width(nn.Sequential(Linear(8, 4), Linear(4, 8))) == 8

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import Linear
 
 from training.checkpoints import read_average
 from training.loop import Schedule, train
@@ -15,7 +16,7 @@ from training.optimizers import AdamW, MuonWithAdamW
 def test_a_training_stopped_half_way_ends_where_an_unbroken_one_does(tmp_path: Path):
     def run(steps: int, checkpoint: Path) -> torch.Tensor:
         torch.manual_seed(0)
-        model = torch.nn.Linear(4, 1)
+        model = Linear(4, 1)
 
         def loss_of_step(step: int) -> dict[str, torch.Tensor]:
             x = torch.randn(8, 4, generator=torch.Generator().manual_seed(step))
@@ -41,7 +42,7 @@ def test_a_training_stopped_within_a_step_ends_where_an_unbroken_one_does(tmp_pa
 
     def run(checkpoint: Path, stop_at: int | None = None) -> torch.nn.Module:
         torch.manual_seed(0)
-        model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.SiLU(), torch.nn.Linear(8, 2))
+        model = torch.nn.Sequential(Linear(6, 8), torch.nn.SiLU(), Linear(8, 2))
         parameters = list(model.parameters())
 
         def loss_of_step(step: int) -> dict[str, torch.Tensor]:
@@ -63,7 +64,7 @@ def test_a_training_stopped_within_a_step_ends_where_an_unbroken_one_does(tmp_pa
 
 
 def test_the_average_of_a_running_training_can_be_read(tmp_path: Path):
-    model = torch.nn.Linear(2, 1)
+    model = Linear(2, 1)
     loss = {"loss": model(torch.ones(1, 2)).sum()}
     optimizer = AdamW(list(model.parameters()))
     average = train("test", model, optimizer, lambda _: loss, Schedule(1, 1e-3), tmp_path / "c.pt")
@@ -73,7 +74,7 @@ def test_the_average_of_a_running_training_can_be_read(tmp_path: Path):
 
 
 def test_a_checkpoint_of_other_settings_or_of_more_steps_is_refused(tmp_path: Path):
-    model = torch.nn.Linear(2, 1)
+    model = Linear(2, 1)
 
     def run(steps: int, rate: str) -> None:
         optimizer = AdamW(list(model.parameters()))
@@ -92,7 +93,7 @@ def test_a_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path: Path, 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    model = torch.nn.Linear(2, 1)
+    model = Linear(2, 1)
     monkeypatch.setattr(torch, "save", full)
     schedule = Schedule(3, 1e-3, checkpoint_seconds=0.0)
     optimizer = AdamW(list(model.parameters()))

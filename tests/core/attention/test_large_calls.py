@@ -172,7 +172,7 @@ def test_layers_that_share_a_mask_ask_for_it_once(hidden: str):
 def test_copies_between_devices_are_counted(fake_gpu: None):
     x = torch.empty(4, device="cuda")
     culprits: dict[str, Callable[[], Any]] = {
-        "to the device": lambda: torch.zeros(4).to("cuda"),
+        "to the device": lambda: torch.zeros(4).to(x.device),
         "from a list": lambda: torch.tensor([1.0, 2.0], device="cuda"),
         "to the CPU": lambda: x.to("cpu"),
         "copy": lambda: x.copy_(torch.zeros(4)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from tiny_refiner import TINY
+from torch.nn import Linear
 
 from training.gradients import core_with_gradients
 from training.refiner import video_training
@@ -81,7 +82,7 @@ def test_an_8_bit_layer_cannot_be_computed_without_its_factors():
         def dequantize(self) -> torch.Tensor:
             return 0.5 * self._qdata.float()
 
-    layer = torch.nn.Linear(4, 3)
+    layer = Linear(4, 3)
     added = LoraLinear(layer, rank=2)
     assert added.weight is layer.weight and added.bias is layer.bias
     del layer.weight
