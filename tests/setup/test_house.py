@@ -78,3 +78,18 @@ def test_a_long_file_is_noticed(text: str, long: bool):
 def test_parameters_are_counted_without_self():
     tree = ast.parse("class A:\n def f(self, a, *, b): ...\ndef g(a, /, b, c=1, **d): ...")
     assert dict(functions(tree)) == {"f": 2, "g": 3}
+
+
+def test_every_file_can_be_shown_on_a_windows_console():
+    """What the registry's offline checks (`comfy-test lint`) ask of Python files: signs of code page 1252."""
+    beyond = {
+        str(path.relative_to(ROOT)): sign
+        for path in sources()
+        for sign in sorted(set(path.read_text(encoding="utf-8")))
+        if not encodable(sign)
+    }
+    assert beyond == {}
+
+
+def encodable(sign: str) -> bool:
+    return sign.encode("cp1252", errors="ignore") != b""
