@@ -21,6 +21,9 @@ SHOWN = {
     "S2FlowCompare": 340,
     "S2FlowWindowPictures": 240,
 }
+# Nodes 2.0 draws the pack's name into a node, and what opens the widgets that are not shown.
+PACKS_NAME, MORE_WIDGETS = 28, 40
+HIDES_WIDGETS = frozenset({"WanContextWindowsManual"})
 # ComfyUI draws the live preview of a run under these.
 LIVE_PREVIEW = 240
 SAMPLERS = frozenset(
@@ -81,7 +84,8 @@ def height_of(node: Node) -> float:
     """What a node needs before it runs, a video or text that it will show included."""
     linked = sum(name not in dict(node.sockets()) for name in node.links)
     rows = max(len(node.sockets()) + linked, len(node.definition["output"]))
-    return rows * ROW + len(node.values) * WIDGET + PADDING + SHOWN.get(node.kind, 0)
+    drawn = PACKS_NAME * node.kind.startswith("S2Flow") + MORE_WIDGETS * (node.kind in HIDES_WIDGETS)
+    return rows * ROW + len(node.values) * WIDGET + PADDING + drawn + SHOWN.get(node.kind, 0)
 
 
 def place(groups: list[Group], notes: list[str]) -> None:

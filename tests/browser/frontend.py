@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response
+from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, expect
 
 from comfyui_runner.workflow_api import inputs_taken
 
@@ -132,6 +132,13 @@ class Frontend:
 
     def dialogs(self) -> list[str]:
         return self.page.get_by_role("dialog").all_inner_texts()
+
+    def close_dialogs(self) -> None:
+        """For a template whose model files are not here, earlier versions lay one over the page."""
+        dialogs = self.page.get_by_role("dialog")
+        for _ in range(dialogs.count()):
+            self.page.keyboard.press("Escape")
+        expect(dialogs).to_have_count(0)
 
     def nodes(self) -> list[Json]:
         return self.page.evaluate(NODES)
