@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -23,6 +24,12 @@ class CountedWork(TorchDispatchMode):
         self.flops = self.bytes = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:  # a question, which torch knows no parts of
+            return func(*args, **kwargs or {})
+        with self:  # in inference mode torch hands on what is made of several operations, e.g. matmul
+            out = func.decompose(*args, **kwargs or {})
+        if out is not NotImplemented:
+            return out
         out = func(*args, **kwargs or {})
         given, made = ([x for x in tree_leaves(part) if isinstance(x, Tensor)] for part in (args, out))
         name = func.overloadpacket.__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -17,6 +19,17 @@ def test_capture_is_at_most_a_hundredth_of_a_dense_call():
     table, share = counted_capture()
     assert 0.001 < share <= MOST_CAPTURE
     assert table.rows[1][1] > 2 * 256 * 115_200 * 24 * 128  # at least q·k
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_count_does_not_depend_on_who_asks(mode: Any):
+    """Under inference mode torch does not tell what `matmul` or `reshape` are made of."""
+    from benchmarks.attention.counted_capture import capture_work
+
+    here = capture_work()
+    with mode():
+        there = capture_work()
+    assert (here.flops, here.bytes) == (there.flops, there.bytes)
 
 
 def test_operations_and_bytes_are_what_torch_does():
