@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..windows.grid import TokenGrid
@@ -58,21 +59,23 @@ def torch_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:
 
     Holds heads x rows x tokens float32 logits.
     """
-    # Keys in tile order, because there are fewer of their numbers than logits.
+    # Keys in tile order, because there are fewer of their numbers than logits; rows come last, so that sums
+    # over the few slots of a tile run over whole rows.
     k, values = (grid.to_tiles(x[None].float())[0] for x in (rows.k, rows.values))
-    logits = (rows.q.float() * rows.scale) @ k.transpose(1, 2)  # (heads, rows, tiles*slots)
+    logits = k @ (rows.q.float() * rows.scale).transpose(1, 2)  # (heads, tiles*slots, rows)
     if rows.bias is not None:
-        logits += grid.to_tiles(rows.bias[None, None, :, None])[0, 0, :, 0]
-    size = (grid.tile_count, grid.tile_tokens)
-    logits = torch.unflatten(logits, 2, size)  # (heads, rows, tiles, slots)
+        logits += grid.to_tiles(rows.bias[None, None, :, None])[0, 0]
     if not grid.divides:
-        logits.masked_fill_(~grid.slot_valid(logits.device), float("-inf"))
-    largest = logits.amax(dim=-1, keepdim=True)
+        logits.masked_fill_(~grid.slot_valid(logits.device).flatten()[:, None], float("-inf"))
+    largest = logits.amax(dim=1, keepdim=True)  # (heads, 1, rows)
     # A row that only meets hidden keys has the maximum -inf, and -inf minus -inf is no number.
     largest.masked_fill_(largest == float("-inf"), 0.0)
     weights = logits.sub_(largest).exp_()
-    total = weights.sum(dim=-1)  # (heads, rows, tiles)
-    lse = total.log() + largest[..., 0]
-    values = torch.unflatten(values, 1, size)  # (heads, tiles, slots, channels)
-    sums = torch.einsum("mrns,mnsd->mrnd", weights, values)
-    return TileSums(lse, sums.div_(total.clamp_min_(torch.finfo(total.dtype).tiny)[..., None]))
+    size = (grid.tile_count, grid.tile_tokens)
+    counted = F.pad(values, (0, 1), value=1.0)  # the last channel sums the weights themselves
+    by_tile = (torch.unflatten(x, 1, size).flatten(0, 1) for x in (counted, weights))
+    channels, weights = by_tile  # (heads*tiles, slots, channels + 1), (heads*tiles, slots, rows)
+    sums = torch.unflatten(channels.transpose(1, 2) @ weights, 0, (-1, size[0]))
+    total = sums[:, :, -1]  # (heads, tiles, rows)
+    means = sums[:, :, :-1] / total.clamp_min(torch.finfo(total.dtype).tiny)[:, :, None]
+    return TileSums((total.log() + largest).transpose(1, 2), means.permute(0, 3, 1, 2))
