@@ -131,6 +131,24 @@ def attention() -> str:
     return columns_of(table, names)
 
 
+def compiled() -> str:
+    """The worst of a kernel's variants, by chip, channels and how it multiplies."""
+    table = tables_in("attention_cpu")["Kernels as compiled"]
+    worst: dict[tuple[str, int, str], list[float]] = {}
+    for chip, channels, variant, *figures in table["rows"]:
+        numbers = [figure or 0 for figure in figures]  # no inner loop was counted on AMD's chips
+        kind = chip, channels, "8 bits" if variant.endswith("int8") else "16 bits"
+        worst[kind] = [max(*pair) for pair in zip(worst.get(kind, numbers), numbers, strict=True)]
+    head = [*table["columns"][:2], "products in", *table["columns"][3:]]
+    return markdown(
+        head,
+        [
+            [*kind, *(x or "" if n == 3 else x for n, x in enumerate(figures))]
+            for kind, figures in worst.items()
+        ],
+    )
+
+
 def pipeline() -> str:
     """What each way costs as a whole, and the notes that say what was assumed."""
     tables = tables_in("pipeline")
@@ -159,6 +177,15 @@ TABLES: dict[str, ShownTable] = {
     "protection": whole("protection", "Cases tried", "what was tried"),
     "solver": ShownTable("solver", solver),
     "attention": ShownTable("attention_cpu", attention),
+    "attention by tokens": whole("attention_cpu", "Cost against tokens, a window of 8 tiles, 1 head(s)"),
+    "price of auto": whole("attention_cpu", "Price of auto, 20 kinds of call, 50 steps"),
+    "known heads": whole("attention_cpu", "Output error of windows on heads of known reach, true at HR"),
+    "counted capture": whole(
+        "attention_cpu", "Capture with errors of 256 rows, 24 heads of 128, (30, 48, 80) tokens (counted)"
+    ),
+    "capture share": whole("attention_cpu", "The demo's small run of 50 steps, one thread, 5 turns"),
+    "eight bits": whole("attention_cpu", "Error of windows in eight bits"),
+    "compiled": ShownTable("attention_cpu", compiled),
     "preview": whole("refine", "Preview: large steps - small steps", "large - small steps"),
     "preview sizes": whole("refine", "Preview 10-30: size and positions"),
     "preview variants": whole("refine", "Preview 10-30: sigmas and noise"),
