@@ -66,6 +66,8 @@ def shown(cell: Any) -> str:
     """Three significant digits for numbers."""
     if not isinstance(cell, float):
         return str(cell)
+    if abs(cell) >= 1e7:
+        return f"{cell:.3g}".replace("e+", "e")
     if cell == int(cell) or abs(cell) >= 100:
         return f"{cell:.0f}"
     text = f"{cell:#.3g}" if abs(cell) >= 1e-3 else f"{cell:.1e}"

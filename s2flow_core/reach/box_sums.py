@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,6 +42,23 @@ def boxes_of_rows(grid: TokenGrid, rows: Tensor, knots: Knots) -> BoxesOfRows:
     t, h, w = _runs_of_rows(grid, rows, knots)  # each (rows, tiles of the axis, extents)
     plane = (h[:, :, None, :, None] * w[:, None, :, None, :]).flatten(3).flatten(1, 2)  # (rows, nH*nW, kH*kW)
     return BoxesOfRows(t.transpose(1, 2), plane, (len(knots[1]), len(knots[2])))
+
+
+class KnownBoxes:
+    """The boxes around rows that are asked for call after call, made once on each device.
+
+    Its owner asks for the same rows as long as it lives, or for fewer of them.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, BoxesOfRows] = {}
+
+    def around(self, grid: TokenGrid, rows: Tensor, piece: slice, knots: Knots) -> BoxesOfRows:
+        """`boxes_of_rows` of a piece of the rows."""
+        key = (grid, knots, rows.device, len(rows), piece.start, piece.stop)
+        if key not in self._known:
+            self._known[key] = boxes_of_rows(grid, rows[piece], knots)
+        return self._known[key]
 
 
 def _runs_of_rows(grid: TokenGrid, rows: Tensor, knots: Knots) -> tuple[Tensor, Tensor, Tensor]:

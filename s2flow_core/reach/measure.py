@@ -15,7 +15,7 @@ from torch import Tensor
 from ..attention.sequence import VideoSequence
 from ..windows.grid import TokenGrid
 from ..windows.ladder import Knots, every_extent
-from .box_sums import BoxesOfRows, boxes_of_rows
+from .box_sums import BoxesOfRows, KnownBoxes
 from .choice import choose_tile_sums
 from .tile_sums import QueryRows
 
@@ -28,12 +28,18 @@ _SHARE_OF_QUERIES = 8
 
 
 def measure_reach(
-    q: Tensor, k: Tensor, sequence: VideoSequence, rows: Tensor, knots: Knots | None = None
+    q: Tensor,
+    k: Tensor,
+    sequence: VideoSequence,
+    rows: Tensor,
+    knots: Knots | None = None,
+    known: KnownBoxes | None = None,
 ) -> Tensor:
     """(heads, kT, kH, kW) float32: mean attention mass inside the boxes of these extents (S²Flow Eq. 8).
 
     q, k: (B, heads, tokens, dim), the tokens of `sequence`. rows: video tokens to ask for, 0 is the video's
-    first. knots: per axis the extents, in tiles; None is every extent. The softmax runs over video keys
+    first. knots: per axis the extents, in tiles; None is every extent. known: of earlier calls with these
+    rows, grid and knots. The softmax runs over video keys
     only, because text is seen by every query anyway. Exact for the sampled rows at the resolution of the
     grid's tiles; the mean is over batch and rows. Raises WindowsNotApplicable if q and k are not
     self-attention over the sequence, or its mask is not one of keys.
@@ -47,7 +53,7 @@ def measure_reach(
     total = torch.zeros(q.shape[1], *map(len, knots), device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
     no_values = k.new_empty(q.shape[1], grid.tokens, 0)
-    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, grid, knots):
+    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, (grid, knots), known):
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         item_bias = None if bias is None else bias[item, video]
         keys = k[item, some_heads, video]
@@ -59,15 +65,13 @@ def measure_reach(
 
 
 def asked_pieces(
-    q: Tensor, rows: Tensor, held: int, grid: TokenGrid, knots: Knots
+    q: Tensor, rows: Tensor, held: int, windows: tuple[TokenGrid, Knots], known: KnownBoxes | None
 ) -> Iterator[tuple[int, slice, Tensor, BoxesOfRows]]:
     """`pieces` with the tokens of their rows and the boxes around those, made once for all heads."""
-    boxes, first = None, None
+    grid, knots = windows
+    known = KnownBoxes() if known is None else known
     for item, some_heads, some_rows in pieces(q, len(rows), held):
-        asked = rows[some_rows]
-        if boxes is None or first != some_rows.start:
-            boxes, first = boxes_of_rows(grid, asked, knots), some_rows.start
-        yield item, some_heads, asked, boxes
+        yield item, some_heads, rows[some_rows], known.around(grid, rows, some_rows, knots)
 
 
 def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..attention.sequence import VideoSequence
 from ..windows.ladder import Knots, every_extent
-from .box_sums import BoxesOfRows
+from .box_sums import BoxesOfRows, KnownBoxes
 from .choice import choose_tile_sums
 from .measure import asked_pieces
 from .tile_sums import QueryRows, TileSums
@@ -83,9 +83,16 @@ def measure_reach_and_error(
 
 
 def measure_head_sums(
-    q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence, rows: Tensor, knots: Knots | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    sequence: VideoSequence,
+    rows: Tensor,
+    knots: Knots | None = None,
+    known: KnownBoxes | None = None,
 ) -> HeadSums:
-    """`measure_reach_and_error` of some of a layer's heads; arguments and errors as there."""
+    """`measure_reach_and_error` of some of a layer's heads; arguments and errors as there, and known: of
+    earlier calls with these rows, grid and knots."""
     sequence.check(q, k, k)
     batch, heads = q.shape[:2]
     grid, video = sequence.grid, sequence.video
@@ -99,7 +106,7 @@ def measure_head_sums(
     nothing, energy = torch.zeros(2, heads, device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
     held = max(held, grid.tile_count * _HELD)
-    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, grid, knots):
+    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, (grid, knots), known):
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         seen = QueryRows(
             queries,

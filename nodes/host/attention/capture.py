@@ -18,6 +18,7 @@ from ....s2flow_core.attention.shared_dense import Beside
 from ....s2flow_core.attention.trust import is_out_of_memory
 from ....s2flow_core.files.checked_tensors import DamagedFile
 from ....s2flow_core.files.run_state import RunState
+from ....s2flow_core.reach.box_sums import KnownBoxes
 from ....s2flow_core.reach.measure import measure_reach
 from ....s2flow_core.reach.output_error import HeadSums, measure_head_sums
 from ....s2flow_core.reach.record import AttentionReach
@@ -50,6 +51,7 @@ class AttentionCapture(SelfAttentionHook):
         self.grid = TokenGrid(grid, choose_reach_tile(grid))
         self.knots = extent_ladder(self.grid.tiles)
         self.rows = sample_query_rows(self.grid, min(rows, self.grid.tokens), ROW_SEED)
+        self.boxes = KnownBoxes()
         # Per step: layer -> (heads, kT, kH, kW), the mean over the slices of a video under context windows
         self.steps: list[dict[int, Tensor]] = []
         self.errors: list[dict[int, Tensor]] = []
@@ -148,7 +150,7 @@ class AttentionCapture(SelfAttentionHook):
                 raise WindowsNotApplicable(
                     f"memory does not suffice to measure attention, not even with {len(self.rows)} query rows"
                 )
-            self.rows = self.rows[::2]
+            self.rows, self.boxes = self.rows[::2], KnownBoxes()
             log.warning(
                 "S²Flow ran out of memory while it measured attention; it goes on with capture_rows %d, "
                 "which makes the windows a little less exact.",
@@ -163,8 +165,8 @@ class AttentionCapture(SelfAttentionHook):
     def measure(self, q: Tensor, k: Tensor, v: Tensor, sequence: VideoSequence) -> list[Tensor]:
         """Of (B, heads, tokens, dim) on any device and thread: tensors (heads, ...), in main memory."""
         if not self.with_error:
-            return in_main_memory(measure_reach(q, k, sequence, self.rows, self.knots))
-        sums = measure_head_sums(q, k, v, sequence, self.rows, self.knots)
+            return in_main_memory(measure_reach(q, k, sequence, self.rows, self.knots, self.boxes))
+        sums = measure_head_sums(q, k, v, sequence, self.rows, self.knots, self.boxes)
         return in_main_memory(sums.mass, sums.error, sums.nothing, sums.energy)
 
     def keep(self, call: SelfAttentionCall, measured: list[Tensor]) -> None:

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from token_grids import grids
 
-from s2flow_core.reach.box_sums import boxes_of_rows
+from s2flow_core.reach.box_sums import KnownBoxes, boxes_of_rows
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.extents import box_start
+from s2flow_core.windows.grid import TokenGrid
 from s2flow_core.windows.ladder import extent_ladder
 
 
@@ -32,3 +33,22 @@ def test_a_box_sums_its_tiles(grid, most, seed):
                     x, y, z = box_start(tile, (a, b, c), grid.tiles)
                     inside = tiles[row, x : x + a, :, :, y : y + b, z : z + c].sum(dim=(0, 3, 4))
                     torch.testing.assert_close(sums[row, i, :, :, j, k], inside, atol=1e-4, rtol=1e-4)
+
+
+def test_known_boxes_are_those_of_the_rows_that_are_asked_for():
+    """Of any piece, grid and number of rows; asked for again, the same tensors."""
+    known = KnownBoxes()
+    grids_and_knots = [
+        (grid, extent_ladder(grid.tiles))
+        for grid in (TokenGrid((3, 6, 8), (1, 2, 2)), TokenGrid((4, 5, 7), (2, 2, 2)))
+    ]
+    for grid, knots in grids_and_knots * 2:
+        rows = sample_query_rows(grid, 20, 0)
+        for some in (rows, rows[::2]):
+            for piece in (slice(0, 4), slice(4, 9), slice(0, len(some))):
+                found, expected = (
+                    known.around(grid, some, piece, knots),
+                    boxes_of_rows(grid, some[piece], knots),
+                )
+                assert torch.equal(found.frames, expected.frames) and torch.equal(found.plane, expected.plane)
+                assert known.around(grid, some, piece, knots) is found
