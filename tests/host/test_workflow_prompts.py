@@ -12,7 +12,7 @@ from comfyui_runner.installation import ROOT
 from comfyui_runner.workflow_api import to_api
 
 # Of the demo; those for real models name files that are not here.
-WORKFLOWS = sorted((ROOT / "workflows").glob("s2flow_*.json"))
+WORKFLOWS = sorted((ROOT / "workflows").glob("0*, no download.json"))
 
 
 def definitions_for(workflow: dict[str, Any], modules: Any) -> dict[str, Any]:
