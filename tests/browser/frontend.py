@@ -157,6 +157,9 @@ class Frontend:
         self.page.evaluate(SET_WIDGET, [node_type, name, value])
 
     def press_run(self) -> None:
+        # Over a tab, the mouse would have brought a picture of its workflow, which lies over the button.
+        self.page.mouse.move(960, 900)
+        self.page.locator(".workflow-popover-fade").wait_for(state="hidden")
         self.page.locator(RUN_BUTTON).first.click()
 
     def video_widths(self) -> dict[str, int]:

@@ -76,6 +76,6 @@ def test_nor_after_a_run(two: Frontend, comfyui_server: RunningComfy):
         ("S2FlowUpsample", "t_i", 1),
     ):
         two.set_widget(node_type, widget, value)
-    two.press_run()
+    two.command("Comfy.QueuePrompt")
     two.page.wait_for_function(BOTH_VIDEOS, timeout=SECONDS_TO_RUN * 1000)
     assert on_each_other(drawn(two, len(two.nodes()))) == []
