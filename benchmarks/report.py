@@ -142,13 +142,8 @@ def compiled() -> str:
         kind = chip, channels, "8 bits" if variant.endswith("int8") else "16 bits"
         worst[kind] = [max(*pair) for pair in zip(worst.get(kind, numbers), numbers, strict=True)]
     head = [*table["columns"][:2], "products in", *table["columns"][3:]]
-    return markdown(
-        head,
-        [
-            [*kind, *(x or "" if n == 3 else x for n, x in enumerate(figures))]
-            for kind, figures in worst.items()
-        ],
-    )
+    rows = [[*kind, *figures[:3], figures[3] or ""] for kind, figures in worst.items()]
+    return markdown(head, rows)
 
 
 def pipeline() -> str:

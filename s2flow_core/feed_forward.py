@@ -33,7 +33,8 @@ def cut_forward(whole: Forward, chunks: int) -> Forward:
 
     A function, because compilers tell these apart by what they do, and objects by which one they are.
     """
-    whole, chunks = getattr(whole, _CUT, (whole, 1))[0], max(chunks, getattr(whole, _CUT, (whole, 1))[1])
+    whole, cut_before = getattr(whole, _CUT, (whole, 1))
+    chunks = max(chunks, cut_before)
 
     def in_pieces(x: Tensor) -> Tensor:
         out = torch.empty_like(x, memory_format=torch.contiguous_format)

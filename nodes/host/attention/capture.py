@@ -98,20 +98,20 @@ class AttentionCapture(SelfAttentionHook):
 
     def share(self, call: SelfAttentionCall, beside: Beside | None = None) -> Tensor | None:
         """The rows of every head go with it to its GPU."""
-        measured = None
-        if call.positive is not None and self.may_share(call) and self.is_asked_for(call):
-            measured = MeasuredHeads(
-                call.q, call.positive, self.grid, self.measure, self.watches.within_attention
-            )
+        if not self.may_share(call):
+            return None
+        rows, measured = call.positive, None
+        if rows is not None and self.is_asked_for(call):
+            measured = MeasuredHeads(call.q, rows, self.grid, self.measure, self.watches.within_attention)
             beside = measured.of_part
         began = self.begin_attention(call.q, call.k)
         out = super().share(call, beside)
         if out is not None:
             self.end_attention(began)
-        if measured is not None and call.positive is not None:
+        if rows is not None and measured is not None:
             found = None if out is None else measured.of_layer()
             if found is None:  # memory did not suffice on one of them, or nobody shared
-                self.record_alone(call, call.positive)
+                self.record_alone(call, rows)
             else:
                 self.keep(call, found)
         return out
