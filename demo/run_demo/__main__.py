@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -71,6 +72,8 @@ def saved_videos(run: Run, folder: Path) -> dict[str, Path]:
     videos = {}
     for output in run.outputs.values():
         for saved in output.get("images", []):
+            if saved.get("type") == "temp":
+                continue  # shown in its node alone: the comparison
             path = folder / saved.get("subfolder", "") / saved["filename"]
             if path.suffix == ".mp4":
                 # ComfyUI appends a counter: prefix_00001_.mp4
@@ -78,15 +81,22 @@ def saved_videos(run: Run, folder: Path) -> dict[str, Path]:
     return videos
 
 
-def collect(run: Run, folder: Path, name: str, output: Path) -> dict[str, Path]:
-    """Moves the two videos of the workflow `name` to the output folder and puts them side by side."""
+def large_video(videos: Iterable[str]) -> str:
+    """The name of the one video that has a preview beside it; raises Refusal where none or several have."""
+    names = sorted(videos)
+    pairs = [name for name in names if f"{name}_preview" in names]
+    if len(pairs) == 1:
+        return pairs[0]
+    raise Refusal(
+        f"The workflow saved {', '.join(names) or 'no video'}, but the demo shows one large video beside its "
+        "preview. Give their Save Video nodes the filename_prefix NAME and NAME_preview."
+    )
+
+
+def collect(run: Run, folder: Path, output: Path) -> dict[str, Path]:
+    """Moves the large video and its preview to the output folder and puts them side by side."""
     videos = saved_videos(run, folder)
-    missing = [prefix for prefix in (name, f"{name}_preview") if prefix not in videos]
-    if missing:
-        raise Refusal(
-            f"The workflow saved no video named {' or '.join(missing)}. Its Save Video nodes must carry "
-            "these names as filename_prefix."
-        )
+    name = large_video(videos)
     output.mkdir(parents=True, exist_ok=True)
     result, preview = output / f"{name}.mp4", output / f"{name}_preview.mp4"
     shutil.move(videos[name], result)
@@ -110,7 +120,7 @@ def make_video(workflow_file: Path, output: Path) -> None:
         with ComfyServer(comfyui_path(), Path(sys.executable), port, work, cpu) as server:
             print(f"Running {workflow_file.name}.", flush=True)
             prompt, run, progress = run_workflow(server, workflow)
-            videos = collect(run, server.output, workflow_file.stem, output)
+            videos = collect(run, server.output, output)
     except Exception:
         keep_log(work, output)
         raise

@@ -10,6 +10,7 @@ import pytest
 
 from comfyui_runner.installation import ROOT
 from comfyui_runner.workflow_api import to_api
+from demo.run_demo.__main__ import large_video, saved_videos
 from demo.run_demo.video_files import read_facts
 from demo.settings import GUIDANCE, SCALE, SHIFT, STEPS, STEPS_LEFT
 
@@ -64,14 +65,11 @@ def test_workflow_uses_the_settings_that_the_measures_use(quickstart):
 
 
 def test_full_run_leaves_both_videos(comfyui_server, first_run):
-    sizes = {}
-    for output in first_run.outputs.values():
-        for saved in output.get("images", []):
-            if saved["type"] == "temp":
-                continue  # shown in its node alone: the comparison
-            facts = read_facts(comfyui_server.output / saved["subfolder"] / saved["filename"])
-            sizes[saved["filename"].rsplit("_", 2)[0]] = (facts.width, facts.height, facts.frames)
+    videos = saved_videos(first_run, comfyui_server.output)
+    facts = {name: read_facts(path) for name, path in videos.items()}
+    sizes = {name: (fact.width, fact.height, fact.frames) for name, fact in facts.items()}
     assert sizes == {"s2flow_quickstart_preview": (128, 128, 17), "s2flow_quickstart": (256, 256, 17)}
+    assert large_video(videos) == "s2flow_quickstart"  # which ./demo.sh shows, whatever the file is called
 
 
 def test_window_report_says_the_density(first_run, short):
