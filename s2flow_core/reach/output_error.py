@@ -127,13 +127,13 @@ def _of_boxes(video: TileSums, text: TileSums | None, around: BoxesOfRows) -> He
     """video, text: what the rows take from the video's tiles, and from the text as if it were one tile.
     The mass is a sum here too."""
     lse = video.lse if text is None else torch.cat([video.lse, text.lse], dim=-1)
-    share = lse.softmax(dim=-1).transpose(0, 1)  # (rows, heads, tiles), the text last
+    share = lse.transpose(1, 2).softmax(dim=1)  # (heads, tiles, rows), the text last
     boxes = around.sums(_taken(video, share, around.frames.shape[2]))  # (rows, kT, heads, 9, kH, kW)
     held = boxes[:, :, :, _PROJECTED]  # (rows, kT, heads, kH, kW)
     mass = (held / held[:, -1:, :, -1:, -1:].clamp_min(_TINY)).sum(dim=0)
     alone = share.new_zeros(())  # what a head that sees no video gives
     if text is not None:
-        beside = share[:, :, -1:]  # (rows, heads, 1)
+        beside = share[:, -1:].permute(2, 0, 1)  # (rows, heads, 1)
         alone = text.means[:, :, 0].transpose(0, 1)  # (rows, heads, 8)
         boxes += torch.cat([alone * beside, beside], dim=-1)[:, None, :, :, None, None]
         alone = alone * (beside > 0)
@@ -151,15 +151,21 @@ def _of_boxes(video: TileSums, text: TileSums | None, around: BoxesOfRows) -> He
 
 
 def _taken(video: TileSums, share: Tensor, frames: int) -> Tensor:
-    """(rows, frames = nT, heads, 9, nH*nW): of every tile the values times its mass, then the mass."""
-    asked, heads, _ = share.shape
-    tiles = video.lse.shape[2]
-    taken = share.new_empty(asked, frames, heads, _PROJECTED + 1, tiles // frames)
-    mass = torch.unflatten(share[:, :, :tiles], 2, (frames, 1, -1)).transpose(1, 2)
-    taken[:, :, :, _PROJECTED:] = mass  # (rows, nT, heads, 1, nH*nW)
-    means = torch.unflatten(video.means, 2, (frames, -1)).permute(1, 2, 0, 4, 3)
-    torch.mul(means, mass, out=taken[:, :, :, :_PROJECTED])
-    return taken
+    """(rows, frames = nT, heads, 9, nH*nW): of every tile the values times its mass, then the mass.
+
+    share: (heads, tiles, rows).
+    """
+    heads, tiles, asked = *video.lse.shape[::2], share.shape[2]
+    # With the rows last, as the sums come; then one transposition of a matrix, which is far cheaper than
+    # arithmetic across the grain.
+    taken = share.new_empty(frames, heads, _PROJECTED + 1, tiles // frames, asked)
+    mass = torch.unflatten(share[:, :tiles], 1, (frames, 1, -1)).transpose(
+        0, 1
+    )  # (nT, heads, 1, nH*nW, rows)
+    taken[:, :, _PROJECTED:] = mass
+    means = torch.unflatten(video.means, 2, (frames, -1)).permute(2, 0, 4, 3, 1)
+    torch.mul(means, mass, out=taken[:, :, :_PROJECTED])
+    return taken.flatten(0, 3).T.contiguous().view(asked, *taken.shape[:4])
 
 
 def _text_sums(seen: QueryRows, sequence: VideoSequence) -> TileSums | None:
