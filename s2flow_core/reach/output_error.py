@@ -156,16 +156,18 @@ def _taken(video: TileSums, share: Tensor, frames: int) -> Tensor:
     share: (heads, tiles, rows).
     """
     heads, tiles, asked = *video.lse.shape[::2], share.shape[2]
-    # With the rows last, as the sums come; then one transposition of a matrix, which is far cheaper than
-    # arithmetic across the grain.
-    taken = share.new_empty(frames, heads, _PROJECTED + 1, tiles // frames, asked)
-    mass = torch.unflatten(share[:, :tiles], 1, (frames, 1, -1)).transpose(
-        0, 1
-    )  # (nT, heads, 1, nH*nW, rows)
+    places = (frames, heads, _PROJECTED + 1, tiles // frames)
+    if video.means.stride(1) == 1:
+        # Rows last, as torch's sums come, and one transposition at the end: a CPU is slow across the grain.
+        taken = share.new_empty(*places, asked)
+    else:
+        taken = share.new_empty(asked, *places).movedim(0, -1)
+    # (nT, heads, 1, nH*nW, rows)
+    mass = torch.unflatten(share[:, :tiles], 1, (frames, 1, -1)).transpose(0, 1)
     taken[:, :, _PROJECTED:] = mass
     means = torch.unflatten(video.means, 2, (frames, -1)).permute(2, 0, 4, 3, 1)
     torch.mul(means, mass, out=taken[:, :, :_PROJECTED])
-    return taken.flatten(0, 3).T.contiguous().view(asked, *taken.shape[:4])
+    return taken.flatten(0, 3).T.contiguous().view(asked, *places)
 
 
 def _text_sums(seen: QueryRows, sequence: VideoSequence) -> TileSums | None:

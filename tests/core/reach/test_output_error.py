@@ -18,6 +18,7 @@ from s2flow_core.reach import output_error
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import HeadSums, measure_head_sums, measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
+from s2flow_core.reach.tile_sums import TileSums, torch_tile_sums
 from s2flow_core.windows.grid import TokenGrid
 from s2flow_core.windows.ladder import extent_ladder
 
@@ -138,3 +139,22 @@ def test_heads_that_are_measured_apart_give_the_record_of_their_layer(cut: int, 
 
 def kinds_of(found: Any) -> list[torch.Tensor]:
     return list(vars(found).values())
+
+
+@pytest.mark.parametrize("suffix", [0, 3])
+def test_how_the_tile_sums_lie_in_memory_changes_nothing(monkeypatch, suffix: int):
+    torch.manual_seed(2)
+    grid = TokenGrid((3, 5, 6), (1, 2, 2))
+    q, k, v = torch.randn(3, 1, len(HEADS), grid.tokens + suffix, 16)
+    call = (q, k, v, VideoSequence(grid, suffix=suffix), sample_query_rows(grid, 12, 0))
+
+    def as_the_kernel_writes(*asked: Any) -> TileSums:
+        sums = torch_tile_sums(*asked)
+        assert sums.means.stride(1) == 1
+        return TileSums(sums.lse.contiguous(), sums.means.contiguous())
+
+    as_torch_writes = measure_reach_and_error(*call)
+    monkeypatch.setattr(output_error, "choose_tile_sums", lambda q, grid: (as_the_kernel_writes, grid.tokens))
+    found = measure_reach_and_error(*call)
+    for name in ("mass", "error", "nothing"):
+        torch.testing.assert_close(getattr(found, name), getattr(as_torch_writes, name))
