@@ -5,9 +5,8 @@ from __future__ import annotations
 from benchmarks.common.kept_rows import Rows
 from benchmarks.common.small_model import HighResResult, LowResRun
 from benchmarks.common.video_measures import enlarged, true_detail, video_row
-from benchmarks.quality.runs import DEFAULT_WINDOWS, Seed, cost, density_of
+from benchmarks.quality.runs import DEFAULT_WINDOWS, ENLARGED, Seed, cost, density_of
 from demo.clips.scenes import TRAIN_SIZE
-from demo.generate import decode
 from demo.settings import SCALE
 
 FACTOR = int(SCALE) ** 2
@@ -19,16 +18,16 @@ CHAIN = f"chain, t_i = {LEFT} and {LEFT_AGAIN}"
 
 def chain_rows(seed: Seed) -> Rows:
     """Both ways with the nodes' defaults, and the small video enlarged, from decoded pixels."""
-    small = seed.small_video()
+    small = seed.small_video
     detail = true_detail(seed.run.prompt, seed.run.seed, TRAIN_SIZE * FACTOR)
-    rows: Rows = {"LR, enlarged": video_row(enlarged(enlarged(small)), small, seed.run.prompt, detail)}
+    rows: Rows = {ENLARGED: video_row(enlarged(enlarged(small)), small, seed.run.prompt, detail)}
     results = {
         JUMP: [enlarge(seed.run, LEFT, FACTOR)[:2]],
         CHAIN: in_chain(seed.run),
     }
     for name, parts in results.items():
         last = parts[-1][0]
-        video = decode(seed.run.model.models, last.latent)[0]
+        video = seed.decoded(last)
         seconds = sum(result.seconds for result, _ in parts)
         calls = sum(result.calls for result, _ in parts)
         rows[name] = video_row(video, small, seed.run.prompt, detail) | {

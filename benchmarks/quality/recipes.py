@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.common.kept_rows import KeptRows, Rows
 from benchmarks.common.small_model import SmallModel
 from benchmarks.quality.chain import chain_rows
+from benchmarks.quality.paper_case import LARGEST_KNOWN, paper_case_rows
 from benchmarks.quality.runs import (
     CALLS,
     REFERENCE_STEPS,
@@ -20,25 +21,28 @@ from benchmarks.quality.runs import (
     order_rows,
     window_rows,
 )
+from demo.clips.scenes import TRAIN_SIZE
 
-SEEDS, DECODED_SEEDS = 32, 16
+SEEDS, DECODED_SEEDS, LARGER_SEEDS = 32, 16, 8
 ROWS_FILE = "rows.jsonl"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Some rows of one table, for the first `seeds` seeds."""
+    """Some rows of one table, for the first `seeds` seeds. size: pixels of the small video's edge."""
 
     name: str
     table: str
     seeds: int
     rows: Callable[[Seed], Rows]
+    size: int = TRAIN_SIZE
 
 
 # What decides the defaults comes first, and decoding, which is slow, has fewer seeds.
 RECIPES = (
     Recipe("few calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[:2])),
     Recipe("windows", "windows", SEEDS, window_rows),
+    Recipe("paper case", "paper case", DECODED_SEEDS, paper_case_rows),
     Recipe("methods", "methods", DECODED_SEEDS, method_rows),
     Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
     Recipe("left", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "none")),
@@ -46,6 +50,7 @@ RECIPES = (
     Recipe("left, position", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "position")),
     Recipe("orders", "orders", SEEDS, order_rows),
     Recipe("chain", "chain", DECODED_SEEDS, chain_rows),
+    Recipe("paper case, larger", "paper case, larger", LARGER_SEEDS, paper_case_rows, LARGEST_KNOWN),
 )
 
 # Shows that everything runs, and decides nothing.
@@ -65,7 +70,7 @@ def run_recipes(
     for recipe in recipes:
 
         def rows_of(index: int, recipe: Recipe = recipe) -> Rows:
-            return recipe.rows(Seed(model, index, folder, reference_steps))
+            return recipe.rows(Seed(model, index, folder, reference_steps, recipe.size))
 
         kept.measure(recipe.name, [index for index in indices if index < recipe.seeds], rows_of)
 

@@ -46,6 +46,7 @@ DEFAULT = f"order {DEFAULT_ORDER} {DEFAULT_SOURCE}"
 OURS = "S²Flow, rope none"
 ALL_DEFAULTS = "S²Flow, default"
 DIRECT = "direct HR"
+ENLARGED = "LR, enlarged"
 RIVALS = ("dpmpp_2m", "uni_pc")
 
 
@@ -75,10 +76,19 @@ class Seed:
     """A recorded small video and every run that starts from it; each is made once.
 
     folder: keeps what many rows start from, so that another process need not make it again.
+    size: pixels of the small video's edge.
     """
 
-    def __init__(self, model: SmallModel, index: int, folder: Path, reference_steps: int = REFERENCE_STEPS):
-        self.model, self.index, self.folder = model, index, folder
+    def __init__(
+        self,
+        model: SmallModel,
+        index: int,
+        folder: Path,
+        reference_steps: int = REFERENCE_STEPS,
+        size: int = TRAIN_SIZE,
+    ):
+        self.model, self.index, self.size = model, index, size
+        self.folder = folder if size == TRAIN_SIZE else folder / str(size)
         self.reference_steps = reference_steps
         self.results: dict[tuple[str, int], HighResResult] = {}
         self.triples: dict[int, tuple[Any, Tensor, Any]] = {}
@@ -92,7 +102,9 @@ class Seed:
 
     @cached_property
     def run(self) -> LowResRun:
-        made = self.kept("low_res", lambda: self.model.recorded(self.index, STEPS, capture_error=True))
+        made = self.kept(
+            "low_res", lambda: self.model.recorded(self.index, STEPS, self.size, capture_error=True)
+        )
         return self.model.run_of(self.index, *made)
 
     def triple(self, left: int = STEPS_LEFT) -> tuple[Any, Tensor, Any]:
@@ -132,9 +144,24 @@ class Seed:
         latent, sigmas, _ = self.triple(left)
         return self.run.windows(latent, windows.s, windows.policy, windows.tail, sigmas)
 
+    @cached_property
     def small_video(self) -> Tensor:
         """The decoded LR video (frames, h, w, 3)."""
         return decode(self.run.model.models, self.run.latent)[0]
+
+    @property
+    def large_size(self) -> int:
+        """Pixels of the large video's edge."""
+        return int(self.size * SCALE)
+
+    def seen(self, video: Tensor) -> Row:
+        """What is read off a large video (frames, H, W, 3)."""
+        detail = true_detail(self.run.prompt, self.run.seed, self.large_size)
+        return video_row(video, self.small_video, self.run.prompt, detail)
+
+    def decoded(self, result: HighResResult) -> Tensor:
+        """Of a run: the video (frames, H, W, 3)."""
+        return decode(self.run.model.models, result.latent)[0]
 
 
 def cost(result: HighResResult) -> Row:
@@ -222,7 +249,7 @@ def direct_result(seed: Seed) -> HighResResult:
     from benchmarks.common.small_model import random_noise
 
     model = seed.run.model.models.model
-    empty = {"samples": empty_latent(1, int(TRAIN_SIZE * SCALE))}
+    empty = {"samples": empty_latent(1, seed.large_size)}
     triple = (empty, schedule(model), random_noise(seed.run.seed))
     return seed.run.sampled(triple, comfy.samplers.sampler_object("euler"))
 
@@ -230,42 +257,30 @@ def direct_result(seed: Seed) -> HighResResult:
 def method_rows(seed: Seed) -> Rows:
     """The methods side by side, in latent space and on decoded pixels."""
     results = method_results(seed)
-    rows = {name: latent_row(seed, result) for name, result in results.items()}
-    small = seed.small_video()
-    detail = true_detail(seed.run.prompt, seed.run.seed, int(TRAIN_SIZE * SCALE))
-
-    def columns(video: Tensor) -> Row:
-        return video_row(video, small, seed.run.prompt, detail)
-
     reference = decode(seed.run.model.models, seed.reference)[0]
+    rows = {name: latent_row(seed, result) for name, result in results.items()}
     for name, result in results.items():
-        video = decode(seed.run.model.models, result.latent)[0]
-        rows[name] |= columns(video) | {"PSNR": psnr(video, reference)}
+        video = seed.decoded(result)
+        rows[name] |= seed.seen(video) | {"PSNR": psnr(video, reference)}
     direct = direct_result(seed)
-    rows[DIRECT] = columns(decode(seed.run.model.models, direct.latent)[0]) | cost(direct)
-    rows["LR, enlarged"] = columns(enlarged(small)) | {"calls": 0.0, "CPU s": 0.0}
-    rows["finer run"] = columns(reference)
+    rows[DIRECT] = seed.seen(seed.decoded(direct)) | cost(direct)
+    rows[ENLARGED] = seed.seen(enlarged(seed.small_video)) | {"calls": 0.0, "CPU s": 0.0}
+    rows["finer run"] = seed.seen(reference)
     return rows
 
 
 def default_rows(seed: Seed) -> Rows:
     """All defaults of the nodes, positions included; so without errors to the run with other positions."""
-    small = seed.small_video()
-    detail = true_detail(seed.run.prompt, seed.run.seed, int(TRAIN_SIZE * SCALE))
     result = seed.run.high_res(seed.triple(), windows=seed.plan(DEFAULT_WINDOWS), rope=DEFAULT_ROPE)
-    video = decode(seed.run.model.models, result.latent)[0]
-    return {ALL_DEFAULTS: video_row(video, small, seed.run.prompt, detail) | cost(result)}
+    return {ALL_DEFAULTS: seed.seen(seed.decoded(result)) | cost(result)}
 
 
 def left_rows(seed: Seed, rope: str) -> Rows:
     """How many steps are left for the large size: what the video shows, from decoded pixels."""
-    small = seed.small_video()
-    detail = true_detail(seed.run.prompt, seed.run.seed, int(TRAIN_SIZE * SCALE))
     rows: Rows = {}
     for left in LEFT:
         plan = seed.plan(DEFAULT_WINDOWS, left)
         result = seed.run.high_res(seed.triple(left), windows=plan, rope=rope)
-        video = decode(seed.run.model.models, result.latent)[0]
         name = f"t_i = {left}" if rope == "none" else f"t_i = {left}, rope {rope}"
-        rows[name] = video_row(video, small, seed.run.prompt, detail) | cost(result)
+        rows[name] = seed.seen(seed.decoded(result)) | cost(result)
     return rows

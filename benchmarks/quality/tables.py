@@ -10,12 +10,14 @@ from benchmarks.common.intervals import mean_interval
 from benchmarks.common.kept_rows import Rows
 from benchmarks.common.tables import Table
 from benchmarks.quality.chain import CHAIN, JUMP
-from benchmarks.quality.runs import ALL_DEFAULTS, CALLS, DEFAULT, DIRECT, EULER, RIVALS
+from benchmarks.quality.paper_case import LARGEST_KNOWN, paper_case_problems
+from benchmarks.quality.runs import ALL_DEFAULTS, CALLS, DEFAULT, DIRECT, ENLARGED, EULER, RIVALS
 
 Measured = dict[str, list[Rows]]  # table -> one Rows per seed
 ERRORS = ["whole", "low", "high"]
 SHOWN = ["prompt", "color", "shape", "direction", "single", "flicker", "motion", "detail", "LR PSNR"]
 LOOKS = ["waves", "ragged", "ghost", "blotches"]
+CASE = [*SHOWN, *LOOKS, "density", "calls", "CPU s"]
 # title, table, columns, the row that others are compared to, the column that is compared
 LAYOUTS = {
     "methods": ("Methods", [*ERRORS, "PSNR", *SHOWN, *LOOKS, "calls", "CPU s"], "cascade, Euler", "whole"),
@@ -28,6 +30,13 @@ LAYOUTS = {
     "orders": ("Solver at 10 calls", [*ERRORS, "calls", "CPU s"], EULER, "whole"),
     "calls": ("Solver by model calls", ERRORS, None, "whole"),
     "left": ("t_i, of 50 steps", [*SHOWN, *LOOKS, "calls", "CPU s"], None, "prompt"),
+    "paper case": ("The paper's case, t_i = 30 of 50", CASE, ENLARGED, "ragged"),
+    "paper case, larger": (
+        f"The paper's case from the largest size known, {LARGEST_KNOWN}² to {2 * LARGEST_KNOWN}²",
+        CASE,
+        ENLARGED,
+        "ragged",
+    ),
     "chain": ("Four times the size", [*SHOWN, *LOOKS, "density", "calls", "CPU s"], JUMP, "LR PSNR"),
 }
 PROMPT_BAR = ("prompt", "single")
@@ -81,6 +90,7 @@ def problems_of(measured: Measured) -> list[str]:
     checks: dict[str, Callable[[list[Rows]], list[str]]] = {
         "calls": solver_problems,
         "methods": method_problems,
+        "paper case": paper_case_problems,
         "windows": window_problems,
         "chain": chain_problems,
     }

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
-from benchmarks.common.video_measures import enlarged, true_detail, video_row
-from benchmarks.quality.runs import DEFAULT_WINDOWS, Seed
+from benchmarks.common.video_measures import enlarged
+from benchmarks.quality.runs import DEFAULT_WINDOWS, ENLARGED, Seed
 from benchmarks.rope.repetition import repetition
-from demo.clips.scenes import TRAIN_SIZE
-from demo.generate import decode
-from demo.settings import SCALE
 
 # Few and many: the more steps run at the large size, the more the positions matter.
 STEPS_LEFT, QUICK_STEPS_LEFT = (10, 30), (10,)
@@ -35,21 +32,16 @@ CHANGES = (Change(), Change(temperature=True), Change("position"), Change("ntk")
 
 def rows_of_seed(seed: Seed, steps_left: tuple[int, ...]) -> Rows:
     """Every change, with dense attention and with the default windows, from the same starts."""
-    small = seed.small_video()
-    detail = true_detail(seed.run.prompt, seed.run.seed, int(TRAIN_SIZE * SCALE))
 
     def columns(video: Tensor) -> Row:
-        return video_row(video, small, seed.run.prompt, detail) | {
-            "repetition": repetition(video, TRAIN_SIZE)
-        }
+        return seed.seen(video) | {"repetition": repetition(video, seed.size)}
 
-    rows = {"LR, enlarged": columns(enlarged(small))}
+    rows = {ENLARGED: columns(enlarged(seed.small_video))}
     for left in steps_left:
         plans = {"dense": None, "windows": seed.plan(DEFAULT_WINDOWS, left)}
         for attention, plan in plans.items():
             for change in CHANGES:
                 given = {"rope": change.rope, "attention_temperature": change.temperature, "windows": plan}
                 result = seed.run.high_res(seed.triple(left), **given)
-                video = decode(seed.run.model.models, result.latent)[0]
-                rows[f"t_i {left}, {attention}, {change}"] = columns(video)
+                rows[f"t_i {left}, {attention}, {change}"] = columns(seed.decoded(result))
     return rows
