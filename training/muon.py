@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.piecewise import Workers
+
 MOMENTUM = 0.95
 # Quintic iteration of Keller Jordan's Muon, and how often it is applied.
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -22,23 +24,34 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 
+@torch.no_grad()
+def step_of(matrix: nn.Parameter, momentum: Tensor, rate: float) -> None:
+    """Moves a matrix and its momentum by its gradient, which it forgets."""
+    if matrix.grad is None:
+        return
+    momentum.lerp_(matrix.grad, 1 - MOMENTUM)
+    ahead = matrix.grad.lerp(momentum, MOMENTUM)  # Nesterov
+    matrix.sub_(orthogonalised(ahead), alpha=rate * 0.2 * max(matrix.shape) ** 0.5)
+    matrix.grad = None
+
+
 class Muon:
     """Momentum whose steps are orthogonalised, as long as AdamW's (Liu et al. 2025, "Muon is scalable")."""
 
-    def __init__(self, matrices: list[nn.Parameter]):
+    def __init__(self, matrices: list[nn.Parameter], workers: Workers | None = None):
         self.matrices = matrices
         self.momenta = [torch.zeros_like(matrix) for matrix in matrices]
+        self.workers = workers
 
-    @torch.no_grad()
     def step(self, rate: float) -> None:
         """A step by the gradients, which it forgets; a matrix without one stays as it is."""
-        for matrix, momentum in zip(self.matrices, self.momenta, strict=True):
-            if matrix.grad is None:
-                continue
-            momentum.lerp_(matrix.grad, 1 - MOMENTUM)
-            ahead = matrix.grad.lerp(momentum, MOMENTUM)  # Nesterov
-            matrix.sub_(orthogonalised(ahead), alpha=rate * 0.2 * max(matrix.shape) ** 0.5)
-            matrix.grad = None
+        pairs = zip(self.matrices, self.momenta, strict=True)
+        steps = ((matrix, momentum, rate) for matrix, momentum in pairs if matrix.grad is not None)
+        if self.workers is None:
+            for one in steps:
+                step_of(*one)
+        else:
+            self.workers.map(lambda one: step_of(*one), steps)
 
     def state_dict(self) -> dict:
         return {"momenta": self.momenta}

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from training.muon import Muon
+from training.piecewise import Workers
 
 
 class Optimizer(Protocol):
@@ -42,17 +43,20 @@ class AdamW:
 class MuonWithAdamW:
     """Muon for the matrices and AdamW for the rest.
 
-    Convolution kernels take part as (out, in * taps) views of the same storage.
+    Convolution kernels take part as (out, in * taps) views of the same storage. workers: compute several
+    matrices at a time.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], matrices: set[nn.Parameter]):
+    def __init__(
+        self, parameters: list[nn.Parameter], matrices: set[nn.Parameter], workers: Workers | None = None
+    ):
         self.kernels = [p for p in parameters if p in matrices]
         self.views = [nn.Parameter(p.data.reshape(p.shape[0], -1)) for p in self.kernels]
         for kernel, view in zip(self.kernels, self.views, strict=True):
             if kernel.data_ptr() != view.data_ptr():
                 raise ValueError("a kernel must be contiguous to be trained through its matrix view")
         rest = [p for p in parameters if p not in matrices]
-        self.muon = Muon(self.views)
+        self.muon = Muon(self.views, workers)
         self.adamw = torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
 
     def step(self, rate: float) -> None:

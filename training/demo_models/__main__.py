@@ -27,9 +27,14 @@ def main() -> None:
         "--vae", type=Path, default=VAE_FILE, metavar="FILE", help="the VAE whose latents the DiT learns"
     )
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    threads = arguments.threads or torch.get_num_threads()
+    # The DiT's draws have a thread each; the VAE's operations are long enough to be shared by all.
+    torch.set_num_threads(threads if arguments.model == "vae" else 1)
     import_comfy()
+    import comfy.cli_args
+
+    # Read when ComfyUI's attention is imported: torch's own is faster than its default on a CPU.
+    comfy.cli_args.args.use_pytorch_cross_attention = True
     from . import dit, vae
 
     if arguments.export:
@@ -37,7 +42,7 @@ def main() -> None:
     elif arguments.model == "vae":
         vae.train_vae(arguments.steps, arguments.start)
     else:
-        dit.train_dit(arguments.steps, arguments.start, arguments.vae)
+        dit.train_dit(arguments.steps, arguments.start, arguments.vae, threads)
 
 
 if __name__ == "__main__":

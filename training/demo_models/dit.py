@@ -18,6 +18,7 @@ from training.checkpoints import read_average
 from training.fingerprint import file_fingerprint
 from training.loop import Schedule, train
 from training.optimizers import MuonWithAdamW
+from training.piecewise import Workers
 from training.precision import fast_precision
 
 from ..vae_clip import HostModule
@@ -25,10 +26,10 @@ from ..wan import load_vae, new_dit, save_half
 from .latents import BUCKETS, Bucket, encode_bucket, outline_weights, scene_of_clip
 
 LAYERS = 8
-SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
+SCHEDULE = Schedule(steps=2000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
 # Every step mixes buckets: this many draws of one, each filled up with clips to about this many tokens.
-MICRO_BATCHES = 3
-TOKENS = 1300
+MICRO_BATCHES = 4
+TOKENS = 1000
 # Training times are shifted toward noise, where layout and motion are decided.
 TIME_SHIFT = 3.0
 DROP_PROMPT = 0.1
@@ -107,10 +108,13 @@ def draw_batch(clips: Clips, tokens: int, generator: torch.Generator) -> tuple[C
     return Clips(latents, prompts, clips.weights[index]), sigma, noise
 
 
-def train_dit(steps: int | None = None, start: Path | None = None, vae_file: Path = VAE_FILE) -> HostModule:
+def train_dit(
+    steps: int | None = None, start: Path | None = None, vae_file: Path = VAE_FILE, threads: int = 1
+) -> HostModule:
     """Trains from where it stopped and writes a file into WORK; steps shortens the training (for trials).
 
-    start: a DiT file to begin with. vae_file: the VAE whose latents the model learns.
+    start: a DiT file to begin with. vae_file: the VAE whose latents the model learns. threads: how many draws
+    of a step are computed at a time.
     """
     clips = [clips_of(bucket, vae_file) for bucket in BUCKETS]
     shares = torch.tensor([float(bucket.share) for bucket in BUCKETS])
@@ -121,17 +125,17 @@ def train_dit(steps: int | None = None, start: Path | None = None, vae_file: Pat
         start_weights(model, start)
     named = list(model.named_parameters())
     matrices = {value for name, value in named if name.startswith("blocks.") and value.ndim == 2}
-    optimizer = MuonWithAdamW([value for _, value in named], matrices)
+    parameters, workers = [value for _, value in named], Workers(threads)
+    optimizer = MuonWithAdamW(parameters, matrices, workers)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(step)
-        losses, plain = [], []
-        for choice in torch.multinomial(shares, MICRO_BATCHES, True, generator=generator).tolist():
-            batch, sigma, noise = draw_batch(clips[choice], BUCKETS[choice].tokens, generator)
-            loss, squared = weighted_loss(model, batch, sigma, noise)
-            losses.append(loss)
-            plain.append(squared.mean())
-        return {"loss": torch.stack(losses).mean(), "plain": torch.stack(plain).mean()}
+        draws = [
+            draw_batch(clips[choice], BUCKETS[choice].tokens, generator)
+            for choice in torch.multinomial(shares, MICRO_BATCHES, True, generator=generator).tolist()
+        ]
+        pieces = [lambda draw=draw: weighted_loss(model, *draw)[0] for draw in draws]
+        return {"loss": workers.mean_loss(pieces, parameters)}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
     settings = {"--start": file_fingerprint(start) if start else "none", "--vae": file_fingerprint(vae_file)}
