@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 from templates.canvas import Canvas
 from templates.node import Node, Output
 from templates.recipe import Recipe, Source
@@ -10,53 +13,90 @@ GREEN, YELLOW, RED, BLUE = "#8A8", "#b58b2a", "#A88", "#3f789e"
 SEED = 7
 
 
+@dataclass(frozen=True)
+class Video:
+    """A finished run. record: its trajectory. frames: decoded."""
+
+    record: Output
+    frames: Output
+
+
 def two_pass(canvas: Canvas, recipe: Recipe) -> None:
-    """The small run, the transition with both sliders, and the large run."""
+    """The small run, the transition with both sliders, the large run; and again where the recipe says so."""
     source = recipe.source(canvas, recipe)
     settings = recipe.settings
-    more = {"boundary": settings.boundary} if len(source.guiders) > 1 else {}
     canvas.group("Low resolution", GREEN, narrow=True)
     seed = canvas.add("RandomNoise", noise_seed=SEED).out()
     given = {"noise": seed, "sigmas": source.sigmas, "latent_image": source.latent}
-    small = canvas.add("S2FlowLowResSampler", **guiders(source.guiders), **given, **more)
-    before = video(canvas, source, small, recipe, "Low-resolution preview", f"{recipe.prefix}_preview")
+    run = canvas.add("S2FlowLowResSampler", **guiders(source.guiders), **given, **boundary(source, recipe))
+    saved = ("Low-resolution preview", f"{recipe.prefix}_preview")
+    small = Video(run.out("trajectory"), video(canvas, source, run, recipe, saved))
 
-    canvas.group("Transition: t_i and s", YELLOW)
-    record = small.out("trajectory")
-    pixels = {"vae": source.vae} if source.enlarge_in_pixels else {}
-    given = {"t_i": settings.t_i, "share": settings.share, "scale": settings.scale, "seed": SEED}
-    start = canvas.add("S2FlowUpsample", trajectory=record, **pixels, **given)
-    latent = start.out("latent")
-    left = start.out("sigmas")
-    given = {"latent": latent, "sigmas": left, "s": settings.s}
-    windows = canvas.add("S2FlowWindowMask", trajectory=record, **given)
-    canvas.add("PreviewAny", "Windows report", source=windows.out("report"))
-
-    canvas.group("High resolution", RED, narrow=True)
-    given = {"noise": start.out("noise"), "sigmas": left, "latent_image": latent}
-    along = {"trajectory": record, "windows": windows.out("windows")}
-    large = canvas.add("S2FlowHighResSampler", **guiders(source.large_guiders), **given, **along, **more)
-    after = video(canvas, source, large, recipe, "High-resolution video", recipe.prefix)
+    if settings.t_i_again:
+        saved = ("Twice the size", f"{recipe.prefix}_twice")
+        between, _ = enlarged(canvas, source, recipe, small, ("First enlargement", saved), record=True)
+        again = replace(recipe, settings=replace(settings, t_i=settings.t_i_again, t_i_again=0))
+        saved = ("Four times the size", recipe.prefix)
+        large, windows = enlarged(canvas, source, again, between, ("Second enlargement", saved))
+    else:
+        saved = ("High-resolution video", recipe.prefix)
+        large, windows = enlarged(canvas, source, recipe, small, ("Transition", saved))
 
     canvas.group("What it brought", BLUE)
-    looked_at = {"windows": along["windows"], "frames": before, "trajectory": record}
+    looked_at = {"windows": windows, "frames": small.frames, "trajectory": small.record}
     canvas.add("S2FlowWindowPictures", **looked_at)
-    canvas.add("S2FlowCompare", small=before, large=after, fps=recipe.settings.fps)
+    canvas.add("S2FlowCompare", small=small.frames, large=large.frames, fps=settings.fps)
+
+
+def enlarged(
+    canvas: Canvas,
+    source: Source,
+    recipe: Recipe,
+    small: Video,
+    titles: tuple[str, tuple[str, str]],
+    **given: Any,
+) -> tuple[Video, Output]:
+    """(the large video, its windows). titles: of the transition, and as `video` takes them. given: to the
+    large run, such as record=True for a run that another enlargement starts from."""
+    settings, (transition, saved) = recipe.settings, titles
+    canvas.group(f"{transition}: t_i and s", YELLOW)
+    pixels = {"vae": source.vae} if source.enlarge_in_pixels else {}
+    sliders = {"t_i": settings.t_i, "share": settings.share, "scale": settings.scale, "seed": SEED}
+    start = canvas.add("S2FlowUpsample", trajectory=small.record, **pixels, **sliders)
+    latent, left = start.out("latent"), start.out("sigmas")
+    looked = {"latent": latent, "sigmas": left, "s": settings.s}
+    windows = canvas.add("S2FlowWindowMask", trajectory=small.record, **looked)
+    canvas.add("PreviewAny", "Windows report", source=windows.out("report"))
+
+    canvas.group("High resolution" if saved[0] == "High-resolution video" else saved[0], RED, narrow=True)
+    along = {"noise": start.out("noise"), "sigmas": left, "latent_image": latent}
+    along |= {"trajectory": small.record, "windows": windows.out("windows")}
+    more = boundary(source, recipe) | given
+    run = canvas.add("S2FlowHighResSampler", **guiders(source.large_guiders), **along, **more)
+    frames = video(canvas, source, run, recipe, saved)
+    return Video(run.out("trajectory"), frames), windows.out("windows")
+
+
+def boundary(source: Source, recipe: Recipe) -> dict[str, Any]:
+    return {"boundary": recipe.settings.boundary} if len(source.guiders) > 1 else {}
 
 
 def guiders(given: tuple[Output, ...]) -> dict[str, Output]:
     return dict(zip(("guider", "guider_low_noise"), given))
 
 
-def video(canvas: Canvas, source: Source, sampler: Node, recipe: Recipe, title: str, prefix: str) -> Output:
-    """Decodes what a sampler gives, joins its sound and saves it; returns the frames."""
+def video(canvas: Canvas, source: Source, sampler: Node, recipe: Recipe, saved: tuple[str, str]) -> Output:
+    """Decodes what a sampler gives, joins its sound and saves it; returns the frames.
+
+    saved: title of the node that saves, and prefix of its file.
+    """
     picture, beside = sampler.out("latent"), {}
     if source.sound_vae is not None:
         beside, picture = sound(canvas, source, picture)
     kind = "VAEDecodeTiled" if source.tiled else "VAEDecode"
     frames = canvas.add(kind, samples=picture, vae=source.vae).out()
     made = canvas.add("CreateVideo", images=frames, fps=recipe.settings.fps, **beside).out()
-    canvas.add("SaveVideo", title, video=made, filename_prefix=prefix)
+    canvas.add("SaveVideo", saved[0], video=made, filename_prefix=saved[1])
     return frames
 
 

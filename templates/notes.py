@@ -17,6 +17,8 @@ LAYER, CUT = "device: one layer", "device: or its feed-forward"
 
 
 def note_of(recipe: Recipe) -> str:
+    if recipe.note:
+        return recipe.note
     settings = recipe.settings
     of_steps = f"t_i {settings.t_i}" if settings.t_i else f"t_i 0, share {settings.share:g}"
     lines = [

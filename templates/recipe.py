@@ -19,6 +19,7 @@ class Settings:
 
     t_i: 0 takes `share` of the steps. boundary: sigma between two experts. size: of the small video; scale:
     of the large one's sides. fps: frames a second. why: what differs from core's template, for the note.
+    t_i_again: steps of a second enlargement by the same scale; 0 is none.
     """
 
     size: VideoSize
@@ -32,10 +33,12 @@ class Settings:
     scale: float = 2.0
     boundary: float = 0.875
     why: str = ""
+    t_i_again: int = 0
 
     @property
     def large(self) -> VideoSize:
-        width, height = (round(side * self.scale) for side in (self.size.width, self.size.height))
+        times = self.scale ** (2 if self.t_i_again else 1)
+        width, height = (round(side * times) for side in (self.size.width, self.size.height))
         return replace(self.size, width=width, height=height)
 
     @property
@@ -67,6 +70,7 @@ class Recipe:
 
     counted: the model's name in benchmarks/pipeline, "" where its memory is not counted. since: the first
     ComfyUI of the tested ones that has all nodes. prefix: of the saved files. about: first words of the note.
+    note: instead of the one about a published model's files and memory.
     """
 
     name: str
@@ -78,4 +82,5 @@ class Recipe:
     counted: str = ""
     since: tuple[int, int] = (0, 3)
     prompt: str = ""
+    note: str = ""
     options: dict[str, Any] | None = None

@@ -25,7 +25,6 @@ PAPER = Settings(
     VideoSize(1280, 768, 117), steps=50, cfg=6, shift=7, fps=24, t_i=30,
     why="size, 50 steps, t_i and s are the paper's; 20 steps at 848x480 there",
 )  # fmt: skip
-
 RECIPES = [
     Recipe(
         "10 Wan 2.1 1.3B to 1664x960", "s2flow_wan21_1_3b", "The smallest Wan, at twice its size.", WAN21,

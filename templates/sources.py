@@ -67,6 +67,19 @@ def settings_frame(canvas: Canvas) -> None:
     canvas.group("Prompt and schedule", BLUE)
 
 
+def demo(canvas: Canvas, recipe: Recipe) -> Source:
+    """The small model that comes with the pack; options: the words of its prompt."""
+    begin(canvas)
+    model = canvas.add("UNETLoader", unet_name=recipe.files[0], weight_dtype="default").out()
+    decoder = canvas.add("VAELoader", vae_name=recipe.files[1]).out()
+    words = canvas.add("S2FlowDemoPrompt", **(recipe.options or {}))
+    latent = empty(canvas, "EmptyHunyuanLatentVideo", recipe)
+    settings_frame(canvas)
+    model = shifted(canvas, model, recipe)
+    guider = guided(canvas, model, (words.out(0), words.out(1)), recipe)
+    return Source((guider,), (guider,), schedule(canvas, model, recipe), latent, decoder)
+
+
 def wan_text(canvas: Canvas, recipe: Recipe) -> Source:
     """Wan 2.1 text to video. options: weights (a dtype), context (frames at a time), light (less memory)."""
     more = recipe.options or {}

@@ -8,6 +8,7 @@ from typing import Any
 from comfyui_runner.installation import ROOT
 from templates.canvas import Canvas, as_text
 from templates.chain import two_pass
+from templates.demo_recipes import DEMO_RECIPES
 from templates.notes import note_of
 from templates.recipe import Recipe
 from templates.recipes import RECIPES
@@ -29,7 +30,8 @@ def content_of(recipe: Recipe, definitions: dict[str, Any]) -> str:
 
 def recipes_of(definitions: dict[str, Any]) -> list[Recipe]:
     """Those that belong to this ComfyUI: nodes grow, so each file is written by the oldest that has all."""
-    return [recipe for recipe in RECIPES if (recipe.since > (0, 3)) is is_newer(definitions)]
+    every = (*DEMO_RECIPES, *RECIPES)
+    return [recipe for recipe in every if (recipe.since > (0, 3)) is is_newer(definitions)]
 
 
 def is_newer(definitions: dict[str, Any]) -> bool:
