@@ -1,47 +1,138 @@
-"""`python -m demo.picture`: the pictures of the README and the template browser, from the demo's videos."""
+"""`python -m demo.picture`: runs the demo's workflows and makes the pictures that artists see first.
+
+The README's picture, a thumbnail for each workflow of the demo, and a sheet of videos that nobody chose.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from comfyui_runner.installation import ROOT
+from comfyui_runner.client import ComfyClient
+from comfyui_runner.installation import ROOT, comfyui_path
+from comfyui_runner.ports import free_port
+from comfyui_runner.server import ComfyServer
+from comfyui_runner.workflow_api import to_api
 
-from .run_demo.video_files import read_frames
+from .measure import held_out_cases
+from .run_demo.__main__ import WORKFLOW, large_video, saved_videos
+from .run_demo.side_by_side import write_side_by_side
+from .run_demo.video_files import read_facts, read_frames
+from .vocabulary import Prompt
 
-VIDEOS = ROOT / "output"
-README_PICTURE = ROOT / "web" / "images" / "quickstart.png"
-THUMBNAIL = ROOT / "workflows" / "01 Quickstart, no download.jpg"
+IMAGES = ROOT / "web" / "images"
+README_PICTURE, SHEET = IMAGES / "quickstart.png", IMAGES / "sixteen.jpg"
+WORKFLOWS = sorted((ROOT / "workflows").glob("*, no download.json"))
 # Moments of the video that the README shows, as shares of its length.
 MOMENTS = (0.15, 0.85)
+THUMBNAIL_EDGE = 256
+UNCHOSEN, SHEET_COLUMNS, CELL, BAND = 16, 4, 192, 20
+INK, PAPER = (235, 235, 235), (24, 24, 24)
+OPEN_GATE = {"S2FlowPreviewGate": {"go": True}}
+Changes = dict[str, dict[str, Any]]
 
 
-def moments_of(video: Path) -> list[Image.Image]:
+class Studio:
+    """Runs the demo's workflows on one server; changes: inputs by the class of their node."""
+
+    def __init__(self, server: ComfyServer):
+        self.server = server
+        self.client = ComfyClient(server.url, server.require_alive)
+        self.definitions = self.client.object_info()
+
+    def videos(self, file: Path, changes: Changes) -> dict[str, Path]:
+        """Every video that a workflow saves, by its prefix."""
+        prompt = to_api(json.loads(file.read_text(encoding="utf-8")), self.definitions)
+        for node in prompt.values():
+            node["inputs"] |= changes.get(node["class_type"], {})
+        run = self.client.finish(list(self.client.follow(prompt)))
+        if run.error is not None:
+            raise SystemExit(f"{file.name}: {run.error}")
+        return saved_videos(run, self.server.output)
+
+
+def frame_at(video: Path, moment: float) -> Image.Image:
+    """moment: share of the video's length."""
     frames = list(read_frames(video))
-    return [frames[round(moment * (len(frames) - 1))] for moment in MOMENTS]
+    return frames[round(moment * (len(frames) - 1))]
 
 
-def beside(images: list[Image.Image]) -> Image.Image:
-    """Images of equal height in a row."""
-    sheet = Image.new("RGB", (sum(image.width for image in images), images[0].height))
-    left = 0
-    for image in images:
-        sheet.paste(image, (left, 0))
-        left += image.width
+def largest(videos: Iterable[Path]) -> Path:
+    return max(videos, key=lambda video: read_facts(video).width)
+
+
+def in_rows(images: list[Image.Image], columns: int) -> Image.Image:
+    """Images of equal size, row by row."""
+    width, height = images[0].size
+    sheet = Image.new("RGB", (width * columns, height * -(-len(images) // columns)), PAPER)
+    for n, image in enumerate(images):
+        sheet.paste(image, (n % columns * width, n // columns * height))
     return sheet
 
 
-def main() -> None:
-    side_by_side = VIDEOS / "s2flow_quickstart_side_by_side.mp4"
-    result = VIDEOS / "s2flow_quickstart.mp4"
-    for video in (side_by_side, result):
-        if not video.is_file():
-            raise SystemExit(f"{video.name} is missing from output/: run ./demo.sh first")
-    README_PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    beside(moments_of(side_by_side)).save(README_PICTURE, optimize=True)
-    moments_of(result)[-1].save(THUMBNAIL, quality=90)
+def pair(small: Image.Image, large: Image.Image, text: str) -> Image.Image:
+    """The small picture, enlarged, beside the large one, below a line of text."""
+    both = Image.new("RGB", (2 * CELL, BAND + CELL), PAPER)
+    ImageDraw.Draw(both).text((4, BAND / 2), text, INK, ImageFont.load_default(12), anchor="lm")
+    for n, picture in enumerate((small, large)):
+        both.paste(picture.resize((CELL, CELL), Image.Resampling.BICUBIC), (n * CELL, BAND))
+    return both
+
+
+def readme_picture(videos: dict[str, Path], work: Path) -> Image.Image:
+    """The small and the large video side by side, at two moments."""
+    name, both = large_video(videos), work / "both.mp4"
+    write_side_by_side(videos[f"{name}_preview"], videos[name], both)
+    return in_rows([frame_at(both, moment) for moment in MOMENTS], len(MOMENTS))
+
+
+def unchosen(studio: Studio, count: int) -> Image.Image:
+    """The quickstart with the first held-out prompts and their seeds, half-way through each video."""
+    pairs = []
+    for prompt, seed in held_out_cases(count):
+        videos = studio.videos(WORKFLOW, asked(prompt, seed))
+        name = large_video(videos)
+        small, large = (frame_at(videos[key], 0.5) for key in (f"{name}_preview", name))
+        pairs.append(pair(small, large, prompt.caption))
+        print(prompt.caption, flush=True)
+    return in_rows(pairs, SHEET_COLUMNS)
+
+
+def asked(prompt: Prompt, seed: int) -> Changes:
+    words: dict[str, Any] = dict(zip(("color", "shape", "direction", "ground"), prompt.words, strict=True))
+    return {"S2FlowDemoPrompt": words, "RandomNoise": {"noise_seed": seed}}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=["thumbnails", "sheet"], help="make only these")
+    parser.add_argument("--count", type=int, default=UNCHOSEN, help="videos in the sheet")
+    options = parser.parse_args()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as work,
+        ComfyServer(comfyui_path(), Path(sys.executable), free_port(), Path(work), cpu=True) as server,
+    ):
+        studio = Studio(server)
+        for file in WORKFLOWS if options.only != "sheet" else ():
+            videos = studio.videos(file, OPEN_GATE)
+            picture = frame_at(largest(videos.values()), MOMENTS[-1])
+            picture.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE))
+            picture.save(file.with_suffix(".jpg"), quality=90)
+            if file == WORKFLOW:
+                readme_picture(videos, Path(work)).save(README_PICTURE, optimize=True)
+            print(file.name, flush=True)
+        if options.only != "thumbnails":
+            unchosen(studio, options.count).save(SHEET, quality=88)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
