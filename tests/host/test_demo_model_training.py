@@ -73,11 +73,41 @@ def test_batches_come_from_the_step_alone_and_some_lose_their_prompt(comfy_modul
     prompts = torch.cat([embed_prompt(prompt) for prompt in held_out_prompts()])
     clips = Clips(torch.randn(32, 16, 1, 2, 2), prompts, torch.ones(32, 1, 1, 2, 2))
     batches = [draw_batch(clips, 2, torch.Generator().manual_seed(5)) for _ in range(2)]
-    assert torch.equal(batches[0][0].latents, batches[1][0].latents)
-    assert torch.equal(batches[0][2], batches[1][2])
-    prompts_drawn = batches[0][0].prompts  # (650, 4, TEXT_WIDTH)
+    assert torch.equal(batches[0].clips.latents, batches[1].clips.latents)
+    assert torch.equal(batches[0].noise, batches[1].noise)
+    prompts_drawn = batches[0].clips.prompts  # (500, 4, TEXT_WIDTH)
     dropped = (prompts_drawn.abs().sum(dim=(1, 2)) == 0).float().mean().item()
     assert dropped == pytest.approx(DROP_PROMPT, abs=0.04)
+
+
+def test_half_of_the_draws_squeeze_or_stretch_the_positions(comfy_modules):
+    from training.demo_models.dit import SQUEEZE, SQUEEZED_SHARE, STRETCH, Clips, draw_batch
+
+    clips = Clips(torch.randn(4, 16, 1, 2, 2), torch.randn(4, 4, 4096), torch.ones(4, 1, 1, 2, 2))
+    generator = torch.Generator().manual_seed(1)
+    factors = torch.tensor([draw_batch(clips, 1000, generator).positions for _ in range(400)])
+    changed = factors[factors != 1]
+    assert len(changed) / len(factors) == pytest.approx(SQUEEZED_SHARE, abs=0.08)
+    assert SQUEEZE <= changed.min() < 0.5 and 1.3 < changed.max() <= STRETCH
+
+
+def test_squeezed_positions_are_those_of_the_high_res_sampler(comfy_modules):
+    """In a draw as in a large run with rope `position`: twice the tokens stand where the small ones stood."""
+    from comfy.ldm.flux.layers import EmbedND
+
+    from s2flow_core.attention.rotary import position_factor
+    from training.demo_models.dit import Clips, Draw, weighted_loss
+    from training.wan import new_dit
+
+    model, seen = new_dit(**SMALL, num_layers=0), []
+    assert isinstance(model.rope_embedder, EmbedND)
+    model.rope_embedder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    for side, factor in ((8, 1.0), (16, position_factor(4, 8))):
+        clips = Clips(torch.randn(1, 16, 1, side, side), torch.randn(1, 4, 4096), torch.ones(1, 1, 1, 1, 1))
+        weighted_loss(model, Draw(clips, torch.tensor([0.5]), torch.zeros_like(clips.latents), factor))
+    small, large = (ids.reshape(-1, 3).amax(dim=0) for ids in seen)
+    torch.testing.assert_close(small, torch.tensor([0.0, 3.0, 3.0]))
+    torch.testing.assert_close(large, small)
 
 
 def test_layers_that_a_file_lacks_begin_without_effect(comfy_modules, tmp_path):

@@ -14,6 +14,7 @@ from demo.clips.scenes import draw_scene, render
 from demo.clips.styles import RICH
 from demo.files import DIT_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt, held_out_prompts
+from s2flow_core.attention.rotary import position_factor
 from training.checkpoints import read_average
 from training.fingerprint import file_fingerprint
 from training.loop import Schedule, train
@@ -23,7 +24,7 @@ from training.precision import fast_precision
 
 from ..vae_clip import HostModule
 from ..wan import load_vae, new_dit, save_half
-from .latents import BUCKETS, Bucket, encode_bucket, outline_weights, scene_of_clip
+from .latents import BUCKETS, TOKEN_EDGE, Bucket, encode_bucket, outline_weights, scene_of_clip
 
 LAYERS = 8
 SCHEDULE = Schedule(steps=2000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
@@ -34,7 +35,12 @@ TOKENS = 1000
 TIME_SHIFT = 3.0
 DROP_PROMPT = 0.1
 CHECKPOINT = WORK / "dit.pt"
-# Frames of held-out clips whose loss is watched; the model never trains on the last size.
+# Half of the draws number their tokens as the real models do. The others squeeze or stretch the positions by
+# a factor up to these, evenly in its logarithm: so what the model paints follows the frame, not the count of
+# tokens, and High-Res Sampler's `rope` finds a model that knows squeezed positions.
+SQUEEZED_SHARE, SQUEEZE, STRETCH = 0.5, 0.4, 1.5
+# Frames of held-out clips whose loss is watched; the model never trains on the last size. The last one is
+# also watched with the positions of the first, as a large run with `rope` position has them.
 VALIDATION_SIZES = (128, 192, 256)
 VALIDATION_CLIPS = 2
 VALIDATION_SIGMAS = (0.9, 0.6)
@@ -86,17 +92,29 @@ def start_weights(model: HostModule, path: Path) -> None:
             nn.init.zeros_(last.weight)
 
 
-def weighted_loss(model: HostModule, clips: Clips, sigma: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Draw:
+    """sigma: (B,). noise: as the clips' latents. positions: factor on the places of tokens in the frame."""
+
+    clips: Clips
+    sigma: Tensor
+    noise: Tensor
+    positions: float = 1.0
+
+
+def weighted_loss(model: HostModule, draw: Draw) -> tuple[Tensor, Tensor]:
     """Flow matching in model space, noise minus clean latent -> the loss and its plain squares (B, ...)."""
-    mix = rearrange(sigma, "b -> b 1 1 1 1")
+    clips, mix = draw.clips, rearrange(draw.sigma, "b -> b 1 1 1 1")
+    options = {"rope_options": {"scale_y": draw.positions, "scale_x": draw.positions}}
+    state = (1 - mix) * clips.latents + mix * draw.noise
     with fast_precision():
-        velocity = model((1 - mix) * clips.latents + mix * noise, sigma * 1000, clips.prompts)
-    squared = (velocity.float() - (noise - clips.latents)).square()
+        velocity = model(state, draw.sigma * 1000, clips.prompts, transformer_options=options)
+    squared = (velocity.float() - (draw.noise - clips.latents)).square()
     return (squared * clips.weights).mean(), squared.detach()
 
 
-def draw_batch(clips: Clips, tokens: int, generator: torch.Generator) -> tuple[Clips, Tensor, Tensor]:
-    """Clips, their times (B,) and noise; some clips lose their prompt, for guidance."""
+def draw_batch(clips: Clips, tokens: int, generator: torch.Generator) -> Draw:
+    """Clips, their times and noise; some clips lose their prompt, for guidance."""
     count = max(round(TOKENS / tokens), 1)
     index = torch.randint(len(clips.latents), (count,), generator=generator)
     latents = clips.latents[index]
@@ -105,7 +123,10 @@ def draw_batch(clips: Clips, tokens: int, generator: torch.Generator) -> tuple[C
     sigma = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
     dropped = torch.rand(count, generator=generator) < DROP_PROMPT
     prompts = torch.where(dropped[:, None, None], embed_prompt(None), clips.prompts[index])
-    return Clips(latents, prompts, clips.weights[index]), sigma, noise
+    positions = 1.0
+    if torch.rand((), generator=generator).item() < SQUEEZED_SHARE:
+        positions = SQUEEZE * (STRETCH / SQUEEZE) ** torch.rand((), generator=generator).item()
+    return Draw(Clips(latents, prompts, clips.weights[index]), sigma, noise, positions)
 
 
 def train_dit(
@@ -134,7 +155,7 @@ def train_dit(
             draw_batch(clips[choice], BUCKETS[choice].tokens, generator)
             for choice in torch.multinomial(shares, MICRO_BATCHES, True, generator=generator).tolist()
         ]
-        pieces = [lambda draw=draw: weighted_loss(model, *draw)[0] for draw in draws]
+        pieces = [lambda draw=draw: weighted_loss(model, draw)[0] for draw in draws]
         return {"loss": workers.mean_loss(pieces, parameters)}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
@@ -156,14 +177,20 @@ def train_dit(
 @torch.no_grad()
 def validation(model: HostModule, held_out: dict[int, Clips]) -> str:
     """Loss on held-out clips by frame size, at fixed times and noise."""
+    smallest, largest = min(held_out), max(held_out)
+    squeezed = position_factor(smallest // TOKEN_EDGE, largest // TOKEN_EDGE)
+    watched = {f"{size}": (size, 1.0) for size in held_out} | {
+        f"{largest} as {smallest}": (largest, squeezed)
+    }
     report = []
-    for size, clips in held_out.items():
+    for name, (size, positions) in watched.items():
+        clips = held_out[size]
         noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(size))
         losses = [
-            weighted_loss(model, clips, torch.full((len(noise),), sigma), noise)[1].mean().item()
+            weighted_loss(model, Draw(clips, torch.full((len(noise),), sigma), noise, positions))[1].mean()
             for sigma in VALIDATION_SIGMAS
         ]
-        report.append(f"{size}: {' '.join(f'{loss:.4f}' for loss in losses)}")
+        report.append(f"{name}: {' '.join(f'{loss.item():.4f}' for loss in losses)}")
     return f"held-out loss at sigma {VALIDATION_SIGMAS}: " + " | ".join(report)
 
 

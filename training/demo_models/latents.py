@@ -21,6 +21,7 @@ from ..wan import load_vae
 
 CELL = 8  # pixels of a latent cell
 PATCH = 2  # cells of a token, in height and width
+TOKEN_EDGE = CELL * PATCH  # pixels
 # Cells at an object's outline count this much more: they alone tell one shape from another, and they are few.
 OUTLINE_WEIGHT = 8.0
 OUTLINE_WIDTH = 0.05  # frame heights
@@ -39,8 +40,7 @@ class Bucket:
     @property
     def tokens(self) -> int:
         """Of one clip; a latent frame holds four frames, the first holds one."""
-        edge = CELL * PATCH
-        return (1 + (FRAMES - 1) // 4) * (self.height // edge) * (self.width // edge)
+        return (1 + (FRAMES - 1) // 4) * (self.height // TOKEN_EDGE) * (self.width // TOKEN_EDGE)
 
     @property
     def name(self) -> str:
