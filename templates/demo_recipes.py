@@ -8,8 +8,8 @@ from templates.sources import demo
 
 CHAIN_NOTE = """## Chain to four times the size
 
-The large run becomes the small one of another enlargement: 128² → 256² → 512² here, and for a real model \
-1280×768 → 2560×1536 → 5120×3072.
+The large run becomes the small one of another enlargement: 128² to 256² to 512² here, and for a real model \
+1280×768 to 2560×1536 to 5120×3072.
 
 - **record** is on in the first *High-Res Sampler*, so that it gives a **trajectory**. It needs main memory \
 for every step's latent, so it is off by default.

@@ -18,7 +18,7 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 def test_there_is_room_under_every_sampler_of_the_pack():
     kinds = {node["type"] for path in WORKFLOWS for node in json.loads(path.read_text("utf-8"))["nodes"]}
     assert {kind for kind in kinds if kind.startswith("S2Flow") and "Sampler" in kind} <= SAMPLERS
-    assert len(WORKFLOWS) == 19
+    assert len(WORKFLOWS) == 20
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
