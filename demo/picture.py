@@ -30,6 +30,7 @@ from .vocabulary import Prompt
 IMAGES = ROOT / "web" / "images"
 README_PICTURE, SHEET = IMAGES / "quickstart.png", IMAGES / "sixteen.jpg"
 WORKFLOWS = sorted((ROOT / "workflows").glob("*, no download.json"))
+NAMES = [SHEET.stem, *(file.stem for file in WORKFLOWS)]
 # Moments of the video that the README shows, as shares of its length.
 MOMENTS = (0.15, 0.85)
 THUMBNAIL_EDGE = 256
@@ -112,16 +113,22 @@ def asked(prompt: Prompt, seed: int) -> Changes:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=["thumbnails", "sheet"], help="make only these")
+    parser.add_argument(
+        "--only", default="", metavar="NAME", help=f"'{SHEET.stem}', or how a workflow's name begins"
+    )
     parser.add_argument("--count", type=int, default=UNCHOSEN, help="videos in the sheet")
     options = parser.parse_args()
+    files = [file for file in WORKFLOWS if file.name.startswith(options.only)]
+    with_sheet = SHEET.stem.startswith(options.only)
+    if not files and not with_sheet:
+        parser.error(f"--only {options.only}: no workflow's name begins so; there are {', '.join(NAMES)}")
     IMAGES.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as work,
         ComfyServer(comfyui_path(), Path(sys.executable), free_port(), Path(work), cpu=True) as server,
     ):
         studio = Studio(server)
-        for file in WORKFLOWS if options.only != "sheet" else ():
+        for file in files:
             videos = studio.videos(file, OPEN_GATE)
             picture = frame_at(largest(videos.values()), MOMENTS[-1])
             picture.thumbnail((THUMBNAIL_EDGE, THUMBNAIL_EDGE))
@@ -129,7 +136,7 @@ def main() -> int:
             if file == WORKFLOW:
                 readme_picture(videos, Path(work)).save(README_PICTURE, optimize=True)
             print(file.name, flush=True)
-        if options.only != "thumbnails":
+        if with_sheet:
             unchosen(studio, options.count).save(SHEET, quality=88)
     return 0
 

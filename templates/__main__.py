@@ -15,6 +15,7 @@ from comfyui_runner.installation import comfyui_path
 from comfyui_runner.ports import free_port
 from comfyui_runner.server import ComfyServer
 from templates import blueprints, brand, cards, locales
+from templates.recipes import RECIPES
 from templates.thumbnail import picture_of
 from templates.writing import content_of, file_of, is_newer, recipes_of
 
@@ -39,7 +40,8 @@ def main() -> int:
             blueprints.file_of(blueprint).write_text(blueprint.text(), encoding="utf-8")
     for recipe in recipes_of(definitions):
         file_of(recipe).write_text(content_of(recipe, definitions), encoding="utf-8")
-        file_of(recipe).with_suffix(".jpg").write_bytes(picture_of(recipe))
+        if recipe in RECIPES:  # those of the demo show a frame of their run: `python -m demo.picture`
+            file_of(recipe).with_suffix(".jpg").write_bytes(picture_of(recipe))
         print(file_of(recipe).name)
     return 0
 

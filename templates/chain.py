@@ -21,6 +21,24 @@ class Video:
     frames: Output
 
 
+@dataclass(frozen=True)
+class Saved:
+    """title: of the node that saves a video. prefix: of its file."""
+
+    title: str
+    prefix: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One enlargement: titles of its two frames, its video, and whether another one starts from it."""
+
+    transition: str
+    run: str
+    saved: Saved
+    record: bool = False
+
+
 def two_pass(canvas: Canvas, recipe: Recipe) -> None:
     """The small run, the transition with both sliders, the large run; and again where the recipe says so."""
     source = recipe.source(canvas, recipe)
@@ -29,18 +47,20 @@ def two_pass(canvas: Canvas, recipe: Recipe) -> None:
     seed = canvas.add("RandomNoise", noise_seed=SEED).out()
     given = {"noise": seed, "sigmas": source.sigmas, "latent_image": source.latent}
     run = canvas.add("S2FlowLowResSampler", **guiders(source.guiders), **given, **boundary(source, recipe))
-    saved = ("Low-resolution preview", f"{recipe.prefix}_preview")
+    saved = Saved("Low-resolution preview", f"{recipe.prefix}_preview")
     small = Video(run.out("trajectory"), video(canvas, source, run, recipe, saved))
 
     if settings.t_i_again:
-        saved = ("Twice the size", f"{recipe.prefix}_twice")
-        between, _ = enlarged(canvas, source, recipe, small, ("First enlargement", saved), record=True)
+        saved = Saved("Twice the size", f"{recipe.prefix}_twice")
+        first = Stage("First enlargement", saved.title, saved, record=True)
+        between, _ = enlarged(canvas, source, recipe, small, first)
+        saved = Saved("Four times the size", recipe.prefix)
         again = replace(recipe, settings=replace(settings, t_i=settings.t_i_again, t_i_again=0))
-        saved = ("Four times the size", recipe.prefix)
-        large, windows = enlarged(canvas, source, again, between, ("Second enlargement", saved))
+        second = Stage("Second enlargement", saved.title, saved)
+        large, windows = enlarged(canvas, source, again, between, second)
     else:
-        saved = ("High-resolution video", recipe.prefix)
-        large, windows = enlarged(canvas, source, recipe, small, ("Transition", saved))
+        only = Stage("Transition", "High resolution", Saved("High-resolution video", recipe.prefix))
+        large, windows = enlarged(canvas, source, recipe, small, only)
 
     canvas.group("What it brought", BLUE)
     looked_at = {"windows": windows, "frames": small.frames, "trajectory": small.record}
@@ -49,17 +69,11 @@ def two_pass(canvas: Canvas, recipe: Recipe) -> None:
 
 
 def enlarged(
-    canvas: Canvas,
-    source: Source,
-    recipe: Recipe,
-    small: Video,
-    titles: tuple[str, tuple[str, str]],
-    **given: Any,
+    canvas: Canvas, source: Source, recipe: Recipe, small: Video, stage: Stage
 ) -> tuple[Video, Output]:
-    """(the large video, its windows). titles: of the transition, and as `video` takes them. given: to the
-    large run, such as record=True for a run that another enlargement starts from."""
-    settings, (transition, saved) = recipe.settings, titles
-    canvas.group(f"{transition}: t_i and s", YELLOW)
+    """(the large video, its windows)."""
+    settings = recipe.settings
+    canvas.group(f"{stage.transition}: t_i and s", YELLOW)
     pixels = {"vae": source.vae} if source.enlarge_in_pixels else {}
     sliders = {"t_i": settings.t_i, "share": settings.share, "scale": settings.scale, "seed": SEED}
     start = canvas.add("S2FlowUpsample", trajectory=small.record, **pixels, **sliders)
@@ -68,12 +82,12 @@ def enlarged(
     windows = canvas.add("S2FlowWindowMask", trajectory=small.record, **looked)
     canvas.add("PreviewAny", "Windows report", source=windows.out("report"))
 
-    canvas.group("High resolution" if saved[0] == "High-resolution video" else saved[0], RED, narrow=True)
+    canvas.group(stage.run, RED, narrow=True)
     along = {"noise": start.out("noise"), "sigmas": left, "latent_image": latent}
     along |= {"trajectory": small.record, "windows": windows.out("windows")}
-    more = boundary(source, recipe) | given
+    more = boundary(source, recipe) | {"record": stage.record}
     run = canvas.add("S2FlowHighResSampler", **guiders(source.large_guiders), **along, **more)
-    frames = video(canvas, source, run, recipe, saved)
+    frames = video(canvas, source, run, recipe, stage.saved)
     return Video(run.out("trajectory"), frames), windows.out("windows")
 
 
@@ -85,18 +99,15 @@ def guiders(given: tuple[Output, ...]) -> dict[str, Output]:
     return dict(zip(("guider", "guider_low_noise"), given))
 
 
-def video(canvas: Canvas, source: Source, sampler: Node, recipe: Recipe, saved: tuple[str, str]) -> Output:
-    """Decodes what a sampler gives, joins its sound and saves it; returns the frames.
-
-    saved: title of the node that saves, and prefix of its file.
-    """
+def video(canvas: Canvas, source: Source, sampler: Node, recipe: Recipe, saved: Saved) -> Output:
+    """Decodes what a sampler gives, joins its sound and saves it; returns the frames."""
     picture, beside = sampler.out("latent"), {}
     if source.sound_vae is not None:
         beside, picture = sound(canvas, source, picture)
     kind = "VAEDecodeTiled" if source.tiled else "VAEDecode"
     frames = canvas.add(kind, samples=picture, vae=source.vae).out()
     made = canvas.add("CreateVideo", images=frames, fps=recipe.settings.fps, **beside).out()
-    canvas.add("SaveVideo", saved[0], video=made, filename_prefix=saved[1])
+    canvas.add("SaveVideo", saved.title, video=made, filename_prefix=saved.prefix)
     return frames
 
 

@@ -26,7 +26,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def step_of(matrix: nn.Parameter, momentum: Tensor, rate: float) -> None:
-    """Moves a matrix and its momentum by its gradient, which it forgets."""
+    """Moves a matrix and its momentum by its gradient, which it forgets; without one both stay."""
     if matrix.grad is None:
         return
     momentum.lerp_(matrix.grad, 1 - MOMENTUM)
@@ -46,12 +46,8 @@ class Muon:
     def step(self, rate: float) -> None:
         """A step by the gradients, which it forgets; a matrix without one stays as it is."""
         pairs = zip(self.matrices, self.momenta, strict=True)
-        steps = ((matrix, momentum, rate) for matrix, momentum in pairs if matrix.grad is not None)
-        if self.workers is None:
-            for one in steps:
-                step_of(*one)
-        else:
-            self.workers.map(lambda one: step_of(*one), steps)
+        every = map if self.workers is None else self.workers.map
+        list(every(lambda pair: step_of(*pair, rate), pairs))
 
     def state_dict(self) -> dict:
         return {"momenta": self.momenta}

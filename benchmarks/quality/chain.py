@@ -6,7 +6,6 @@ from benchmarks.common.kept_rows import Rows
 from benchmarks.common.small_model import HighResResult, LowResRun
 from benchmarks.common.video_measures import enlarged, true_detail, video_row
 from benchmarks.quality.runs import DEFAULT_WINDOWS, ENLARGED, Seed, cost, density_of
-from demo.clips.scenes import TRAIN_SIZE
 from demo.settings import SCALE
 
 FACTOR = int(SCALE) ** 2
@@ -19,7 +18,7 @@ CHAIN = f"chain, t_i = {LEFT} and {LEFT_AGAIN}"
 def chain_rows(seed: Seed) -> Rows:
     """Both ways with the nodes' defaults, and the small video enlarged, from decoded pixels."""
     small = seed.small_video
-    detail = true_detail(seed.run.prompt, seed.run.seed, TRAIN_SIZE * FACTOR)
+    detail = true_detail(seed.run.prompt, seed.run.seed, seed.size * FACTOR)
     rows: Rows = {ENLARGED: video_row(enlarged(enlarged(small)), small, seed.run.prompt, detail)}
     results = {
         JUMP: [enlarge(seed.run, LEFT, FACTOR)[:2]],

@@ -177,3 +177,6 @@ def test_the_dit_trains_reports_and_is_exported(comfy_modules, bucket, tmp_path,
     assert all(torch.equal(exported[name], value) for name, value in trained.items())
     with pytest.raises(SystemExit, match="--start"):
         dit.train_dit(steps=2, start=tmp_path / "exported.safetensors")
+    monkeypatch.setattr(dit, "SQUEEZE", 0.7)
+    with pytest.raises(SystemExit, match="constants of the recipe"):
+        dit.train_dit(steps=2)

@@ -16,7 +16,7 @@ from demo.files import DIT_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt, held_out_prompts
 from s2flow_core.attention.rotary import position_factor
 from training.checkpoints import read_average
-from training.fingerprint import file_fingerprint
+from training.fingerprint import file_fingerprint, fingerprint
 from training.loop import Schedule, train
 from training.optimizers import MuonWithAdamW
 from training.piecewise import Workers
@@ -159,7 +159,14 @@ def train_dit(
         return {"loss": workers.mean_loss(pieces, parameters)}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
-    settings = {"--start": file_fingerprint(start) if start else "none", "--vae": file_fingerprint(vae_file)}
+    recipe = fingerprint(
+        BUCKETS, MICRO_BATCHES, TOKENS, TIME_SHIFT, DROP_PROMPT, SQUEEZED_SHARE, SQUEEZE, STRETCH
+    )
+    settings = {
+        "--start": file_fingerprint(start) if start else "none",
+        "--vae": file_fingerprint(vae_file),
+        "constants of the recipe": recipe,
+    }
     average = train(
         "DiT",
         model,
