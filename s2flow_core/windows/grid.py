@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -64,9 +65,9 @@ class TokenGrid:
         """Tokens of the whole video, without padding."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def tiles(self) -> Triple:
-        """Tiles per axis, counting a partial tile at the end."""
+        """Tiles per axis, partial ones included; kept, as every head of every call asks for it."""
         t, h, w = (-(-length // side) for length, side in zip(self.shape, self.tile, strict=True))
         return t, h, w
 
