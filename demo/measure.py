@@ -18,10 +18,12 @@ from tqdm import tqdm
 from comfyui_runner.installation import import_comfy
 
 from .clips.ghosts import ghost, motion_of_scene
+from .clips.grounds import as_many_waves
 from .clips.looks import Looks, looks_of
 from .clips.observe import Observation, observe
 from .clips.psnr import psnr
 from .clips.scenes import TRAIN_SIZE, Scene, draw_scene, render
+from .clips.styles import SHIPPED
 from .generate import DemoModels, decode, load_models, sample_latents
 from .measured_on import measured_on
 from .vocabulary import Prompt, held_out_prompts
@@ -155,8 +157,11 @@ def look_measures(looks: list[Looks], truth: list[Looks]) -> list[Measure]:
         )
         return Measure(name, scale * mean(seen), unit, truth=scale * mean(true))
 
+    def known(look: Looks) -> float:
+        return float(as_many_waves(look.waves, *SHIPPED.leading_waves))
+
     return [
-        both("waves per frame height as drawn", "%", lambda look: float(look.right_waves), 100),
+        both("waves per frame height as clips have", "%", known, 100),
         both("raggedness of outlines", "x", lambda look: look.raggedness),
         both("ghost in first frames", "x", lambda look: look.ghost),
         both("blotches on the ground", "%", lambda look: look.blotches, 100),

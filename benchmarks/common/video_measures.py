@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from demo.clips.grounds import as_many_waves, leading_waves
 from demo.clips.looks import Looks, looks_of
 from demo.clips.observe import observe
 from demo.clips.psnr import psnr
@@ -34,9 +36,12 @@ def detail_energy(video: Tensor) -> float:
     return float((video - enlarged(smaller(video))).square().mean())
 
 
-def true_detail(prompt: Prompt, seed: int, size: int) -> float:
-    """Detail energy of a rendered scene of a prompt."""
-    return detail_energy(render(draw_scene(TRUTH_SEED + seed, prompt), size))
+def true_detail(prompt: Prompt, seed: int, small: Tensor, size: int) -> float:
+    """Detail energy of a scene of a prompt with as many waves as the small video (frames, h, w, 3) has."""
+    scene = draw_scene(TRUTH_SEED + seed, prompt)
+    low, high = scene.style.ground_scale
+    scale = leading_waves(small) / scene.leading_waves * scene.ground_scale
+    return detail_energy(render(replace(scene, ground_scale=min(max(scale, low), high)), size))
 
 
 def flicker_score(video: Tensor) -> float:
@@ -50,11 +55,11 @@ def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> di
     video: (frames, H, W, 3). small: the decoded LR video. detail: true detail energy of the prompt.
     color, shape, direction, single: 1 where the video shows it. motion: travel of the object in frame
     heights. detail: energy of fine detail over the truth's. LR PSNR: dB between the shrunk video and LR.
-    waves: 1 where the ground has as many per frame height as every prompt's. ragged, ghost, blotches: as in
-    `Looks`; the first two are left out where no object is seen.
+    waves: 1 where the ground has as many per frame height as LR's, within 10 %. ragged, ghost, blotches: as
+    in `Looks`; the first two are left out where no object is seen.
     """
     seen = observe(video)
-    shown = seen.fidelity(prompt)
+    shown, waves = seen.fidelity(prompt), leading_waves(small)
     travel = math.dist(seen.track[0], seen.track[-1]) if seen.track else 0.0
     words = {word: float(shown[word]) for word in ("color", "shape", "direction")}
     return words | {
@@ -64,13 +69,17 @@ def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> di
         "motion": travel,
         "detail": detail_energy(video) / detail,
         "LR PSNR": psnr(smaller(video, video.shape[1] // small.shape[1]), small),
-        **look_columns(looks_of(video, seen)),
+        **look_columns(looks_of(video, seen, waves), waves),
     }
 
 
-def look_columns(looks: Looks) -> dict[str, float]:
-    """What the eye sees, as columns of a row."""
-    columns = {"waves": float(looks.right_waves), "ragged": looks.raggedness, "ghost": looks.ghost}
+def look_columns(looks: Looks, waves: float) -> dict[str, float]:
+    """What the eye sees, as columns of a row. waves: those that should lead in the ground."""
+    columns = {
+        "waves": float(as_many_waves(looks.waves, waves)),
+        "ragged": looks.raggedness,
+        "ghost": looks.ghost,
+    }
     return {name: value for name, value in columns.items() if value is not None} | {
         "blotches": looks.blotches
     }

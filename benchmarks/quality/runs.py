@@ -156,7 +156,7 @@ class Seed:
 
     def seen(self, video: Tensor) -> Row:
         """What is read off a large video (frames, H, W, 3)."""
-        detail = true_detail(self.run.prompt, self.run.seed, self.large_size)
+        detail = true_detail(self.run.prompt, self.run.seed, self.small_video, self.large_size)
         return video_row(video, self.small_video, self.run.prompt, detail)
 
     def decoded(self, result: HighResResult) -> Tensor:

@@ -12,12 +12,14 @@ from torch import Tensor
 from .observe import Image, Mask, ground_color, object_mask
 
 # Waves per frame height among which the leading one is looked for: no blotches, no fine detail.
-WAVES = (4.0, 28.0)
+WAVES = (3.5, 28.0)
 # The spectrum is sampled this much finer than the frame's own frequencies.
 PADDING = 4
-# Standard deviation, in frame heights, of the blur that leaves blotches: 8 waves keep 2 % of their
-# height, 2 waves 78 %.
-BLUR = 0.056
+# Standard deviation, in lengths of the ground's leading wave, of the blur that leaves blotches: that wave
+# keeps 2 % of its height, one four times as long 78 %.
+BLUR = 0.45
+# Share by which waves may differ from those asked for.
+TOLERANCE = 0.1
 # How far a blurred pixel must see ground, as a share of what it sees.
 LEAST_GROUND = 0.5
 
@@ -50,20 +52,21 @@ def leading_waves(clip: Tensor) -> float:
     return float(waves.flat[int(power.argmax())])
 
 
-def blotches(clip: Tensor) -> float:
+def blotches(clip: Tensor, waves: float) -> float:
     """Spread of the ground's slow changes in brightness and colour, those below its lowest wave, 0..1.
 
-    clip: (frames, H, W, 3) in 0..1. The root mean square over pixels, colours and frames.
+    clip: (frames, H, W, 3) in 0..1. waves: per frame height, those that lead in the ground. The root mean
+    square over pixels, colours and frames.
     """
-    squares = [slow_changes(frame) for frame in clip.detach().float().cpu().numpy()]
+    squares = [slow_changes(frame, waves) for frame in clip.detach().float().cpu().numpy()]
     together = np.concatenate(squares)
     return math.sqrt(float(together.mean())) if len(together) else 0.0
 
 
-def slow_changes(frame: Image) -> NDArray[np.float64]:
+def slow_changes(frame: Image, waves: float) -> NDArray[np.float64]:
     """Squares of how far the blurred ground of a frame (H, W, 3) is from its mean -> (pixels, 3)."""
     ground = ground_mask(frame).astype(np.float64)
-    sigma = BLUR * frame.shape[0]
+    sigma = BLUR / waves * frame.shape[0]
     # Blurred inside the ground alone, as if the object and what lies outside the frame were not there.
     seen = ndimage.gaussian_filter(ground, sigma, mode="constant")
     blurred = ndimage.gaussian_filter(frame * ground[..., None], (sigma, sigma, 0), mode="constant")
@@ -72,6 +75,6 @@ def slow_changes(frame: Image) -> NDArray[np.float64]:
     return (values - values.mean(axis=0, keepdims=True)) ** 2 if len(values) else np.zeros((0, 3))
 
 
-def waves_are_right(clip: Tensor, waves: float, tolerance: float = 0.1) -> bool:
-    """Whether the ground's leading waves are those asked for, within a share of them."""
-    return abs(leading_waves(clip) / waves - 1) <= tolerance
+def as_many_waves(waves: float, fewest: float, most: float | None = None) -> bool:
+    """Whether waves are those asked for, or between them, within 10 %."""
+    return fewest * (1 - TOLERANCE) <= waves <= (fewest if most is None else most) * (1 + TOLERANCE)

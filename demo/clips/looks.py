@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .ghosts import ghost, motion_of_observation
-from .grounds import blotches, waves_are_right
+from .grounds import blotches, leading_waves
 from .observe import Observation
 from .outlines import raggedness
-from .scenes import LEADING_WAVES
 
 
 @dataclass(frozen=True)
 class Looks:
-    """right_waves: as many waves per frame height as every prompt's ground has, within 10 %.
+    """waves, raggedness, ghost, blotches: as the functions of those names say.
 
-    raggedness, ghost, blotches: as the functions of those names say; None where no object is seen.
+    raggedness and ghost are None where no object is seen.
     """
 
-    right_waves: bool
+    waves: float
     raggedness: float | None
     ghost: float | None
     blotches: float
 
 
-def looks_of(clip: Tensor, seen: Observation) -> Looks:
-    """clip: (frames, H, W, 3) in 0..1, at least 9 frames; seen: what was read off it."""
-    motion = motion_of_observation(seen, len(clip))
+def looks_of(clip: Tensor, seen: Observation, waves: float | None = None) -> Looks:
+    """clip: (frames, H, W, 3) in 0..1, at least 9 frames; seen: what was read off it. waves: those that
+    should lead in its ground, by default those that do; what is slower is a blotch."""
+    motion, leading = motion_of_observation(seen, len(clip)), leading_waves(clip)
     return Looks(
-        right_waves=waves_are_right(clip, LEADING_WAVES),
+        waves=leading,
         raggedness=raggedness(clip),
         ghost=None if motion is None else ghost(clip, motion),
-        blotches=blotches(clip),
+        blotches=blotches(clip, leading if waves is None else waves),
     )

@@ -23,8 +23,6 @@ TRAIN_SIZE = 128
 
 # Direction of the wave vector of each ground; stone crosses two waves.
 GROUND_ANGLES = {"sand": (90.0,), "stone": (0.0, 90.0), "water": (45.0,), "grass": (0.0,)}
-# Waves per frame height that lead in every ground.
-LEADING_WAVES = PLAIN.ground_octaves[0][0]
 # Height and width, or the edge of a square, in pixels.
 Size = int | tuple[int, int]
 
@@ -34,7 +32,8 @@ class Scene:
     """One clip before rendering; lengths in frame heights, positions from the top left.
 
     aspect: width over height. travel is signed by the prompt's direction; sway: how far the path bends aside
-    half-way. ease: as in `Style`. angle: of the ground's lines, in degrees.
+    half-way. ease: as in `Style`. angle: of the ground's lines, in degrees. ground_scale: how much finer the
+    ground is than the style's.
     """
 
     prompt: Prompt
@@ -47,6 +46,12 @@ class Scene:
     sway: float = 0.0
     ease: float = 0.0
     angle: float = 0.0
+    ground_scale: float = 1.0
+
+    @property
+    def leading_waves(self) -> float:
+        """Waves per frame height that lead in the ground."""
+        return self.style.ground_octaves[0][0] * self.ground_scale
 
     def center(self, progress: Tensor | float) -> tuple[Tensor | float, Tensor | float]:
         """The object's centre (x, y) at a progress from 0 (first frame) to 1 (last frame)."""
@@ -85,7 +90,11 @@ def draw_scene(seed: int, prompt: Prompt | None = None, style: Style = SHIPPED, 
     phase = (uniform(0, 2 * math.pi), uniform(0, 2 * math.pi), uniform(0, 2 * math.pi))
     sway = uniform(-style.sway, style.sway) * radius
     ease = uniform(-style.ease, style.ease)
-    return Scene(prompt, radius, start, travel, phase, style, aspect, sway, ease, angle=uniform(0, 90))
+    angle = uniform(0, 90)
+    # The mean of two draws: middle values oftenest.
+    low, high = style.ground_scale
+    ground_scale = low * (high / low) ** uniform(0, 1 / 2) * (high / low) ** uniform(0, 1 / 2)
+    return Scene(prompt, radius, start, travel, phase, style, aspect, sway, ease, angle, ground_scale)
 
 
 def shape_distance(shape: str, x: Tensor, y: Tensor, radius: float) -> Tensor:
@@ -118,18 +127,18 @@ def frame_pixels(scene: Scene, size: Size) -> tuple[int, int]:
 def ground_of(scene: Scene, x: Tensor, y: Tensor, height: int) -> Tensor:
     """The ground without its object; x: (1, width), y: (height, 1) -> (height, width, 3)."""
     style, name = scene.style, scene.prompt.ground
+    # In units of the style's waves.
+    x, y, unit = x * scene.ground_scale, y * scene.ground_scale, height / scene.ground_scale
     shade = torch.zeros(y.shape[0], x.shape[1])
     angles = GROUND_ANGLES[name]
     for angle, phase in zip(angles, scene.phase, strict=False):
-        shade = shade + waves(along(x, y, angle), style.ground_octaves, phase, height) / math.sqrt(
-            len(angles)
-        )
+        shade = shade + waves(along(x, y, angle), style.ground_octaves, phase, unit) / math.sqrt(len(angles))
     if style.cross_octaves:
         # Between the directions of the first scale, or square to the only one.
         across = sum(angles) / len(angles) if len(angles) > 1 else angles[0] + 90
-        shade = shade + waves(along(x, y, across), style.cross_octaves, scene.phase[1], height)
+        shade = shade + waves(along(x, y, across), style.cross_octaves, scene.phase[1], unit)
     if name in style.joints:
-        shade = shade - joint_lines(x, y, style.joints[name], scene.angle, height)
+        shade = shade - joint_lines(x, y, style.joints[name], scene.angle, unit)
     return torch.tensor(GROUNDS[name]) + shade[..., None]
 
 

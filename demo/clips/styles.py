@@ -28,6 +28,8 @@ class Style:
     across: where the path lies, as a share of the edge across it. sway: how far the path bends aside, in
     radii. ease: how much the speed changes on the way, 0 is steady, 1 stops for a moment.
     object_octaves count waves per object radius, ground octaves waves per frame height.
+    ground_scale: how much finer a scene's ground is than its octaves say, middle values oftenest. So a
+    wave at a size that a model never saw is no longer, in its tokens, than those it knows, as in real videos.
     cross_octaves: a ground's second, finer scale across its first. light: how much brighter the object is on
     its upper left side and darker on the other.
     joints: lines of the ground by its name.
@@ -40,10 +42,17 @@ class Style:
     sway: float
     ease: float
     ground_octaves: Octaves
+    ground_scale: tuple[float, float]
     cross_octaves: Octaves
     object_octaves: Octaves
     light: float
     joints: dict[str, Joints]
+
+    @property
+    def leading_waves(self) -> tuple[float, float]:
+        """Waves per frame height that lead in a ground, fewest and most."""
+        low, high = self.ground_scale
+        return low * self.ground_octaves[0][0], high * self.ground_octaves[0][0]
 
 
 PLAIN = Style(
@@ -54,6 +63,7 @@ PLAIN = Style(
     sway=0.0,
     ease=0.0,
     ground_octaves=((8.0, 0.055), (16.0, 0.045), (32.0, 0.035)),
+    ground_scale=(1.0, 1.0),
     cross_octaves=(),
     object_octaves=((1.2, 0.13), (2.4, 0.10), (4.8, 0.08)),
     light=0.0,
@@ -61,13 +71,14 @@ PLAIN = Style(
 )
 # Stone is a quarter of all clips and carries what upscalers are bought for: fine lines at all angles.
 RICH = Style(
-    radius=(0.165, 0.2),
+    radius=(0.14, 0.23),
     travel=(0.3, 0.5),
     middle=0.03,
     across=(0.44, 0.56),
     sway=0.25,
     ease=0.5,
     ground_octaves=PLAIN.ground_octaves,
+    ground_scale=(0.55, 1.8),
     cross_octaves=((20.0, 0.03),),
     # With the light no stronger than the plain texture: the dark side of white must not pass for sand.
     object_octaves=((1.2, 0.08), (2.4, 0.06), (4.8, 0.05)),

@@ -6,9 +6,11 @@ import math
 
 import pytest
 
+from demo.clips.grounds import as_many_waves
 from demo.clips.looks import Looks, looks_of
 from demo.clips.observe import observe
 from demo.clips.scenes import draw_scene, render
+from demo.clips.styles import SHIPPED
 from demo.measure import Measure, held_out_cases, look_measures, true_looks, word_measures
 
 
@@ -48,9 +50,9 @@ def test_renderings_meet_every_bar_of_words():
 
 
 def test_looks_are_averaged_beside_the_truth():
-    looks = [Looks(True, 1.2, None, 0.02), Looks(False, None, 1.4, 0.04)]
-    figures = {m.name: (m.value, m.truth) for m in look_measures(looks, [Looks(True, 1.0, 1.0, 0.01)])}
-    assert figures["waves per frame height as drawn"] == (50, 100)
+    looks = [Looks(8.4, 1.2, None, 0.02), Looks(16.0, None, 1.4, 0.04)]
+    figures = {m.name: (m.value, m.truth) for m in look_measures(looks, [Looks(8.0, 1.0, 1.0, 0.01)])}
+    assert figures["waves per frame height as clips have"] == (50, 100)
     assert figures["raggedness of outlines"] == (1.2, 1.0)
     assert figures["ghost in first frames"] == (1.4, 1.0)
     assert figures["blotches on the ground"] == pytest.approx((3, 1))
@@ -59,7 +61,7 @@ def test_looks_are_averaged_beside_the_truth():
 def test_the_truth_looks_as_drawn():
     cases = held_out_cases(3)
     for looks in true_looks(cases):
-        assert looks.right_waves
+        assert as_many_waves(looks.waves, *SHIPPED.leading_waves)
         assert looks.raggedness == pytest.approx(1, abs=0.12)
         assert looks.ghost == pytest.approx(1, abs=0.25)
         assert looks.blotches < 0.02

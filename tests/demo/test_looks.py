@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from demo.clips.ghosts import ghost, motion_of_observation, motion_of_scene
-from demo.clips.grounds import blotches, leading_waves, waves_are_right
+from demo.clips.grounds import as_many_waves, blotches, leading_waves
 from demo.clips.observe import observe
 from demo.clips.outlines import outline_length, raggedness
-from demo.clips.scenes import LEADING_WAVES, draw_scene, render
+from demo.clips.scenes import draw_scene, render
 from demo.clips.styles import PLAIN, RICH
 from demo.vocabulary import Prompt
 
@@ -36,32 +36,49 @@ def clip_of(prompt, style, size=128, frames=FRAMES, seed=7):
 @EVERY_GROUND
 @pytest.mark.parametrize("size", [64, 128, 256, (112, 192), (192, 112)], ids=str)
 def test_a_rendering_shows_the_scenes_waves(prompt, style, size):
-    assert leading_waves(clip_of(prompt, style, size, frames=1)) == pytest.approx(LEADING_WAVES, rel=0.05)
+    aspect = size[1] / size[0] if isinstance(size, tuple) else 1.0
+    scene = draw_scene(7, prompt, style, aspect)
+    assert leading_waves(render(scene, size, frames=1)) == pytest.approx(scene.leading_waves, rel=0.05)
+    fewest, most = style.leading_waves
+    assert as_many_waves(scene.leading_waves, fewest, most)
 
 
 @EVERY_GROUND
 @pytest.mark.parametrize("factor", [0.5, 2])
 def test_other_waves_are_counted_and_refused(prompt, factor):
-    octaves = tuple((waves * factor, height) for waves, height in RICH.ground_octaves)
-    other = draw_scene(7, prompt, replace(RICH, ground_octaves=octaves))
-    clip = render(other, 192, frames=1)
-    assert leading_waves(clip) == pytest.approx(LEADING_WAVES * factor, rel=0.07)
-    assert not waves_are_right(clip, LEADING_WAVES)
-    assert waves_are_right(clip, LEADING_WAVES * factor)
+    scene = draw_scene(7, prompt, replace(RICH, ground_scale=(factor, factor)))
+    clip = render(scene, 192, frames=1)
+    waves = RICH.ground_octaves[0][0]
+    assert leading_waves(clip) == pytest.approx(waves * factor, rel=0.07)
+    assert not as_many_waves(leading_waves(clip), waves)
+    assert as_many_waves(leading_waves(clip), waves * factor)
+    assert as_many_waves(leading_waves(clip), waves / 2, waves * 2)
+
+
+def test_the_middle_of_the_grounds_scales_is_drawn_oftenest():
+    scales = torch.tensor([draw_scene(seed, style=RICH).ground_scale for seed in range(400)])
+    low, high = RICH.ground_scale
+    places = (scales / low).log() / math.log(high / low)
+    assert low <= scales.min() < scales.max() <= high
+    # Two even draws: the middle half holds three quarters.
+    assert ((places > 0.25) & (places < 0.75)).float().mean() == pytest.approx(0.75, abs=0.06)
 
 
 @STYLES
 @EVERY_GROUND
-def test_blotches_are_as_high_as_they_were_laid_on(prompt, style):
-    clean = clip_of(prompt, style, frames=2)
+@pytest.mark.parametrize("scale", [0.6, 1.0, 1.7])
+def test_blotches_are_as_high_as_they_were_laid_on(prompt, style, scale):
+    scene = replace(draw_scene(7, prompt, style), ground_scale=scale)
+    waves = scene.leading_waves
+    clean = render(scene, frames=2)
     across = torch.arange(128) / 128
     for height in (0.05, 0.1):
         blotch = height * torch.sin(2 * math.pi * 1.5 * across)[None, None, :, None]
         spotted = clean + blotch * torch.tensor([0.0, 1.0, 0.0])
         # One colour of three, a sine's mean square of a half, and what the blur leaves of 1.5 waves.
-        expected = height * math.sqrt(1 / 6) * math.exp(-2 * (math.pi * 0.056 * 1.5) ** 2)
-        assert blotches(spotted) == pytest.approx(expected, rel=0.3)
-        assert blotches(spotted) > 1.8 * blotches(clean)
+        expected = height * math.sqrt(1 / 6) * math.exp(-2 * (math.pi * 0.45 * 1.5 / waves) ** 2)
+        assert blotches(spotted, waves) == pytest.approx(expected, rel=0.3)
+        assert blotches(spotted, waves) > 1.8 * blotches(clean, waves)
 
 
 @STYLES

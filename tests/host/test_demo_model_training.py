@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -32,8 +34,6 @@ def test_buckets_fit_the_model_and_hide_the_size_that_is_enlarged_to(comfy_modul
 
 
 def test_latents_go_on_where_a_stopped_run_was(comfy_modules, bucket, tmp_path):
-    from dataclasses import replace
-
     from training.demo_models.latents import encode_bucket
 
     whole = encode_bucket(bucket, VAE_FILE, tmp_path / "whole")
@@ -42,13 +42,17 @@ def test_latents_go_on_where_a_stopped_run_was(comfy_modules, bucket, tmp_path):
     assert torch.equal(encode_bucket(bucket, VAE_FILE, tmp_path / "parts"), whole)
 
 
-def test_latents_of_another_vae_are_not_used(comfy_modules, bucket, tmp_path):
-    from training.demo_models.latents import encode_bucket
+def test_latents_of_another_vae_or_of_other_clips_are_not_used(comfy_modules, bucket, tmp_path, monkeypatch):
+    from training.demo_models import latents
 
-    right = encode_bucket(bucket, VAE_FILE, tmp_path)
+    right = latents.encode_bucket(bucket, VAE_FILE, tmp_path)
     path = tmp_path / f"{bucket.name}.pt"
-    torch.save({"latents": torch.zeros_like(right), "vae": "another"}, path)
-    assert torch.equal(encode_bucket(bucket, VAE_FILE, tmp_path), right)
+    torch.save({"latents": torch.zeros_like(right), "made with": "another"}, path)
+    assert torch.equal(latents.encode_bucket(bucket, VAE_FILE, tmp_path), right)
+    finer = replace(latents.RICH, ground_scale=(3.0, 3.0))
+    monkeypatch.setattr(latents, "RICH", finer)
+    others = latents.encode_bucket(bucket, VAE_FILE, tmp_path)
+    assert others.shape == right.shape and not torch.equal(others, right)
 
 
 def test_outlines_weigh_more_than_ground(comfy_modules, bucket):
@@ -78,36 +82,6 @@ def test_batches_come_from_the_step_alone_and_some_lose_their_prompt(comfy_modul
     prompts_drawn = batches[0].clips.prompts  # (500, 4, TEXT_WIDTH)
     dropped = (prompts_drawn.abs().sum(dim=(1, 2)) == 0).float().mean().item()
     assert dropped == pytest.approx(DROP_PROMPT, abs=0.04)
-
-
-def test_half_of_the_draws_squeeze_or_stretch_the_positions(comfy_modules):
-    from training.demo_models.dit import SQUEEZE, SQUEEZED_SHARE, STRETCH, Clips, draw_batch
-
-    clips = Clips(torch.randn(4, 16, 1, 2, 2), torch.randn(4, 4, 4096), torch.ones(4, 1, 1, 2, 2))
-    generator = torch.Generator().manual_seed(1)
-    factors = torch.tensor([draw_batch(clips, 1000, generator).positions for _ in range(400)])
-    changed = factors[factors != 1]
-    assert len(changed) / len(factors) == pytest.approx(SQUEEZED_SHARE, abs=0.08)
-    assert SQUEEZE <= changed.min() < 0.5 and 1.3 < changed.max() <= STRETCH
-
-
-def test_squeezed_positions_are_those_of_the_high_res_sampler(comfy_modules):
-    """In a draw as in a large run with rope `position`: twice the tokens stand where the small ones stood."""
-    from comfy.ldm.flux.layers import EmbedND
-
-    from s2flow_core.attention.rotary import position_factor
-    from training.demo_models.dit import Clips, Draw, weighted_loss
-    from training.wan import new_dit
-
-    model, seen = new_dit(**SMALL, num_layers=0), []
-    assert isinstance(model.rope_embedder, EmbedND)
-    model.rope_embedder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    for side, factor in ((8, 1.0), (16, position_factor(4, 8))):
-        clips = Clips(torch.randn(1, 16, 1, side, side), torch.randn(1, 4, 4096), torch.ones(1, 1, 1, 1, 1))
-        weighted_loss(model, Draw(clips, torch.tensor([0.5]), torch.zeros_like(clips.latents), factor))
-    small, large = (ids.reshape(-1, 3).amax(dim=0) for ids in seen)
-    torch.testing.assert_close(small, torch.tensor([0.0, 3.0, 3.0]))
-    torch.testing.assert_close(large, small)
 
 
 def test_layers_that_a_file_lacks_begin_without_effect(comfy_modules, tmp_path):
@@ -177,6 +151,6 @@ def test_the_dit_trains_reports_and_is_exported(comfy_modules, bucket, tmp_path,
     assert all(torch.equal(exported[name], value) for name, value in trained.items())
     with pytest.raises(SystemExit, match="--start"):
         dit.train_dit(steps=2, start=tmp_path / "exported.safetensors")
-    monkeypatch.setattr(dit, "SQUEEZE", 0.7)
+    monkeypatch.setattr(dit, "DROP_PROMPT", 0.7)
     with pytest.raises(SystemExit, match="constants of the recipe"):
         dit.train_dit(steps=2)

@@ -14,7 +14,6 @@ from demo.clips.scenes import draw_scene, render
 from demo.clips.styles import RICH
 from demo.files import DIT_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt, held_out_prompts
-from s2flow_core.attention.rotary import position_factor
 from training.checkpoints import read_average
 from training.fingerprint import file_fingerprint, fingerprint
 from training.loop import Schedule, train
@@ -24,7 +23,7 @@ from training.precision import fast_precision
 
 from ..vae_clip import HostModule
 from ..wan import load_vae, new_dit, save_half
-from .latents import BUCKETS, TOKEN_EDGE, Bucket, encode_bucket, outline_weights, scene_of_clip
+from .latents import BUCKETS, Bucket, encode_bucket, outline_weights, scene_of_clip
 
 LAYERS = 8
 SCHEDULE = Schedule(steps=2000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
@@ -35,12 +34,7 @@ TOKENS = 1000
 TIME_SHIFT = 3.0
 DROP_PROMPT = 0.1
 CHECKPOINT = WORK / "dit.pt"
-# Half of the draws number their tokens as the real models do. The others squeeze or stretch the positions by
-# a factor up to these, evenly in its logarithm: so what the model paints follows the frame, not the count of
-# tokens, and High-Res Sampler's `rope` finds a model that knows squeezed positions.
-SQUEEZED_SHARE, SQUEEZE, STRETCH = 0.5, 0.4, 1.5
-# Frames of held-out clips whose loss is watched; the model never trains on the last size. The last one is
-# also watched with the positions of the first, as a large run with `rope` position has them.
+# Frames of held-out clips whose loss is watched; the model never trains on the last size.
 VALIDATION_SIZES = (128, 192, 256)
 VALIDATION_CLIPS = 2
 VALIDATION_SIGMAS = (0.9, 0.6)
@@ -94,21 +88,19 @@ def start_weights(model: HostModule, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Draw:
-    """sigma: (B,). noise: as the clips' latents. positions: factor on the places of tokens in the frame."""
+    """sigma: (B,). noise: as the clips' latents."""
 
     clips: Clips
     sigma: Tensor
     noise: Tensor
-    positions: float = 1.0
 
 
 def weighted_loss(model: HostModule, draw: Draw) -> tuple[Tensor, Tensor]:
     """Flow matching in model space, noise minus clean latent -> the loss and its plain squares (B, ...)."""
     clips, mix = draw.clips, rearrange(draw.sigma, "b -> b 1 1 1 1")
-    options = {"rope_options": {"scale_y": draw.positions, "scale_x": draw.positions}}
     state = (1 - mix) * clips.latents + mix * draw.noise
     with fast_precision():
-        velocity = model(state, draw.sigma * 1000, clips.prompts, transformer_options=options)
+        velocity = model(state, draw.sigma * 1000, clips.prompts)
     squared = (velocity.float() - (draw.noise - clips.latents)).square()
     return (squared * clips.weights).mean(), squared.detach()
 
@@ -123,10 +115,7 @@ def draw_batch(clips: Clips, tokens: int, generator: torch.Generator) -> Draw:
     sigma = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
     dropped = torch.rand(count, generator=generator) < DROP_PROMPT
     prompts = torch.where(dropped[:, None, None], embed_prompt(None), clips.prompts[index])
-    positions = 1.0
-    if torch.rand((), generator=generator).item() < SQUEEZED_SHARE:
-        positions = SQUEEZE * (STRETCH / SQUEEZE) ** torch.rand((), generator=generator).item()
-    return Draw(Clips(latents, prompts, clips.weights[index]), sigma, noise, positions)
+    return Draw(Clips(latents, prompts, clips.weights[index]), sigma, noise)
 
 
 def train_dit(
@@ -159,9 +148,7 @@ def train_dit(
         return {"loss": workers.mean_loss(pieces, parameters)}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
-    recipe = fingerprint(
-        BUCKETS, MICRO_BATCHES, TOKENS, TIME_SHIFT, DROP_PROMPT, SQUEEZED_SHARE, SQUEEZE, STRETCH
-    )
+    recipe = fingerprint(BUCKETS, RICH, MICRO_BATCHES, TOKENS, TIME_SHIFT, DROP_PROMPT)
     settings = {
         "--start": file_fingerprint(start) if start else "none",
         "--vae": file_fingerprint(vae_file),
@@ -184,20 +171,14 @@ def train_dit(
 @torch.no_grad()
 def validation(model: HostModule, held_out: dict[int, Clips]) -> str:
     """Loss on held-out clips by frame size, at fixed times and noise."""
-    smallest, largest = min(held_out), max(held_out)
-    squeezed = position_factor(smallest // TOKEN_EDGE, largest // TOKEN_EDGE)
-    watched = {f"{size}": (size, 1.0) for size in held_out} | {
-        f"{largest} as {smallest}": (largest, squeezed)
-    }
     report = []
-    for name, (size, positions) in watched.items():
-        clips = held_out[size]
+    for size, clips in held_out.items():
         noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(size))
         losses = [
-            weighted_loss(model, Draw(clips, torch.full((len(noise),), sigma), noise, positions))[1].mean()
+            weighted_loss(model, Draw(clips, torch.full((len(noise),), sigma), noise))[1].mean()
             for sigma in VALIDATION_SIGMAS
         ]
-        report.append(f"{name}: {' '.join(f'{loss.item():.4f}' for loss in losses)}")
+        report.append(f"{size}: {' '.join(f'{loss.item():.4f}' for loss in losses)}")
     return f"held-out loss at sigma {VALIDATION_SIGMAS}: " + " | ".join(report)
 
 

@@ -15,7 +15,7 @@ from demo.clips.styles import RICH
 from demo.files import WORK
 from demo.vocabulary import Prompt, all_prompts, held_out_prompts
 from training.checkpoints import save_atomically
-from training.fingerprint import file_fingerprint
+from training.fingerprint import file_fingerprint, fingerprint
 
 from ..wan import load_vae
 
@@ -83,13 +83,13 @@ def scene_of_clip(bucket: Bucket, number: int) -> Scene:
 def encode_bucket(bucket: Bucket, vae_file: Path, folder: Path = WORK / "latents") -> Tensor:
     """Latents of a bucket's clips in model space -> (clips, 16, 5, h, w); resumes from its file.
 
-    A file made with another VAE is made anew.
+    A file made with another VAE or of other clips is made anew.
     """
-    path, made_with = folder / f"{bucket.name}.pt", file_fingerprint(vae_file)
+    path, made_with = folder / f"{bucket.name}.pt", fingerprint(RICH, file_fingerprint(vae_file))
     encoded = torch.empty(0)
     if path.is_file():
         saved = torch.load(path, weights_only=True)
-        if saved["vae"] == made_with:
+        if saved.get("made with") == made_with:
             encoded = saved["latents"]
     if len(encoded) >= bucket.clips:
         return encoded[: bucket.clips]
@@ -102,7 +102,7 @@ def encode_bucket(bucket: Bucket, vae_file: Path, folder: Path = WORK / "latents
             frames = render(scene_of_clip(bucket, number), (bucket.height, bucket.width))
             with torch.no_grad():
                 batches.append(to_model_space(vae(frames)))  # (1, 16, 5, h, w)
-        save_atomically({"latents": torch.cat(batches), "vae": made_with}, path)
+        save_atomically({"latents": torch.cat(batches), "made with": made_with}, path)
     return torch.cat(batches)
 
 
