@@ -26,7 +26,7 @@ from ..wan import load_vae, new_dit, save_half
 from .latents import BUCKETS, Bucket, encode_bucket, outline_weights, scene_of_clip
 
 LAYERS = 8
-SCHEDULE = Schedule(steps=2000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
+SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
 # Every step mixes buckets: this many draws of one, each filled up with clips to about this many tokens.
 MICRO_BATCHES = 4
 TOKENS = 1000
