@@ -154,3 +154,20 @@ def test_the_dit_trains_reports_and_is_exported(comfy_modules, bucket, tmp_path,
     monkeypatch.setattr(dit, "DROP_PROMPT", 0.7)
     with pytest.raises(SystemExit, match="constants of the recipe"):
         dit.train_dit(steps=2)
+
+
+def test_a_vaes_checkpoint_knows_its_clips(comfy_modules, monkeypatch):
+    """Each change alone gives other settings, with which the loop refuses to go on."""
+    from training.demo_models import vae
+
+    seen: list[dict[str, str]] = []
+    monkeypatch.setattr(vae, "train_stage", lambda model, stage, steps, settings: seen.append(settings))
+    monkeypatch.setattr(vae, "export_vae", lambda model, path: None)
+    vae.train_vae(start=VAE_FILE)
+    vae.train_vae(start=VAE_FILE)
+    assert seen[0] == seen[1]
+    for name, value in (("RICH", replace(vae.RICH, radius=(0.3, 0.4))), ("CROP", 32), ("OBJECT_SHARE", 0.1)):
+        with monkeypatch.context() as changed:
+            changed.setattr(vae, name, value)
+            vae.train_vae(start=VAE_FILE)
+        assert seen[-1] != seen[0], name

@@ -14,7 +14,7 @@ from demo.clips.scenes import FRAMES, TRAIN_SIZE, draw_scene, render
 from demo.clips.styles import RICH
 from demo.files import VAE_FILE, WORK
 from training.checkpoints import read_average
-from training.fingerprint import file_fingerprint
+from training.fingerprint import file_fingerprint, fingerprint
 from training.loop import Schedule, train
 from training.optimizers import MuonWithAdamW
 from training.precision import fast_precision
@@ -134,7 +134,13 @@ def train_vae(steps: int | None = None, start: Path | None = None) -> nn.Module:
     """
     torch.manual_seed(0)
     vae = freeze_attention(read_vae(start)) if start else build_vae(DIM)
-    settings = {"--start": file_fingerprint(start) if start else "none"}
+    recipe = fingerprint(
+        RICH, CROP, SIZES, OBJECT_SHARE, FIRST_FRAME_WEIGHT, STAGE_BATCH, LATENT_NOISE, LATENT_PENALTY
+    )
+    settings = {
+        "--start": file_fingerprint(start) if start else "none",
+        "constants of the recipe": recipe,
+    }
     for stage in STAGES if start is None else ["clips"]:
         vae = train_stage(vae, stage, steps, settings)
     export_vae(vae, WORK / VAE_FILE.name)
