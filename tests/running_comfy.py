@@ -8,14 +8,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfyui_runner.client import ComfyClient, Run
-from comfyui_runner.installation import comfyui_path
-from comfyui_runner.ports import free_port
-from comfyui_runner.server import ComfyServer
+if TYPE_CHECKING:
+    from comfyui_runner.client import ComfyClient, Run
+    from comfyui_runner.server import ComfyServer
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,15 @@ class RunningComfy:
 
 @pytest.fixture(scope="session")
 def comfyui_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningComfy]:
-    """Started once for all tests; COMFYUI_PATH and COMFYUI_PYTHON name another one than .comfyui."""
+    """Started once for all tests; COMFYUI_PATH and COMFYUI_PYTHON name another one than .comfyui.
+
+    Imported here, because tests of kernels alone run where what the client needs is missing.
+    """
+    from comfyui_runner.client import ComfyClient
+    from comfyui_runner.installation import comfyui_path
+    from comfyui_runner.ports import free_port
+    from comfyui_runner.server import ComfyServer
+
     python = Path(shutil.which(os.environ.get("COMFYUI_PYTHON") or sys.executable) or sys.executable)
     work = tmp_path_factory.mktemp("comfyui")
     with ComfyServer(comfyui_path(), python, free_port(), work, cpu=True) as server:

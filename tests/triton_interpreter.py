@@ -1,4 +1,4 @@
-"""Runs a test file in Triton's interpreter, which needs no GPU, in a process of its own.
+"""Where the tests of kernels run: compiled on a GPU, or in Triton's interpreter, in a process of its own.
 
 Triton decides when a kernel is defined whether it is compiled or interpreted, so one process cannot do both.
 """
@@ -11,17 +11,34 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+import torch
+from torch import Tensor
 
 from comfyui_runner.installation import ROOT
 
 IN_INTERPRETER = os.environ.get("TRITON_INTERPRET") == "1"
+ON_A_GPU = not IN_INTERPRETER and find_spec("triton") is not None and torch.cuda.is_available()
+DEVICE = torch.device("cuda", 0) if ON_A_GPU else torch.device("cpu")
+"""Where the kernels find their tensors."""
 
 needs_triton = pytest.mark.skipif(
     find_spec("triton") is None, reason="Triton is not installed; it exists for Linux and Windows only"
 )
-only_in_interpreter = pytest.mark.skipif(
-    not IN_INTERPRETER, reason="runs in the process that test_in_the_interpreter starts"
+starts_interpreter = pytest.mark.skipif(
+    IN_INTERPRETER or ON_A_GPU, reason="the kernels run in this process, interpreted or on its GPU"
 )
+only_where_kernels_run = pytest.mark.skipif(
+    not (IN_INTERPRETER or ON_A_GPU),
+    reason="runs on a GPU, or in the process that test_in_the_interpreter starts",
+)
+only_on_a_gpu = pytest.mark.skipif(not ON_A_GPU, reason="runs kernels as they are launched on a GPU")
+
+
+def on_device(x: Tensor) -> Tensor:
+    """The same numbers at the same distances in memory, where the kernels run."""
+    if x.device == DEVICE:
+        return x
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=DEVICE).copy_(x)
 
 
 def pass_in_interpreter(file: str) -> None:

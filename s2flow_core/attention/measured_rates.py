@@ -1,7 +1,8 @@
 """Numbers measured once on this machine: how fast attention runs, how exact a kernel is.
 
 Kept in a file, so that the next process need not measure again. A number belongs to one chip, driver, torch,
-Triton and one version of the kernels' source; where any of them changes, everything is measured anew.
+Triton and one version of the source of kernels and measurement; where any of them changes, everything is
+measured anew.
 """
 
 from __future__ import annotations
@@ -128,10 +129,10 @@ def _triton_version() -> str:
 
 @cache
 def _source_version() -> str:
-    """Changes with every change of the kernels or of what launches them."""
+    """Changes with every change of the kernels, of what launches them, or of what is measured."""
     core = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256()
-    for folder in (core / "kernels", core / "attention" / "backends"):
-        for file in sorted(folder.glob("*.py")):
-            digest.update(file.read_bytes())
+    attention, digest = core / "attention", hashlib.sha256()
+    launches = (file for folder in (core / "kernels", attention / "backends") for file in folder.glob("*.py"))
+    for file in (*sorted(launches), attention / "probe.py"):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

@@ -20,8 +20,22 @@ _SEED = 0
 _CPU_SHAPE, _CPU_HEADS = (4, 16, 16), 2
 """1,024 tokens: a few hundredths of a second on two cores."""
 
-_SHAPE, _HEADS = (4, 64, 64), 4
-"""16,384 tokens: enough to fill a large GPU several times, a few milliseconds on it."""
+_HEADS = 4
+_SHAPES: tuple[Triple, ...] = ((4, 64, 64), (8, 64, 64), (16, 64, 64), (16, 128, 64), (16, 128, 128))
+"""16,384 to 262,144 tokens; each is four times the work of the one before and twice the memory."""
+
+_ENOUGH_SECONDS = 0.02
+"""Launching a call from Python takes a millisecond on some hosts, and large calls hide it: where a run takes
+this long, it is a twentieth at most. A slow GPU stops at the first size."""
+
+_MOST_BYTES = 2**30
+"""Of q, k, v and the result of such a call ..."""
+
+_MOST_OF_FREE = 0.25
+"""... which may be this part of what is free; windows in torch take as much again."""
+
+_MOST_DRAWN = 2**20
+"""Random numbers drawn for a tensor; they repeat in larger ones, because the CPU draws them."""
 
 _REPEATS = {"cpu": 1}
 _REPEATS_ELSEWHERE = 3
@@ -61,17 +75,50 @@ def variant(call: AttentionCall) -> str:
 def rate(computes: Computes, like: AttentionCall) -> float:
     """Operations per second on the work really done, in the dtype, head size and tile of the call `like`.
 
+    On a GPU calls grow until launching them takes no part of the time that is worth a word, or memory ends.
     Raises what the backend raises.
     """
-    cpu = like.q.device.type == "cpu"
-    grid = TokenGrid(_CPU_SHAPE if cpu else _SHAPE, like.grid.tile)
+    if like.q.device.type == "cpu":
+        return _rate_at(_CPU_SHAPE, _CPU_HEADS, computes, like)[0]
+    found = 0.0
+    for shape in _SHAPES:
+        if found and _bytes(shape, like) > min(_MOST_BYTES, _MOST_OF_FREE * _free_bytes(like.q.device)):
+            break
+        try:
+            found, seconds = _rate_at(shape, _HEADS, computes, like)
+        except torch.OutOfMemoryError:
+            if not found:
+                raise
+            break
+        if seconds >= _ENOUGH_SECONDS:
+            break
+    return found
+
+
+def _rate_at(shape: Triple, heads: int, computes: Computes, like: AttentionCall) -> tuple[float, float]:
+    """Operations per second in a call of this size, and the seconds that it takes."""
+    grid = TokenGrid(shape, like.grid.tile)
     _, rows, columns = grid.tiles
     extent = (grid.tiles[0], max(1, rows // 2), max(1, columns // 2))
-    call = _random_call(like, grid, (extent,) * (_CPU_HEADS if cpu else _HEADS))
+    call = _random_call(like, grid, (extent,) * heads)
     flops = dense_flops(call)
     if isinstance(computes, Backend) and computes.windows:
         flops = window_flops(call, extent, computes.whole_tiles)
-    return flops * len(call.extents) / _seconds(computes, call)
+    seconds = _seconds(computes, call)
+    return flops * heads / seconds, seconds
+
+
+def _bytes(shape: Triple, like: AttentionCall) -> int:
+    """Of q, k, v and the result."""
+    return 4 * math.prod(shape) * _HEADS * like.q.shape[3] * like.q.element_size()
+
+
+def _free_bytes(device: torch.device) -> int:
+    """What a GPU and torch's own store have left; 0 where nobody tells."""
+    if device.type != "cuda":
+        return 0
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + kept
 
 
 def deviation(backend: Backend, like: AttentionCall) -> float:
@@ -97,10 +144,15 @@ def _random_call(like: AttentionCall, grid: TokenGrid, extents: tuple[Triple, ..
     text = _TEXT if like.text else 0
     generator = torch.Generator().manual_seed(_SEED)
     shape = (1, grid.tokens + text, len(extents), dim)
-    q, k, v = (
-        torch.randn(shape, generator=generator).to(device, dtype).transpose(1, 2)  # (1, heads, tokens, dim)
-        for _ in range(3)
-    )
+    drawn = min(shape[1], max(1, _MOST_DRAWN // (shape[2] * dim)))
+    times = -(-shape[1] // drawn)
+
+    def numbers() -> Tensor:
+        few = torch.randn(1, drawn, *shape[2:], generator=generator).to(device, dtype)
+        many = few if times == 1 else few.repeat(1, times, 1, 1)[:, : shape[1]]
+        return many.transpose(1, 2)  # (1, heads, tokens, dim)
+
+    q, k, v = (numbers() for _ in range(3))
     bias = None
     if like.key_bias is not None:
         bias = torch.rand(1, grid.tokens + text, generator=generator)

@@ -14,22 +14,42 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+_EXPONENT = tl.constexpr(0x7F800000)
+_EXACT = tl.constexpr((127 + 23) << 23)
+"""The bits of 2^23, the exponent of a float32 from which on it has no fraction."""
+
+_ONE = tl.constexpr(127 << 23)
+
 
 @triton.jit
-def absorb(logits, v, state, scale, OF_ROWS: tl.constexpr, HALF_SUMS: tl.constexpr):
+def calming(largest):
+    """A power of two that brings a logit below 2^24: 1 where it lies there already.
+
+    The compiler makes one rounding of `logit * scale - largest`, while `largest` is a product that was
+    rounded by itself. So the largest logit's own weight is 2 to the power of half a unit in the last place:
+    nothing below 2^24, any number or none at 2^32. Logits that large differ by their rounding alone where
+    this lets two of them share the weight.
+    """
+    exponent = tl.maximum(largest.to(tl.int32, bitcast=True) & _EXPONENT, _EXACT)
+    return (-(exponent - _EXACT) + _ONE).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def absorb(logits, v, state, scale, HIDES: tl.constexpr, HALF_SUMS: tl.constexpr):
     """Fold one block of keys into the running softmax of every query row.
 
     logits: (BLOCK_M, BLOCK_N) q.k, before scaling; v: (BLOCK_N, DIM); scale: with log2(e), not negative,
-    one number, or OF_ROWS one for every row (BLOCK_M,).
+    one number, or one for every row (BLOCK_M,). HIDES: some logits are -inf.
     """
     state_max, state_sum, acc = state
     new_max = tl.maximum(state_max, tl.max(logits, 1) * scale)
-    # A row that has only met hidden keys has the maximum -inf, and -inf minus -inf is no number.
-    reference = tl.where(new_max == float("-inf"), 0.0, new_max)
+    reference = new_max
+    if HIDES:
+        # A row that has only met hidden keys has the maximum -inf, and -inf minus -inf is no number.
+        reference = tl.where(new_max == float("-inf"), 0.0, new_max)
     shrink = tl.math.exp2(state_max - reference)
-    if OF_ROWS:
-        scale = scale[:, None]
-    weights = tl.math.exp2(logits * scale - reference[:, None])
+    calm = calming(reference)
+    weights = tl.math.exp2(logits * (scale * calm)[:, None] - (reference * calm)[:, None])
     state_sum = state_sum * shrink + tl.sum(weights, 1)
     if HALF_SUMS:
         KEYS: tl.constexpr = logits.shape[1]
@@ -119,13 +139,16 @@ def absorb_box(
                 block_scale = 1.0
             logits += tl.load(bias + block * BLOCK_N + place)[None, :]
         values = tl.load(v + row * v_token_stride + v_numbers)
-        state = absorb(logits, values, state, block_scale, INT8 and FREE, HALF_SUMS)
+        state = absorb(logits, values, state, block_scale, not FREE, HALF_SUMS)
         if FREE:
             # Counters instead of divisions: this loop is where the time goes.
-            part += 1
-            over = part == PARTS
-            part = tl.where(over, 0, part)
-            w = tl.where(over, w + 1, w)
+            if PARTS == 1:
+                w += 1
+            else:
+                part += 1
+                over = part == PARTS
+                part = tl.where(over, 0, part)
+                w = tl.where(over, w + 1, w)
             over = w == box[2] + free[2]
             w = tl.where(over, box[2], w)
             h = tl.where(over, h + 1, h)

@@ -201,7 +201,7 @@ def window_attention_kernel(
             if INT8:
                 logits -= moved[:, None]
             values = tl.load(extra_v + first * DIM + numbers)
-            state = absorb(logits, values, state, scale, False, HALF_SUMS)
+            state = absorb(logits, values, state, scale, True, HALF_SUMS)
 
     # A query that sees no key at all gets zeros.
     _, state_sum, acc = state

@@ -24,7 +24,13 @@ LEAST_LOGITS, MOST_LOGITS = 2**21, 2**26
 cut into many, to 256 MB."""
 
 _SHARE_OF_QUERIES = 8
-"""Between them, this part of the queries' own size: the measurement must not show in the model's peak."""
+"""Between them, this part of the queries' own numbers: the measurement must not show in the model's peak."""
+
+MOST_ON_A_GPU = 2**27
+"""There every piece is fifty launches, so it may be 512 MB ..."""
+
+_SHARE_OF_BYTES = 0.5
+"""... and half of the queries' bytes: the layer's feed-forward holds several times as much."""
 
 
 def measure_reach(
@@ -80,7 +86,11 @@ def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:
     rows: sampled per head; held: numbers in memory for each of them.
     """
     batch, heads = q.shape[:2]
-    most = max(LEAST_LOGITS, min(MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES))
+    if q.device.type == "cpu":
+        most = min(MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES)
+    else:
+        most = min(MOST_ON_A_GPU, int(_SHARE_OF_BYTES * q.numel() * q.element_size() / 4))
+    most = max(LEAST_LOGITS, most)
     row_step = max(1, min(rows, most // held))
     head_step = max(1, most // (held * row_step))
     return [

@@ -24,6 +24,9 @@ from .tile_sums import QueryRows, TileSums
 _PROJECTED = 8
 """Random projections of the values: enough to estimate norms, few enough to keep them for every box."""
 
+_READ_COLUMNS = 16
+"""Columns that a tensor core multiplies at once."""
+
 _PROJECTION_SEED = 0
 _HELD = 3 * (_PROJECTED + 1)
 """Numbers held per row and tile: the values' means, those times the mass, and their sums over boxes."""
@@ -101,7 +104,12 @@ def measure_head_sums(
     factor = sequence.factor(q.shape[-1])
     rows = rows.to(q.device)
     projection = _projection(v.shape[-1], v.device, v.dtype).expand(heads, -1, -1)
-    projected = [torch.bmm(values, projection) for values in v]  # per video (heads, all tokens, 8)
+    columns = projection.shape[-1]
+    if v.device.type != "cpu":
+        # As many as the kernel reads: padding every piece would be a copy of each.
+        projection = F.pad(projection, (0, -columns % _READ_COLUMNS))
+    # Per video (heads, all tokens, 8).
+    projected = [torch.bmm(values, projection)[..., :columns] for values in v]
     mass, error = torch.zeros(2, heads, *map(len, knots), device=q.device)
     nothing, energy = torch.zeros(2, heads, device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)

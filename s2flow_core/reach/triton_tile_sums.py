@@ -53,7 +53,10 @@ def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) ->
     k = rows.k if rows.k.stride(2) == 1 else rows.k.contiguous()
     channels = rows.values.shape[-1]
     # A tensor core multiplies by 16 columns at least; those beyond the values' channels hold zeros.
-    values = pad(rows.values.to(k.dtype), (0, -channels % _SMALLEST_BLOCK)).contiguous()
+    columns = channels + -channels % _SMALLEST_BLOCK
+    values = rows.values.to(k.dtype)
+    if values.stride() != (values.shape[1] * columns, columns, 1):
+        values = pad(values, (0, columns - channels)).contiguous()
     lse = torch.empty(heads, grid.tile_count, asked, device=k.device)
     means = torch.empty(heads, grid.tile_count, asked, channels, device=k.device)
     programs = (-(-asked // blocks.block_m) * grid.tile_count, heads)
@@ -72,7 +75,7 @@ def tile_sums(rows: QueryRows, grid: TokenGrid, launch: Launch | None = None) ->
             TILE_W=grid.tile[2],
             DIM=dim,
             CHANNELS=channels,
-            COLUMNS=values.shape[-1],
+            COLUMNS=columns,
             BLOCK_M=blocks.block_m,
             BLOCK_N=blocks.block_n,
             BIASED=rows.bias is not None,

@@ -58,11 +58,14 @@ def test_windows(architecture: str, dim: int, int8: bool, record_property):
 
 @pytest.mark.parametrize("variant", [Variant(), Variant(True, True)], ids=str)
 def test_the_inner_loop_on_hopper_is_short_and_waits_for_no_load(variant: Variant):
-    """Two blocks of keys are under way while one is multiplied, and no product waits for the one before."""
+    """Two blocks of keys are under way while one is multiplied, and no product waits for the one before.
+
+    Ten of the instructions keep enormous logits from overflowing, five per row of a thread.
+    """
     compiled = compile_windows("sm_90", 128, variant)
     loops = compiled.inner_loops("HGMMA")
     assert len(loops) == (3 if variant.partial else 1)
-    assert len(loops[0]) <= 540
+    assert len(loops[0]) <= 545
     for loop in loops:
         assert sum("WARPGROUP.DEPBAR" in line for line in loop) == 1
         assert any("DEPBAR.LE SB0, 0x2" in line for line in loop)

@@ -71,10 +71,18 @@ def test_pieces_hold_every_row_of_every_head_once_and_stay_small(batch, heads, r
 
 @pytest.mark.parametrize("tokens", [2**19, 2**20, 2**22])
 def test_pieces_are_at_most_an_eighth_of_the_queries(tokens):
-    q = torch.empty(1, 4, tokens, 8, device="meta")
+    q = torch.zeros(1).expand(1, 4, tokens, 8)
     sizes = [(h.stop - h.start) * (r.stop - r.start) * tokens for _, h, r in measure.pieces(q, 256, tokens)]
     assert max(sizes) <= q.numel() // 8
     assert len(sizes) == 4 * 256 // (q.numel() // 8 // tokens)
+
+
+def test_pieces_of_the_papers_run_on_a_gpu_are_few_and_at_most_half_of_the_queries_bytes():
+    """3,600 tiles, 27 numbers of each; every piece is fifty launches."""
+    q, held = torch.empty(1, 24, 115_200, 128, dtype=torch.bfloat16, device="meta"), 27 * 3600
+    found = measure.pieces(q, 256, held)
+    sizes = [4 * (h.stop - h.start) * (r.stop - r.start) * held for _, h, r in found]
+    assert len(found) == 8 and max(sizes) <= q.numel() * 2 // 2
 
 
 def test_a_call_of_another_length_is_refused():

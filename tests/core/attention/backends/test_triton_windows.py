@@ -1,6 +1,6 @@
-"""The Triton backend computes what the definition says; its kernel runs in Triton's interpreter here.
+"""The Triton backend computes what the definition says, in Triton's interpreter or compiled on a GPU.
 
-The interpreter needs milliseconds per block, so the cases are tiny and few.
+The interpreter needs milliseconds per block and a GPU a second per variant, so the cases are tiny and few.
 """
 
 from __future__ import annotations
@@ -11,8 +11,25 @@ import naive_attention as naive
 import pytest
 import torch
 from hypothesis import given, settings
-from kernel_cases import DIFFICULT, LAUNCHES, TOLERANCE, Case, assert_right, cases, relative_error
-from triton_interpreter import IN_INTERPRETER, needs_triton, only_in_interpreter, pass_in_interpreter
+from kernel_cases import (
+    DIFFICULT,
+    DTYPES,
+    LAUNCHES,
+    TOLERANCE,
+    Case,
+    assert_right,
+    cases,
+    moved,
+    relative_error,
+)
+from triton_interpreter import (
+    DEVICE,
+    ON_A_GPU,
+    needs_triton,
+    only_where_kernels_run,
+    pass_in_interpreter,
+    starts_interpreter,
+)
 
 from s2flow_core.attention.call import AttentionCall
 from s2flow_core.attention.extra_keys import ExtraKeys
@@ -20,22 +37,22 @@ from s2flow_core.attention.registry import BACKENDS
 from s2flow_core.windows.grid import TokenGrid
 
 
-@pytest.mark.skipif(IN_INTERPRETER, reason="this is the process that it starts")
+@starts_interpreter
 @needs_triton
 def test_in_the_interpreter():
     pass_in_interpreter(__file__)
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @given(cases())
-@settings(max_examples=24)
+@settings(max_examples=8 if ON_A_GPU else 24)
 def test_kernel_matches_the_definition(case: Case):
     from s2flow_core.attention.backends.triton_windows import run
 
     assert_right(run, case)
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @pytest.mark.parametrize("case", DIFFICULT.values(), ids=DIFFICULT)
 def test_difficult_cases(case: Case):
     from s2flow_core.attention.backends.triton_windows import run
@@ -43,21 +60,48 @@ def test_difficult_cases(case: Case):
     assert_right(run, case)
 
 
-@only_in_interpreter
+@only_where_kernels_run
+@pytest.mark.parametrize(("largest", "dtype"), [(6e4, torch.float16), (1e18, DTYPES[0])])
+@pytest.mark.parametrize("mask", ["none", "any"])
+@pytest.mark.parametrize("beside", [{}, {"suffix": 3}, {"suffix": 3, "tail": True}], ids=["", "text", "tail"])
+def test_enormous_logits_are_weighed_rightly(largest, dtype, mask, beside):
+    """A logit of a billion leaves a GPU's fused multiply-add a rounding of hundreds, which 2 is raised to."""
+    from s2flow_core.attention.backends.triton_windows import run
+
+    case = replace(DIFFICULT["several blocks of queries and keys per tile"], dtype=dtype, mask=mask, **beside)
+    call = case.call()
+    q, k, v = (x / x.abs().max() * largest for x in (call.q, call.k, call.v))
+    q[:, :, 0], k[:, :, 16:32] = 0.0, 0.0
+    call = replace(call, q=q, k=k, v=v)
+    out = run(moved(call), replace(LAUNCHES[0], half_sums=True)).cpu()
+    # Rows of text are torch's own attention, whose kernels on a GPU may overflow at such numbers.
+    out = out[:, :, call.video]
+    assert torch.isfinite(out).all()
+    assert out.abs().max() <= v.abs().max() * 1.01
+    boxes = naive.Boxes(case.grid.shape, case.grid.tile, case.extents, case.tail)
+    expected = naive.attention(q, k, v, boxes, 0, call.key_bias)[:, :, call.video]
+    errors = (out.double() - expected).norm(dim=-1) / expected.norm(dim=-1).clamp_min(1e-12 * largest)
+    # Of two logits that are nearly alike one takes all, and the mean key of a tile is rounded.
+    assert (errors > 10 * TOLERANCE[dtype]).double().mean() <= (0.05 if case.tail else 0.02)
+
+
+@only_where_kernels_run
 def test_queries_that_see_no_key_get_zeros():
     from s2flow_core.attention.backends.triton_windows import run
 
     grid = TokenGrid((1, 4, 8), (1, 4, 4))
-    q, k, v = (torch.randn(2, 1, grid.tokens, 64) for _ in range(3))
+    q, k, v = (torch.randn(2, 1, grid.tokens, 64).to(DTYPES[0]) for _ in range(3))
     bias = torch.zeros(2, grid.tokens)
     bias[0] = -torch.inf
-    out = run(AttentionCall(q, k, v, grid, ((1, 1, 1),), 0, 0, bias, 0.125, False), LAUNCHES[0])
+    call = AttentionCall(q, k, v, grid, ((1, 1, 1),), 0, 0, bias, 0.125, False)
+    out = run(moved(call), LAUNCHES[0])
     assert (out[0] == 0).all() and out[1].abs().sum() > 0
 
 
-@only_in_interpreter
+@only_where_kernels_run
 def test_addresses_beyond_two_to_the_31_are_right():
-    """As with two videos of 460,800 tokens; memory that is never touched is never allocated.
+    """As with two videos of 460,800 tokens; memory that is never touched is never allocated. A GPU gives all
+    of it, 7 GB.
 
     Of a million heads the last one is computed, with rows far apart.
     """
@@ -66,19 +110,20 @@ def test_addresses_beyond_two_to_the_31_are_right():
     grid = TokenGrid((1, 4, 5), (1, 4, 4))
     heads = 1026
     head_step, row_step = 2**21, 2**26
-    rows = torch.empty(heads * head_step + grid.tokens * row_step, dtype=torch.float16)
+    rows = torch.empty(heads * head_step + grid.tokens * row_step, dtype=torch.float16, device=DEVICE)
     q, k, v, out = (
         rows.as_strided((1, heads, grid.tokens, 64), (0, head_step, row_step, 1), 64 * place)
         for place in range(4)
     )
     last = slice(heads - 1, heads)
     for x in (q, k, v):
-        x[:, last] = torch.randn(x[:, last].shape).half()
-    windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32)
+        x[:, last] = torch.randn(x[:, last].shape).half().to(DEVICE)
+    windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32, device=DEVICE)
     no_extra = ExtraKeys(None, None, None, 0, 0, None)
     start(WindowLaunch(q, k, v, out, grid, windows, None, no_extra, 0.125), LAUNCHES[0])
     boxes = naive.Boxes(grid.shape, grid.tile, [(1, 1, 1)])
-    expected = naive.attention(q[:, last], k[:, last], v[:, last], boxes)
+    asked, keys, values = (x[:, last].cpu() for x in (q, k, v))
+    expected = naive.attention(asked, keys, values, boxes)
     assert relative_error(out[:, last], expected) <= TOLERANCE[torch.float16]
 
 

@@ -8,8 +8,15 @@ import naive_attention as naive
 import pytest
 import torch
 from hypothesis import given, settings
-from kernel_cases import BASE, DIFFICULT, LAUNCHES, Case, assert_right, cases, relative_error
-from triton_interpreter import IN_INTERPRETER, needs_triton, only_in_interpreter, pass_in_interpreter
+from kernel_cases import BASE, DIFFICULT, DTYPES, LAUNCHES, Case, assert_right, cases, moved, relative_error
+from triton_interpreter import (
+    DEVICE,
+    ON_A_GPU,
+    needs_triton,
+    only_where_kernels_run,
+    pass_in_interpreter,
+    starts_interpreter,
+)
 
 from benchmarks.common.live_memory import LiveMemory
 from s2flow_core.attention.call import AttentionCall
@@ -21,9 +28,11 @@ MOST_ERROR = 2e-2
 """On random numbers, of the result's norm."""
 
 HALF_SUMS = Launch(32, 32, 4, 1, half_sums=True)
+ALIKE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 6e-3}
+"""Where all keys are weighed alike, the output's own rounding is left."""
 
 
-@pytest.mark.skipif(IN_INTERPRETER, reason="this is the process that it starts")
+@starts_interpreter
 @needs_triton
 def test_in_the_interpreter():
     pass_in_interpreter(__file__)
@@ -32,17 +41,17 @@ def test_in_the_interpreter():
 def run(call: AttentionCall, launch: Launch = LAUNCHES[0]):
     from s2flow_core.attention.backends.triton_windows_int8 import run
 
-    return run(call, launch)
+    return run(moved(call), launch).cpu()
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @given(cases())
-@settings(max_examples=12)
+@settings(max_examples=6 if ON_A_GPU else 12)
 def test_rounding_is_all_that_differs_from_the_definition(case: Case):
     assert_right(run, case, MOST_ERROR)
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @pytest.mark.parametrize(
     "case",
     [*DIFFICULT.values(), replace(BASE, dtype=torch.float16, launch=HALF_SUMS, suffix=3)],
@@ -52,37 +61,38 @@ def test_difficult_cases_in_eight_bits(case: Case):
     assert_right(run, case, MOST_ERROR)
 
 
-WITH_TEXT = replace(BASE, suffix=5, tail=True, dim=64)
+# Not in bfloat16, in which a tile's mean far from zero is coarser than what eight bits lose.
+WITH_TEXT = replace(BASE, suffix=5, tail=True, dim=64, dtype=torch.float16 if ON_A_GPU else torch.float32)
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @pytest.mark.parametrize("offset", [0.0, 3.0, 40.0])
 def test_what_all_keys_share_costs_no_precision(offset: float):
     """The mean of the keys is taken off before they are rounded, and text and tail know of it."""
     call = WITH_TEXT.call()
-    call = replace(call, k=call.k + offset * torch.randn(1, 1, 1, 64))
+    call = replace(call, k=(call.k + offset * torch.randn(1, 1, 1, 64)).to(call.k.dtype))
     boxes = naive.Boxes(call.grid.shape, call.grid.tile, call.extents, tail=True)
     expected = naive.attention(call.q, call.k, call.v, boxes)
     assert relative_error(run(call), expected) <= MOST_ERROR
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @pytest.mark.parametrize("value", [0.0, -2.5, 6e4])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_keys_that_are_all_alike_are_weighed_alike(value: float, dtype: torch.dtype):
     call = replace(BASE, dtype=dtype).call()
     call = replace(call, k=torch.full_like(call.k, value))
     boxes = naive.Boxes(call.grid.shape, call.grid.tile, call.extents)
     expected = naive.attention(torch.zeros_like(call.q), call.k, call.v, boxes)
-    assert relative_error(run(call), expected) <= (1e-5 if dtype == torch.float32 else 2e-3)
+    assert relative_error(run(call), expected) <= ALIKE[dtype]
 
 
 SMALL = TokenGrid((1, 5, 7), (1, 4, 4))
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @pytest.mark.parametrize(
-    ("largest", "dtype"), [(6e4, torch.float16), (1e-7, torch.float16), (1e18, torch.float32)]
+    ("largest", "dtype"), [(6e4, torch.float16), (1e-7, torch.float16), (1e18, DTYPES[0])]
 )
 @pytest.mark.parametrize("factor", [0.125, 1e30], ids=["usual scale", "huge scale"])
 @pytest.mark.parametrize("mask", ["none", "any"])
@@ -93,11 +103,13 @@ def test_no_size_of_numbers_gives_a_result_that_is_none(largest, dtype, factor, 
     q, k, v = (x / x.abs().max() * largest for x in (call.q, call.k, call.v))
     q[:, :, 0], k[:, :, 16:32] = 0.0, 0.0
     out = run(replace(call, q=q, k=k, v=v, scale=factor), replace(LAUNCHES[0], half_sums=True))
+    # Rows of text are torch's own attention, whose kernels on a GPU may overflow at such numbers.
+    out = out[:, :, call.video]
     assert torch.isfinite(out).all()
     assert out.abs().max() <= v.abs().max() * 1.01
 
 
-@only_in_interpreter
+@only_where_kernels_run
 @pytest.mark.parametrize("broken", ["q", "k"])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_what_is_no_number_is_not_hidden_by_the_rounding(broken: str, value: float):
@@ -107,17 +119,17 @@ def test_what_is_no_number_is_not_hidden_by_the_rounding(broken: str, value: flo
     assert run(replace(call, **{broken: x}))[0, 0].isnan().any()
 
 
-@only_in_interpreter
+@only_where_kernels_run
 def test_queries_that_see_no_key_get_zeros_in_eight_bits():
     grid = TokenGrid((1, 4, 8), (1, 4, 4))
-    q, k, v = (torch.randn(2, 1, grid.tokens, 64) for _ in range(3))
+    q, k, v = (torch.randn(2, 1, grid.tokens, 64).to(DTYPES[0]) for _ in range(3))
     bias = torch.zeros(2, grid.tokens)
     bias[0] = -torch.inf
     out = run(AttentionCall(q, k, v, grid, ((1, 1, 1),), 0, 0, bias, 0.125, False))
     assert (out[0] == 0).all() and out[1].abs().sum() > 0
 
 
-@only_in_interpreter
+@only_where_kernels_run
 def test_heads_are_rounded_a_few_at_a_time_with_the_same_result(monkeypatch):
     from s2flow_core.attention.backends import triton_windows_int8
 
@@ -131,29 +143,31 @@ def test_heads_are_rounded_a_few_at_a_time_with_the_same_result(monkeypatch):
     assert torch.equal(part[:, [0, 2]], whole[:, [0, 2]]) and (part[:, 1] == 0).all()
 
 
-@only_in_interpreter
+@only_where_kernels_run
 def test_addresses_beyond_two_to_the_31_are_right_in_eight_bits():
-    """As with two videos of 460,800 tokens; memory that is never touched is never allocated."""
+    """As with two videos of 460,800 tokens; memory that is never touched is never allocated. A GPU gives all
+    of it, 7 GB."""
     from s2flow_core.attention.backends.triton_windows import WindowLaunch, start
     from s2flow_core.attention.backends.triton_windows_int8 import int8_keys
 
     grid = TokenGrid((1, 4, 5), (1, 4, 4))
     heads, head_step, row_step = 1026, 2**21, 2**26
-    rows = torch.empty(heads * head_step + grid.tokens * row_step, dtype=torch.float16)
+    rows = torch.empty(heads * head_step + grid.tokens * row_step, dtype=torch.float16, device=DEVICE)
     q, k, v, out = (
         rows.as_strided((1, heads, grid.tokens, 64), (0, head_step, row_step, 1), 64 * place)
         for place in range(4)
     )
     last = slice(heads - 1, heads)
     for x in (q, k, v):
-        x[:, last] = torch.randn(x[:, last].shape).half()
-    means = torch.zeros(1, heads, 64)
+        x[:, last] = torch.randn(x[:, last].shape).half().to(DEVICE)
+    means = torch.zeros(1, heads, 64, device=DEVICE)
     means[:, last] = k[:, last].float().mean(2)
-    windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32)
+    windows = torch.tensor([[heads - 1, 1, 1, 1]], dtype=torch.int32, device=DEVICE)
     work = WindowLaunch(q, k, v, out, grid, windows, None, ExtraKeys(None, None, None, 0, 0, None), 0.125)
     start(replace(work, int8_keys=int8_keys(work, means, LAUNCHES[0])), LAUNCHES[0])
     boxes = naive.Boxes(grid.shape, grid.tile, [(1, 1, 1)])
-    expected = naive.attention(q[:, last], k[:, last], v[:, last], boxes)
+    asked, keys, values = (x[:, last].cpu() for x in (q, k, v))
+    expected = naive.attention(asked, keys, values, boxes)
     assert relative_error(out[:, last], expected) <= MOST_ERROR
 
 
