@@ -87,7 +87,7 @@ def captured_run(resize: int = 2, steps: tuple[int, ...] = HR_STEPS) -> Captured
     small, low = sample(empty, sigmas)
     large = F.interpolate(small[0], scale_factor=resize, mode="bilinear")[None].to(empty)
     high = {step: sample(large, torch.tensor([float(sigmas[step]), 0.0]))[1][0] for step in steps}
-    return CapturedRun("small model", sigmas[:-1], token_grid(empty), low, token_grid(large), high)
+    return CapturedRun("small model", sigmas[:-1].cpu(), token_grid(empty), low, token_grid(large), high)
 
 
 def token_grid(latent: Tensor) -> Triple:

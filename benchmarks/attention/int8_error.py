@@ -30,8 +30,12 @@ TITLE = "Error of windows in eight bits"
 _TILE: Triple = (1, 8, 8)
 _DENSITY = 0.25
 _LAUNCH = Launch(64, 64, 4, 1)
-_SUMS = {"single": torch.float32, "half": torch.float16}
-"""Precision of the sums of a block's values -> that of the numbers; the interpreter knows no bfloat16."""
+_SUMS = {
+    "cpu": {"single": torch.float32, "half": torch.float16},
+    "cuda": {"single, of bfloat16": torch.bfloat16, "as launched, of float16": torch.float16},
+}
+"""Precision of the sums of a block's values -> that of the numbers; the interpreter knows no bfloat16, and a
+GPU is given no float32."""
 
 
 def int8_error_table(run: CapturedRun, device: str) -> tuple[Table, list[str]]:
@@ -46,8 +50,8 @@ def int8_error_table(run: CapturedRun, device: str) -> tuple[Table, list[str]]:
     tokens = TokenGrid(run.high_grid).tokens
     heads, dim = run.low[0][0][0].shape[1], run.low[0][0][0].shape[3]
     random = torch.randn(3, 1, heads, tokens, dim, generator=torch.Generator().manual_seed(0))
-    for sums, dtype in _SUMS.items():
-        steps = run.high if sums == "single" else {max(run.high): run.high[max(run.high)]}
+    for sums, dtype in _SUMS[device].items():
+        steps = run.high if sums.startswith("single") else {max(run.high): run.high[max(run.high)]}
         cases = {f"{run.source}, step {step}": layers for step, layers in steps.items()}
         cases["random"] = [(random[0], random[1], random[2])]
         for name, errors in errors_of(cases, run.high_grid, dtype, device).items():

@@ -19,7 +19,7 @@ EXTENT: Triple = (2, 2, 2)  # of 128 tokens each
 FRAMES = {"cpu": (4, 8, 16, 32), "cuda": (15, 30, 60, 120)}
 SIDES = {"cpu": (32, 32), "cuda": (64, 64)}
 MOST_SLOPE = 1.1
-DIM, HEADS = 128, {"cpu": 1, "cuda": 8}
+DIM, HEADS = 128, {"cpu": 1, "cuda": 2}
 
 
 def linearity_table(device: str, rounds: int = 5) -> tuple[Table, list[str]]:

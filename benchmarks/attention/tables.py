@@ -1,8 +1,8 @@
-"""The grids that are measured, the tables, and what in them falls short."""
+"""What is measured on the CPU, and what in a comparison falls short on any device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from importlib.util import find_spec
 
@@ -19,92 +19,109 @@ from benchmarks.attention.int8_error import int8_error_table
 from benchmarks.attention.linearity import linearity_table
 from benchmarks.attention.price_of_auto import auto_price_table
 from benchmarks.attention.record import record_table
+from benchmarks.attention.results import Results
+from benchmarks.attention.rivals import Rival
 from benchmarks.attention.speed import Speeds, compare_speed
-from benchmarks.attention.tuning import tuning_table
 from benchmarks.common.exact_attention import Inputs
-from benchmarks.common.tables import Table, where
+from benchmarks.common.tables import Table
 from demo.settings import STEPS
 from s2flow_core.plan.policies import plan_windows
 from s2flow_core.windows.grid import TokenGrid, choose_tile
 
-CPU_GRID = TokenGrid((16, 32, 32))
-CUDA_GRIDS = (TokenGrid((30, 48, 80)), TokenGrid((30, 96, 160)))
-CUDA_HEADS, DIM = 24, 128
-CUDA_RESIZE = 16  # 81,920 tokens of the small model: enough to keep a GPU busy
+CPU_GRID, DIM = TokenGrid((16, 32, 32)), 128
 DENSITIES = (0.25, 0.5, 0.75)
 LEAST_SPEEDUP = {"cpu": {0.25: 3.0, 0.5: 1.6}, "cuda": {0.25: 3.5, 0.5: 1.8, 0.75: 1.2}}
 MOST_CAPTURE = 0.01
 SAME_DENSITY = 0.03
 
 
-def measure(device: str, quick: bool, tune: bool) -> tuple[list[Table], list[str]]:
-    """All tables, and a sentence for everything that falls short."""
-    tables, problems = [show(where(device))], []
-    for inputs, densities, rounds in random_cases(device, quick):
-        windows = {s: spread_extents(inputs.grid, s, inputs.q.shape[1]) for s in densities}
-        speeds = compare_speed(inputs, windows, rounds, with_flex=device == "cuda" or not quick)
-        costs, share = capture_table(inputs, speeds.fastest_dense, rounds)
-        tables += [show(speeds.table), show(costs)]
-        problems += speeds.wrong + speed_problems(inputs, speeds, device)
-        if device == "cuda" and share > MOST_CAPTURE:
-            problems.append(f"{inputs.name}: capture takes {share:.1%} of a dense call, more than 1 %.")
-        if tune and device == "cuda" and inputs.grid == CUDA_GRIDS[0]:
-            tables.append(show(tuning_table(inputs)))
-        del inputs
+def measure_cpu(results: Results, quick: bool) -> None:
+    """All tables of a machine without a GPU."""
+    densities = DENSITIES[:2] if quick else DENSITIES
+    inputs = random_inputs(CPU_GRID, 1 if quick else 2, DIM, torch.float32, "cpu")
+    flex = () if quick else densities
+    results.measure(
+        "random numbers", lambda: add_comparison(results, inputs, densities, 3 if quick else 5, flex=flex)
+    )
     with_triton = find_spec("triton") is not None
     if with_triton:
-        counted, counted_share = counted_capture()
-        tables.append(show(counted))
-        if counted_share > MOST_CAPTURE:
-            problems.append(f"Capture is counted as {counted_share:.1%} of a dense call, more than 1 %.")
+        results.measure("counted capture", lambda: add_counted_capture(results))
     else:
         print("Triton is not installed: no counted capture, eight bits or compiled kernels.", end="\n\n")
-    problems += demo_problems(tables, quick)
-    run = activations()
-    coverage, coverage_problems = coverage_tables(run, DENSITIES[:2] if quick else DENSITIES)
-    tables += [show(table) for table in coverage]
-    inputs, windows = captured_case(
-        activations(CUDA_RESIZE, HR_STEPS[1:2]) if device == "cuda" else run, device
-    )
-    speeds = compare_speed(inputs, windows, rounds=5, with_tail=True)
-    tables.append(show(speeds.table))
-    problems += coverage_problems + speeds.wrong + rival_problems(inputs, speeds)
-    if not quick:
-        last: list[Callable[[], tuple[Table, list[str]]]] = [
-            partial(linearity_table, device),
-            partial(auto_price_table, device),
-            record_table,
-        ]
-        if with_triton:
-            last += [partial(int8_error_table, run, device), compile_table]
-        for make in last:
-            made, wrong = make()
-            tables.append(show(made))
-            problems += wrong
-    return tables, problems
+    results.measure("the demo's small run", lambda: add_demo(results, quick))
+    results.measure("what windows keep", lambda: add_coverage(results, activations(), densities))
+    results.measure("captured numbers", lambda: add_captured(results, activations(), "cpu", rounds=5))
+    if quick:
+        return
+    last: dict[str, Callable[[], tuple[Table, list[str]]]] = {
+        "cost against tokens": partial(linearity_table, "cpu"),
+        "price of auto": partial(auto_price_table, "cpu"),
+        "record": record_table,
+    }
+    if with_triton:
+        last["eight bits"] = lambda: int8_error_table(activations(), "cpu")
+        last["compiled kernels"] = compile_table
+    for name, make in last.items():
+        results.measure(name, partial(_add_made, results, make))
 
 
-def demo_problems(tables: list[Table], quick: bool) -> list[str]:
-    """Adds the table of the demo's small run; a sentence where its capture costs too much."""
+def _add_made(results: Results, make: Callable[[], tuple[Table, list[str]]]) -> None:
+    results.add(*make())
+
+
+def add_comparison(
+    results: Results,
+    inputs: Inputs,
+    densities: tuple[float, ...],
+    rounds: int,
+    flex: tuple[float, ...] = (),
+    skips: Callable[[Rival], bool] = lambda rival: False,
+) -> None:
+    """Random numbers by everything that can compute them, and what their capture costs beside it.
+
+    flex: densities at which FlexAttention is built; skips: which rivals would take too long.
+    """
+    windows = {s: spread_extents(inputs.grid, s, inputs.q.shape[1]) for s in densities}
+    device = inputs.q.device.type
+    speeds = compare_speed(inputs, windows, rounds, flex, skips=skips)
+    results.add(speeds.table, speeds.wrong + speed_problems(inputs, speeds, device, densities))
+    costs, share = capture_table(inputs, speeds.fastest_dense, rounds)
+    problems: list[str] = []
+    if device == "cuda" and share > MOST_CAPTURE:
+        problems = [f"{inputs.name}: capture takes {share:.1%} of a dense call, more than 1 %."]
+    results.add(costs, problems)
+
+
+def add_counted_capture(results: Results) -> None:
+    counted, share = counted_capture()
+    problem = f"Capture is counted as {share:.1%} of a dense call, more than 1 %."
+    results.add(counted, [problem] if share > MOST_CAPTURE else [])
+
+
+def add_demo(results: Results, quick: bool) -> None:
+    """The table of the demo's small run; a sentence where its capture costs too much."""
     try:
         table, share = capture_share_table(*((3, 8) if quick else (5, STEPS)))
     except (SystemExit, ImportError) as missing:
         print(f"The capture of the demo's small run was not measured: {missing}", end="\n\n")
-        return []
-    tables.append(show(table))
-    if share <= MOST_SHARE:
-        return []
-    return [f"Capture adds {share:.0%} to the demo's small run, more than {MOST_SHARE:.0%}."]
-
-
-def random_cases(device: str, quick: bool) -> Iterator[tuple[Inputs, tuple[float, ...], int]]:
-    """(inputs, densities, rounds), made one after another because the large ones fill a GPU."""
-    if device == "cpu":
-        inputs = random_inputs(CPU_GRID, 1 if quick else 2, DIM, torch.float32, device)
-        yield inputs, DENSITIES[:2] if quick else DENSITIES, 3 if quick else 5
         return
-    for grid in CUDA_GRIDS[:1] if quick else CUDA_GRIDS:
-        yield random_inputs(grid, CUDA_HEADS, DIM, torch.bfloat16, device), DENSITIES, 3
+    problem = f"Capture adds {share:.0%} to the demo's small run, more than {MOST_SHARE:.0%}."
+    results.add(table, [problem] if share > MOST_SHARE else [])
+
+
+def add_coverage(results: Results, run: CapturedRun, densities: tuple[float, ...]) -> None:
+    tables, problems = coverage_tables(run, densities)
+    for table in tables:
+        results.add(table)
+    results.problems += problems
+    results.keep()
+
+
+def add_captured(results: Results, run: CapturedRun, device: str, rounds: int) -> None:
+    """The captured attention under the windows that it would be given, with tail and without."""
+    inputs, windows = captured_case(run, device)
+    speeds = compare_speed(inputs, windows, rounds, with_tail=True)
+    results.add(speeds.table, speeds.wrong + rival_problems(inputs, speeds))
 
 
 @cache
@@ -128,16 +145,16 @@ def captured_case(run: CapturedRun, device: str) -> tuple[Inputs, dict[float, Te
     return Inputs(f"{run.source}, {grid.tokens} tokens", q, k, v, grid), windows
 
 
-def speed_problems(inputs: Inputs, speeds: Speeds, device: str) -> list[str]:
+def speed_problems(inputs: Inputs, speeds: Speeds, device: str, densities: tuple[float, ...]) -> list[str]:
     """Densities at which our fastest backend is slower than it must be."""
-    problems = []
+    problems: list[str] = []
     for s, least in LEAST_SPEEDUP[device].items():
         ours = [
             speeds.fastest_dense / taken
             for (name, density), taken in speeds.seconds.items()
             if name.startswith("s2flow") and abs(density - s) <= SAME_DENSITY
         ]
-        if max(ours, default=0.0) < least:
+        if s in densities and max(ours, default=0.0) < least:
             best = max(ours, default=0.0)
             problems.append(f"{inputs.name}, s = {s}: {best:.2f} times the fastest dense, less than {least}.")
     return problems
@@ -154,8 +171,3 @@ def rival_problems(inputs: Inputs, speeds: Speeds) -> list[str]:
             speeds.seconds[key] <= seconds and speeds.errors[key] <= speeds.errors[name, s] for key in ours
         )
     ]
-
-
-def show(table: Table) -> Table:
-    print(table.text(), end="\n\n", flush=True)
-    return table

@@ -49,9 +49,9 @@ def vae_cost(name: str | None) -> tuple[float, float] | None:
         return None
     try:
         import_comfy()
+        return vae_flops(name)
     except (SystemExit, ImportError):
         return None
-    return vae_flops(name)
 
 
 def main() -> int:

@@ -145,7 +145,8 @@ def measured_table(model: ModelShape, plan: Plan, measured: Measured, device: st
         "" if measured.extra_memory is None else f" Windows added {measured.extra_memory:.1%} to peak memory."
     )
     table.note = (
-        "Random weights; matrix products, attention and capture (no norms, rotations or VAE); the windows "
+        "Random weights; matrix products, attention and capture (no norms, rotations or VAE); capture is "
+        "what it adds to dense attention when it is launched behind it without a wait. The windows "
         "were first checked against their definition. HR stage against "
         f"{plan.steps} direct steps: {direct / (plan.steps_left * windowed):.2f} times faster, "
         f"{direct / (plan.calls_left * windowed):.2f} times with skip_share {plan.skip_share:g}.{extra}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,8 @@ from s2flow_core.attention.errors import BackendRefused
 from s2flow_core.attention.registry import BACKENDS
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import HeadWindows, attention_density, window_attention
-from s2flow_core.reach.output_error import measure_reach_and_error
+from s2flow_core.reach.box_sums import KnownBoxes
+from s2flow_core.reach.output_error import measure_head_sums
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.extents import axis_shares, candidate_extents
 from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
@@ -25,6 +27,8 @@ from s2flow_core.windows.ladder import extent_ladder
 # Largest relative difference of windowed attention to its definition, checked before any timing.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 CHECKED_ROWS = 64
+CHECKED = {"cuda": ("triton_windows", "torch_boxes")}
+"""By device, where only the first that runs is checked, which `auto` takes too; boxes would take minutes."""
 
 
 class Layer:
@@ -37,6 +41,8 @@ class Layer:
     def __init__(self, model: ModelShape, size: VideoSize, device: str, dtype: torch.dtype, depth: int):
         self.depth = depth
         self.grid = TokenGrid(model.grid(size), choose_tile(model.grid(size)))
+        self.reach_grid = TokenGrid(self.grid.shape, choose_reach_tile(self.grid.shape))
+        self.asked, self.boxes = torch.empty(0, dtype=torch.int64), KnownBoxes()  # made by the first capture
         self.text = model.beside(size) if model.joint_text else 0
         tokens = self.grid.tokens + self.text
         made = {"device": device, "dtype": dtype}
@@ -81,12 +87,22 @@ class Layer:
             HeadWindows(extents, tail=True),
         )
 
-    def capture(self, rows: int) -> None:
-        """What the Low-Res Sampler records in every layer: reach and output errors."""
-        grid = TokenGrid(self.grid.shape, choose_reach_tile(self.grid.shape))
-        asked, sequence = sample_query_rows(grid, rows, seed=0), VideoSequence(grid, suffix=self.text)
+    def dense_with_capture(self, rows: int) -> None:
+        """Dense calls, each followed by what the Low-Res Sampler records: reach and output errors.
+
+        A GPU is given those launches while it still attends.
+        """
         for _ in range(self.depth):
-            measure_reach_and_error(self.q, self.k, self.v, sequence, asked, extent_ladder(grid.tiles))
+            scaled_dot_product_attention(self.q, self.k, self.v)
+            self._capture(rows)
+
+    def _capture(self, rows: int) -> None:
+        asked, grid, sequence = self.asked, self.reach_grid, VideoSequence(self.reach_grid, suffix=self.text)
+        if len(asked) != min(rows, grid.tokens):
+            asked = self.asked = sample_query_rows(grid, rows, seed=0).to(self.q.device)
+            self.boxes = KnownBoxes()
+        knots = extent_ladder(grid.tiles)
+        measure_head_sums(self.q, self.k, self.v, sequence, asked, knots, self.boxes).of_layer()
 
     def extents(self, density: float) -> Tensor:
         """(heads, 3): the paper's candidates in turn, as heads of a real model differ."""
@@ -101,7 +117,9 @@ class Layer:
         q, k, v = (x[:, :, : self.grid.tokens] for x in (self.q, self.k, self.v))
         rows = sample_query_rows(self.grid, CHECKED_ROWS, seed=0)
         expected = exact_rows(Inputs("random", q, k, v, self.grid), rows, extents)
-        for backend in (name for name, backend in BACKENDS.items() if backend.windows):
+        every = tuple(name for name, backend in BACKENDS.items() if backend.windows)
+        some = CHECKED.get(q.device.type)
+        for backend in some or every:
             try:
                 result = window_attention(
                     q, k, v, VideoSequence(self.grid), HeadWindows(extents), backend=backend
@@ -111,11 +129,16 @@ class Layer:
             error = relative_error(result[:, :, rows], expected)
             if error > TOLERANCE[self.q.dtype]:
                 raise RuntimeError(f"{backend} differs from its definition by {error:.2g}.")
+            if some:
+                return
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of one layer and pass, and what the windows really were."""
+    """Seconds of one layer and pass, and what the windows really were.
+
+    capture: what it adds to a dense call when it is launched behind it without a wait, not below 0.
+    """
 
     low_linear: float
     low_dense: float
@@ -145,22 +168,32 @@ def measure(model: ModelShape, plan: Plan, device: str, depth: int, rounds: int)
         low, high = (Layer(model, size, device, dtype, depth) for size in (plan.low, plan.high))
         extents = high.extents(plan.s)
         high.check(extents)
-        runs = {
+        runs: dict[str, Callable[[], object]] = {
             "low linear": low.linear,
             "low dense": low.dense,
-            "capture": lambda: low.capture(plan.rows),
+            "capture": lambda: low.dense_with_capture(plan.rows),
             "high linear": high.linear,
             "high dense": high.dense,
             "high windowed": lambda: high.windowed(extents),
         }
-        peaks = {}
-        for name, run in runs.items():
+        peaks: dict[str, float] = {}
+        for run in runs.values():
             run()  # the first call also times the backends against each other
-            if device == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-                run()
-                peaks[name] = torch.cuda.max_memory_allocated()
+        if device == "cuda":
+            runs = {name: _with_peak(name, run, peaks) for name, run in runs.items()}
         seconds = {name: taken / depth for name, taken in median_seconds(runs, rounds, device).items()}
+    seconds["capture"] = max(0.0, seconds["capture"] - seconds["low dense"])
     extra = peaks["high windowed"] / peaks["high dense"] - 1 if device == "cuda" else None
     density = attention_density(high.grid, extents)
     return Measured(*seconds.values(), density=density, extra_memory=extra)
+
+
+def _with_peak(name: str, run: Callable[[], object], peaks: dict[str, float]) -> Callable[[], None]:
+    """The run, which notes the most memory that was in use meanwhile."""
+
+    def noting() -> None:
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        peaks[name] = torch.cuda.max_memory_allocated()
+
+    return noting
