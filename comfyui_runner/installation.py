@@ -43,3 +43,21 @@ def import_comfy() -> None:
 
     if not torch.cuda.is_available():
         comfy.cli_args.args.cpu = True
+
+
+def import_exact_comfy() -> None:
+    """`import_comfy` for figures: in float32 on a GPU too, where ComfyUI would compute in half precision."""
+    import_comfy()
+    import comfy.cli_args
+    import torch
+
+    # Read when ComfyUI's model management is imported, which `import_comfy` alone does not do.
+    comfy.cli_args.args.force_fp32 = True
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def computes_on() -> str:
+    """The type of the device that ComfyUI computes on, e.g. "cpu" or "cuda"."""
+    import comfy.model_management
+
+    return comfy.model_management.get_torch_device().type

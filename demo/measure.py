@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from comfyui_runner.installation import import_comfy
+from comfyui_runner.installation import computes_on, import_exact_comfy
 
 from .clips.ghosts import ghost, motion_of_scene
 from .clips.grounds import as_many_waves
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     parser.add_argument("--check", action="store_true", help="exit 1 and name what falls short")
     arguments = parser.parse_args()
-    import_comfy()
+    import_exact_comfy()
     with torch.inference_mode():
         measures = measure(arguments.count)
     for line in measures:
@@ -193,7 +193,8 @@ def main() -> None:
     if arguments.json:
         figures = [vars(line) | {"met": line.met} for line in measures]
         with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"where": measured_on(), "count": arguments.count, "measures": figures}, file, indent=1)
+            where = measured_on(computes_on())
+            json.dump({"where": where, "count": arguments.count, "measures": figures}, file, indent=1)
             file.write("\n")
     missed = [line.name for line in measures if not line.met]
     if arguments.check and missed:

@@ -1,4 +1,4 @@
-"""ComfyUI for long measurements on a CPU: the same numbers in two thirds of the time.
+"""ComfyUI for long measurements: on a CPU the same numbers in two thirds of the time.
 
 Its default attention on a CPU is slower than torch's own, and torch takes MKL for float32 linear layers,
 which on other processors than Intel's leaves half of the speed. Only times change, those of all rows alike.
@@ -10,15 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from comfyui_runner.installation import import_comfy
+from comfyui_runner.installation import import_exact_comfy
 
 
 def import_fast_comfy() -> None:
-    """`import_comfy` with torch's attention and oneDNN's linear layers, for this process."""
-    import_comfy()
+    """`import_exact_comfy` with torch's attention and oneDNN's linear layers, for this process."""
+    import_exact_comfy()
     import comfy.cli_args
 
-    # Read when ComfyUI's attention is imported, which `import_comfy` alone does not do.
+    # Read when ComfyUI's attention is imported, which that alone does not do.
     comfy.cli_args.args.use_pytorch_cross_attention = True
     use_onednn_linear()
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from demo.measured_on import measured_on
+
 Row = dict[str, float]
 Rows = dict[str, Row]
 
@@ -25,15 +27,17 @@ class KeptRows:
     """(recipe, seed index) -> row -> numbers, in one file that several processes may add to.
 
     A recipe names what is measured of a seed. Other processes' rows are seen when a new object is made.
-    path: None keeps the rows for this process only.
+    path: None keeps the rows for this process only. device: what this process computes on, "cpu" or "cuda".
     """
 
-    def __init__(self, path: Path | None):
+    def __init__(self, path: Path | None, device: str = "cpu"):
         self.path = path
+        self.device = measured_on(device)["device"]
         self.rows: dict[tuple[str, int], Rows] = {}
+        self.devices: dict[str, None] = {}  # names of those that the rows were measured on, in order
         if path and path.is_file():
             for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-                self.rows[entry["recipe"], entry["index"]] = entry["rows"]
+                self._take(entry)
 
     def measure(self, recipe: str, indices: Iterable[int], rows_of: Callable[[int], Rows]) -> None:
         """Runs the seeds that are missing and keeps each as soon as it is there."""
@@ -41,9 +45,15 @@ class KeptRows:
             if (recipe, index) in self.rows:
                 continue
             started = time.perf_counter()
-            self.rows[recipe, index] = rows_of(index)
-            self._keep({"recipe": recipe, "index": index, "rows": self.rows[recipe, index]})
+            entry = {"recipe": recipe, "index": index, "device": self.device, "rows": rows_of(index)}
+            self._take(entry)
+            self._keep(entry)
             print(f"{recipe}, seed {index}: {time.perf_counter() - started:.0f} s", flush=True)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        self.rows[entry["recipe"], entry["index"]] = entry["rows"]
+        if "device" in entry:  # older files do not name it
+            self.devices[entry["device"]] = None
 
     def _keep(self, entry: dict[str, Any]) -> None:
         if self.path:

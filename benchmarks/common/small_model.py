@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from comfyui_runner.installation import load_pack
+from comfyui_runner.installation import computes_on, load_pack
 from demo.clips.scenes import TRAIN_SIZE
 from demo.generate import DemoModels, empty_latent, guider_for, load_models, schedule
 from demo.measure import held_out_cases
@@ -51,6 +51,11 @@ def coarse(latent: Tensor) -> Tensor:
     blocks = torch.nn.functional.avg_pool2d(latent.flatten(0, 2)[:, None], COARSE_CELLS)
     enlarged = blocks.repeat_interleave(COARSE_CELLS, -1).repeat_interleave(COARSE_CELLS, -2)
     return enlarged.reshape(shape)
+
+
+def windowed_by() -> str:
+    """The attention backend: at these sizes a GPU is so fast that `auto` would leave the windows out."""
+    return "auto" if computes_on() == "cpu" else "torch_boxes"
 
 
 def random_noise(seed: int) -> Any:
@@ -177,14 +182,14 @@ class LowResRun:
                 sigmas.clone(),  # core's uni_pc writes into it
                 disable_pbar=True,
                 seed=self.seed,
-            )
+            ).cpu()
         )
 
     def high_res(self, triple: tuple[Any, Tensor, Any], **inputs: Any) -> HighResResult:
         """The High-Res Sampler node, with positions left as they are unless asked otherwise."""
         latent, sigmas, noise = triple
         node = self.model.module("nodes.high_res_sampler").S2FlowHighResSampler
-        given = {"rope": "none"} | inputs | {"trajectory": self.trajectory}
+        given = {"rope": "none", "backend": windowed_by()} | inputs | {"trajectory": self.trajectory}
         return self.calls.result_of(
             lambda: node.execute(noise, self.guider, sigmas, latent, **given).args[0]["samples"]
         )
@@ -198,7 +203,7 @@ class LowResRun:
         kept: list[Any] = []
 
         def sample() -> Tensor:
-            given = inputs | {"trajectory": self.trajectory, "record": True}
+            given = {"backend": windowed_by()} | inputs | {"trajectory": self.trajectory, "record": True}
             large, record = node.execute(noise, self.guider, sigmas, latent, **given).args
             kept.append(record)
             return large["samples"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,13 @@ class Table:
         return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
 
 
-def where(device: str = "cpu") -> Table:
-    """What the tables beside it were measured on."""
+def where(device: str = "cpu", of_rows: Iterable[str] = ()) -> Table:
+    """What the tables beside it were measured on. of_rows: devices of rows that other calls have measured."""
     facts = measured_on(device)
+    facts["device"] = ", ".join(of_rows) or facts["device"]
     table = Table("Where", list(facts))
     table.add(*facts.values())
-    if device == "cpu":
+    if "cuda" not in facts["device"]:
         table.note = "No GPU was measured, so no figure here is one of a GPU's."
     return table
 

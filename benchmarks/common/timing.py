@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from comfyui_runner.installation import computes_on
+
 
 def median_seconds(runs: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, float]:
     """Median wall time of each function over alternating rounds. They must have run once before."""
@@ -16,6 +18,11 @@ def median_seconds(runs: Mapping[str, Callable[[], object]], rounds: int, device
         for name in runs:
             times[name].append(_seconds(runs[name], device))
     return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def processor_seconds(column: str, seconds: float) -> dict[str, float]:
+    """A column of seconds of the processor; none where a GPU computes, whose time they do not hold."""
+    return {column: seconds} if computes_on() == "cpu" else {}
 
 
 def _seconds(run: Callable[[], object], device: str) -> float:

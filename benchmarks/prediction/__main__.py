@@ -17,7 +17,7 @@ from benchmarks.common.small_model import SmallModel
 from benchmarks.common.tables import add_report_options, report, where
 from benchmarks.prediction.runs import SIZES, measured_rounds
 from benchmarks.prediction.tables import problems_of, table_of
-from comfyui_runner.installation import import_comfy
+from comfyui_runner.installation import computes_on, import_comfy
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     model = SmallModel()
     sizes, rounds = (SIZES[:1], 1) if options.quick else (SIZES, options.rounds)
-    tables, problems = [where()], []
+    tables, problems = [where(computes_on())], []
     for size in sizes:
         rows = measured_rounds(model, size, rounds)
         tables.append(table_of(size, rows))

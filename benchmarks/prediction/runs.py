@@ -57,5 +57,5 @@ def row_of(run: LowResRun, s: float) -> Row:
     forecast = forecasts.Forecast.of(run.trajectory.step_seconds, run.trajectory.reach.shape, plan)
     density = forecasts.density_of_run(plan, triple[1].tolist())
     began = time.perf_counter()
-    run.high_res(triple, windows=plan)
+    run.high_res(triple, windows=plan, backend="auto")
     return Row(s, density, STEPS_LEFT * forecast.step(density), time.perf_counter() - began)

@@ -15,19 +15,21 @@ import sys
 import torch
 
 from benchmarks.common.fast_host import import_fast_comfy
-from benchmarks.common.kept_rows import add_share_option, share_of
+from benchmarks.common.kept_rows import KeptRows, add_share_option, share_of
 from benchmarks.common.small_model import digest_of
 from benchmarks.common.tables import add_report_options, report, where
 from benchmarks.quality.recipes import (
     QUICK_RECIPES,
     QUICK_REFERENCE_STEPS,
     RECIPES,
+    ROWS_FILE,
     SEEDS,
     rows_by_table,
     run_recipes,
 )
 from benchmarks.quality.runs import REFERENCE_STEPS
 from benchmarks.quality.tables import problems_of, tables_of
+from comfyui_runner.installation import computes_on
 from demo.files import DIT_FILE, VAE_FILE, WORK
 
 
@@ -46,7 +48,8 @@ def main() -> int:
     with torch.inference_mode():
         run_recipes(recipes, share_of(options.seeds, options), folder, reference_steps)
     measured = rows_by_table(recipes, folder)
-    tables = [where(), *tables_of(measured)]
+    devices = KeptRows(folder / ROWS_FILE).devices
+    tables = [where(computes_on(), devices), *tables_of(measured)]
     problems = problems_of(measured)
     print("\n\n".join(table.text() for table in tables))
     return report(tables, problems, options)

@@ -21,6 +21,7 @@ from benchmarks.quality.runs import (
     order_rows,
     window_rows,
 )
+from comfyui_runner.installation import computes_on
 from demo.clips.scenes import TRAIN_SIZE
 
 SEEDS, DECODED_SEEDS, LARGER_SEEDS = 32, 16, 8
@@ -65,7 +66,7 @@ def run_recipes(
     recipes: tuple[Recipe, ...], indices: range, folder: Path, reference_steps: int = REFERENCE_STEPS
 ) -> None:
     """Runs what is missing, recipe by recipe."""
-    kept = KeptRows(folder / ROWS_FILE)
+    kept = KeptRows(folder / ROWS_FILE, computes_on())
     model = SmallModel()
     for recipe in recipes:
 

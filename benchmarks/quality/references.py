@@ -31,7 +31,7 @@ def diffusehigh(enlarged: Tensor) -> Callable:
     @torch.no_grad()
     def sample(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, **_: Any) -> Tensor:
         reference = model.inner_model.inner_model.process_latent_in(enlarged.to(x))
-        ones = torch.ones(x.shape[0])
+        ones = x.new_ones(x.shape[0])
         for i in range(len(sigmas) - 1):
             denoised = model(x, sigmas[i] * ones, **extra_args)
             if i < GUIDED_STEPS:
@@ -51,7 +51,7 @@ def hiflow(record_at_high_res: Callable, trajectory: Any) -> Callable:
     @torch.no_grad()
     def sample(model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, **_: Any) -> Tensor:
         record = record_at_high_res(trajectory, model.inner_model.inner_model.process_latent_in, x, sigmas)
-        ones = torch.ones(x.shape[0])
+        ones = x.new_ones(x.shape[0])
         steps = len(sigmas) - 1
         previous = None
         for i in range(steps):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.common.small_model import HighResResult, LowResRun, SmallModel, relative_errors
+from benchmarks.common.timing import processor_seconds
 from benchmarks.common.video_measures import enlarged, true_detail, video_row
 from benchmarks.quality.references import diffusehigh, hiflow
 from demo.clips.psnr import psnr
@@ -98,7 +99,7 @@ class Seed:
         path = self.folder / f"{name}_{self.index}.pt"
         if not path.is_file():
             save_atomically(make(), path)
-        return torch.load(path, weights_only=False)
+        return torch.load(path, map_location="cpu", weights_only=False)
 
     @cached_property
     def run(self) -> LowResRun:
@@ -165,7 +166,7 @@ class Seed:
 
 
 def cost(result: HighResResult) -> Row:
-    return {"calls": float(result.calls), "CPU s": result.seconds}
+    return {"calls": float(result.calls)} | processor_seconds("CPU s", result.seconds)
 
 
 def latent_row(seed: Seed, result: HighResResult) -> Row:
@@ -178,7 +179,9 @@ def window_rows(seed: Seed, densities: tuple[float, ...] = DENSITIES) -> Rows:
     triple = seed.with_steps(WINDOW_STEPS)
     dense = seed.solved(EULER, WINDOW_STEPS)
     solver_error = vars(relative_errors(dense.latent, seed.reference))["whole"]
-    rows: Rows = {"dense": {"density": 1.0, "total": solver_error, "CPU s": dense.seconds}}
+    rows: Rows = {
+        "dense": {"density": 1.0, "total": solver_error} | processor_seconds("CPU s", dense.seconds)
+    }
     for s in densities:
         for policy in POLICIES if s < 0.75 else POLICIES[:1]:
             for tail in (False, True):
@@ -189,7 +192,7 @@ def window_rows(seed: Seed, densities: tuple[float, ...] = DENSITIES) -> Rows:
                     "total": relative_errors(result.latent, seed.reference).whole,
                     "density": density_of(plan, triple[1]),
                     "coverage": float(plan.coverage.mean()),
-                    "CPU s": result.seconds,
+                    **processor_seconds("CPU s", result.seconds),
                 }
     return rows
 
@@ -264,7 +267,7 @@ def method_rows(seed: Seed) -> Rows:
         rows[name] |= seed.seen(video) | {"PSNR": psnr(video, reference)}
     direct = direct_result(seed)
     rows[DIRECT] = seed.seen(seed.decoded(direct)) | cost(direct)
-    rows[ENLARGED] = seed.seen(enlarged(seed.small_video)) | {"calls": 0.0, "CPU s": 0.0}
+    rows[ENLARGED] = seed.seen(enlarged(seed.small_video)) | {"calls": 0.0, **processor_seconds("CPU s", 0.0)}
     rows["finer run"] = seed.seen(reference)
     return rows
 

@@ -3,7 +3,7 @@
     python -m benchmarks.refine [--previews N] [--clips N] [--share I/N] [--quick] [--check] [--json FILE]
 
 Every finished seed is kept in demo/work/, so a stopped run goes on where it was. These are figures of small
-models on simple clips; seconds are those of the processor.
+models on simple clips; seconds are those of the processor, and left out where a GPU computes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.refine.exact import exact_table
 from benchmarks.refine.preview import preview_rows
 from benchmarks.refine.refiner import RefinerRuns, method_rows, variant_rows
 from benchmarks.refine.tables import preview_tables, refiner_tables, refiner_variant_tables
+from comfyui_runner.installation import computes_on
 from demo.files import DIT_FILE, REFINER_FILE, VAE_FILE, WORK
 
 PREVIEWS, CLIPS, VARIANT_CLIPS = 32, 32, 8
@@ -33,7 +34,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
     runs = RefinerRuns(model)
     exact, problems = exact_table(model)
     file = WORK / f"refine_{digest_of(DIT_FILE, VAE_FILE, REFINER_FILE)}.jsonl"
-    kept = KeptRows(None if options.quick else file)
+    kept = KeptRows(None if options.quick else file, computes_on())
     recipes = [
         (
             "previews",
@@ -56,7 +57,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
         if seeds:
             more, missed = tables_of(seeds)
             shown, problems = [*shown, *more], [*problems, *missed]
-    return [*shown, where()], problems
+    return [*shown, where(computes_on(), kept.devices)], problems
 
 
 def main() -> int:

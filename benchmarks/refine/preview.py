@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.common.small_model import SmallModel, random_noise
+from benchmarks.common.timing import processor_seconds
 from demo.clips.observe import Observation, observe
 from demo.clips.scenes import TRAIN_SIZE
 from demo.generate import decode, empty_latent, guider_for, schedule
@@ -96,7 +97,7 @@ class PreviewRuns:
         """Core's Euler; returns LATENT."""
         import comfy.samplers
 
-        return self.guider(latent, rope).sample(
+        result = self.guider(latent, rope).sample(
             noise,
             latent,
             comfy.samplers.sampler_object("euler"),
@@ -105,6 +106,7 @@ class PreviewRuns:
             disable_pbar=True,
             seed=self.seed,
         )
+        return result.cpu()
 
     def full(self) -> FullRun:
         latent = empty_latent(1, TRAIN_SIZE)
@@ -113,8 +115,8 @@ class PreviewRuns:
         estimates: list[Tensor] = []
 
         def keep(_: int, denoised: Tensor, x: Tensor, __: int) -> None:
-            states.append(x.clone())
-            estimates.append(denoised.clone())
+            states.append(x.to("cpu", copy=True))  # where ComfyUI hands latents over
+            estimates.append(denoised.to("cpu", copy=True))
 
         started = time.process_time()
         result = self.sample(noise, self.sigmas, latent, callback=keep)
@@ -211,7 +213,7 @@ def preview_rows(model: SmallModel, index: int, quick: bool) -> Rows:
         )
         rows[str(preview)] = layout_error(seen, reference) | {
             "words": sum(words.values()) / len(words),
-            "seconds": seconds,
+            **processor_seconds("seconds", seconds),
             "attention GFLOP": large + small,
         }
     return rows

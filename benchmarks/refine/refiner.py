@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.common.small_model import SmallModel
+from benchmarks.common.timing import processor_seconds
 from demo.clips.psnr import psnr
 from demo.clips.scenes import TRAIN_SIZE, draw_scene, render
 from demo.clips.textures import FADE_PIXELS
@@ -128,11 +129,11 @@ class Clip:
     def row(self, mode: str, **inputs: Any) -> Row:
         """The Refiner Sampler's result."""
         latent, seconds = self.runs.refine(self.large, self.index, mode, **inputs)
-        return scores(self.runs.decoded(latent), self.truth) | {"seconds": seconds}
+        return scores(self.runs.decoded(latent), self.truth) | processor_seconds("seconds", seconds)
 
     def shown(self, video: Tensor) -> Row:
         """A video that took no steps."""
-        return scores(video, self.truth) | {"seconds": 0.0}
+        return scores(video, self.truth) | processor_seconds("seconds", 0.0)
 
 
 def clip_of(runs: RefinerRuns, index: int) -> Clip:

@@ -24,11 +24,12 @@ Seeds = list[Rows]
 
 
 def means(title: str, seeds: Seeds, rows: list[str], columns: list[str], note: str) -> Table:
-    """Means over seeds of the rows that were measured."""
+    """Means over seeds of the rows that were measured, in the columns that all of them have."""
+    rows = [row for row in rows if row in seeds[0]]
+    columns = [name for name in columns if all(name in seed[row] for seed in seeds for row in rows)]
     table = Table(title, ["run", *columns], note=note)
     for row in rows:
-        if row in seeds[0]:
-            table.add(row, *(float(column(seeds, row, name).mean()) for name in columns))
+        table.add(row, *(float(column(seeds, row, name).mean()) for name in columns))
     return table
 
 

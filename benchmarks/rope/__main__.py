@@ -22,6 +22,7 @@ from benchmarks.common.tables import add_report_options, report, where
 from benchmarks.quality.runs import Seed
 from benchmarks.rope.runs import QUICK_STEPS_LEFT, STEPS_LEFT, rows_of_seed
 from benchmarks.rope.tables import problems_of, summary
+from comfyui_runner.installation import computes_on
 from demo.files import DIT_FILE, VAE_FILE, WORK
 
 SEEDS = 16
@@ -39,7 +40,7 @@ def main() -> int:
     count, steps_left = (1, QUICK_STEPS_LEFT) if options.quick else (options.seeds, STEPS_LEFT)
     model = SmallModel()
     digest = digest_of(DIT_FILE, VAE_FILE)
-    kept = KeptRows(None if options.quick else WORK / f"rope_{digest}.jsonl")
+    kept = KeptRows(None if options.quick else WORK / f"rope_{digest}.jsonl", computes_on())
 
     def rows_of(index: int) -> Rows:
         return rows_of_seed(Seed(model, index, WORK / f"quality_{digest}"), steps_left)
@@ -47,9 +48,11 @@ def main() -> int:
     with torch.inference_mode():
         kept.measure("rope", share_of(count, options), rows_of)
     seeds = list(kept.of("rope").values())
+    if not seeds:
+        raise SystemExit("no seed has been measured yet")
     tables = summary(seeds)
     print("\n\n".join(table.text() for table in tables))
-    return report([where(), *tables], problems_of(seeds), options)
+    return report([where(computes_on(), kept.devices), *tables], problems_of(seeds), options)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,6 @@ def measured_ways(model: SmallModel, index: int, steps: int, left: int) -> Rows:
     windows = DEFAULT_WINDOWS
     plan = run.windows(triple[0], windows.s, windows.policy, windows.tail)
     result = run.high_res(triple, windows=plan, rope="auto")
-    large, small = (decode(model.models, latent)[0].detach() for latent in (result.latent, run.latent))
+    large, small = (decode(model.models, latent)[0] for latent in (result.latent, run.latent))
     ways = {GOOD: large} | {way: spoil(large, small) for way, (_, spoil) in SPOILED.items()}
     return {way: asdict(measure(video, small)) for way, video in ways.items()}

@@ -7,6 +7,7 @@ import argparse
 import pytest
 
 from benchmarks.common.kept_rows import KeptRows, share_of
+from benchmarks.common.tables import where
 
 
 def test_a_finished_seed_is_not_run_again(tmp_path):
@@ -41,6 +42,19 @@ def test_rows_of_two_shares_come_in_the_order_of_the_seeds(tmp_path):
         indices = share_of(5, argparse.Namespace(share=share))
         KeptRows(tmp_path / "rows.jsonl").measure("clip", indices, lambda index: {"run": {"n": float(index)}})
     assert list(KeptRows(tmp_path / "rows.jsonl").of("clip")) == [0, 1, 2, 3, 4]
+
+
+def test_a_table_names_the_devices_that_its_rows_were_measured_on(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    there, here = KeptRows(file), KeptRows(file)
+    there.device = "cuda: a card"
+    for kept, index in ((there, 0), (here, 1)):
+        kept.measure("clip", [index], lambda index: {"run": {"n": float(index)}})
+    table = where("cpu", KeptRows(file).devices)
+    assert table.rows[0][table.columns.index("device")] == f"cuda: a card, {here.device}"
+    assert not table.note
+    assert where().rows[0][0] == here.device
+    assert "No GPU" in where().note
 
 
 @pytest.mark.parametrize("share", ["2/2", "-1/2", "half", "1"])

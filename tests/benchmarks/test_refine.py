@@ -10,7 +10,7 @@ import torch
 from benchmarks.common.tables import Table
 from benchmarks.refine.preview import ALL_ROWS, Preview, attention_gflops, layout_error
 from benchmarks.refine.refiner import scores
-from benchmarks.refine.tables import comparison
+from benchmarks.refine.tables import comparison, means
 from demo.clips.observe import Observation
 from demo.clips.scenes import TRAIN_SIZE, draw_scene, render
 from s2flow_core.latent.resample import resize_video
@@ -96,3 +96,10 @@ def test_a_gain_whose_interval_holds_zero_is_no_gain():
     missed = comparison(table, rows, "error", "ours", "other", higher=True)
     assert missed is not None and missed.startswith("ours is not better than other in error: -0.95")
     torch.testing.assert_close(table.rows[0][1], 0.95)
+
+
+def test_a_column_that_some_seeds_lack_is_left_out():
+    seeds = [{"run": {"error": 1.0, "seconds": 2.0}}, {"run": {"error": 3.0}}]
+    table = means("Means", seeds, ["run", "never run"], ["error", "seconds"], "")
+    assert table.columns == ["run", "error"]
+    assert table.rows == [["run", 2.0]]
