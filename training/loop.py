@@ -16,6 +16,9 @@ from training.checkpoints import require_same_training, save_atomically
 from training.gradients import core_with_gradients
 from training.optimizers import Optimizer
 
+# Steps between two numbers on the progress bar.
+SHOWN_EVERY = 10
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -46,7 +49,8 @@ def train(
 ) -> nn.Module:
     """Runs the loop from the last checkpoint on and returns the model with averaged weights.
 
-    loss_of_step(step) returns the named parts of the loss, of which "loss" is minimised. It must draw
+    loss_of_step(step) returns the named parts of the loss, of which "loss" is minimised; where that one has
+    no graph, its gradients are in the parameters already. It must draw
     its data from the step number alone, so that a resumed run sees what an unbroken one would have.
     settings: as in `require_same_training`; they are stored with every checkpoint.
     """
@@ -76,13 +80,15 @@ def train(
     for step in progress:
         with core_with_gradients():
             parts = loss_of_step(step)
-            parts["loss"].backward()
+            if parts["loss"].requires_grad:
+                parts["loss"].backward()
         optimizer.step(schedule.rate(step))
         blend = 1 - min(schedule.average_decay, (step + 1) / (step + 10))
         with torch.no_grad():
             for mean, value in zip(average.parameters(), model.parameters(), strict=True):
                 mean.lerp_(value, blend)
-        progress.set_postfix({key: f"{value.item():.4f}" for key, value in parts.items()}, refresh=False)
+        if step % SHOWN_EVERY == 0:  # reading a number waits for the GPU
+            progress.set_postfix({key: f"{value.item():.4f}" for key, value in parts.items()}, refresh=False)
         if time.monotonic() - saved > schedule.checkpoint_seconds:
             save(step + 1)
             saved = time.monotonic()

@@ -13,26 +13,32 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The nearest matrix with equal singular values, roughly -> same shape; by Newton-Schulz steps."""
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """The nearest matrices with equal singular values, roughly -> same shape; by Newton-Schulz steps.
+
+    matrices: (..., rows, columns).
+    """
     a, b, c = COEFFICIENTS
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / x.norm().clamp_min(1e-7)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
 
 
 @torch.no_grad()
-def step_of(matrix: nn.Parameter, momentum: Tensor, rate: float) -> None:
-    """Moves a matrix and its momentum by its gradient, which it forgets; without one both stay."""
-    if matrix.grad is None:
-        return
-    momentum.lerp_(matrix.grad, 1 - MOMENTUM)
-    ahead = matrix.grad.lerp(momentum, MOMENTUM)  # Nesterov
-    matrix.sub_(orthogonalised(ahead), alpha=rate * 0.2 * max(matrix.shape) ** 0.5)
-    matrix.grad = None
+def step_of(matrices: list[nn.Parameter], momenta: list[Tensor], rate: float) -> None:
+    """Moves matrices of one shape and their momenta by their gradients, which they forget."""
+    gradients = torch.stack([matrix.grad for matrix in matrices if matrix.grad is not None])
+    moved = torch.stack(momenta).lerp(gradients, 1 - MOMENTUM)
+    steps = orthogonalised(gradients.lerp(moved, MOMENTUM))  # Nesterov
+    length = rate * 0.2 * max(matrices[0].shape) ** 0.5
+    for matrix, momentum, step, new in zip(matrices, momenta, steps, moved, strict=True):
+        momentum.copy_(new)
+        matrix.sub_(step, alpha=length)
+        matrix.grad = None
 
 
 class Muon:
@@ -45,9 +51,20 @@ class Muon:
 
     def step(self, rate: float) -> None:
         """A step by the gradients, which it forgets; a matrix without one stays as it is."""
-        pairs = zip(self.matrices, self.momenta, strict=True)
+        groups = self.groups()
         every = map if self.workers is None else self.workers.map
-        list(every(lambda pair: step_of(*pair, rate), pairs))
+        list(every(lambda group: step_of([m for m, _ in group], [m for _, m in group], rate), groups))
+
+    def groups(self) -> list[list[tuple[nn.Parameter, Tensor]]]:
+        """Matrices with a gradient: each alone on a CPU, all of a shape together on a GPU.
+
+        There a matrix alone is too small to fill the chip.
+        """
+        found: dict[object, list[tuple[nn.Parameter, Tensor]]] = {}
+        for number, pair in enumerate(zip(self.matrices, self.momenta, strict=True)):
+            if pair[0].grad is not None:
+                found.setdefault(pair[0].shape if pair[0].is_cuda else number, []).append(pair)
+        return list(found.values())
 
     def state_dict(self) -> dict:
         return {"momenta": self.momenta}

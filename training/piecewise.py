@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,10 @@ class Workers:
         return list(self.pool.map(function, items))
 
     def mean_loss(self, pieces: Sequence[Callable[[], Tensor]], parameters: list[nn.Parameter]) -> Tensor:
-        """The mean of the pieces' losses; its `backward` hands out gradients that are already there.
+        """The mean of the pieces' losses, whose gradients are then in the parameters.
 
-        They are summed in the pieces' order, so that a step gives the same whichever thread was faster.
+        They are summed in the pieces' order, so that a step gives the same whichever thread was faster. A
+        parameter that no piece reaches has none.
         """
 
         def computed(piece: Callable[[], Tensor]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
@@ -38,24 +39,12 @@ class Workers:
             return loss.detach(), torch.autograd.grad(loss, parameters, allow_unused=True)
 
         losses, gradients = zip(*self.map(computed, pieces), strict=True)
-        means = [_mean(of_one, len(pieces)) for of_one in zip(*gradients, strict=True)]
-        return _Ready.apply(torch.stack(losses).mean(), means, *parameters)
+        for parameter, of_one in zip(parameters, zip(*gradients, strict=True), strict=True):
+            parameter.grad = _mean(of_one, len(pieces))
+        return torch.stack(losses).mean()
 
 
 def _mean(gradients: Sequence[Tensor | None], count: int) -> Tensor | None:
     """Pieces that do not reach a parameter count as zero; None where none does."""
     present = [gradient for gradient in gradients if gradient is not None]
     return sum(present[1:], present[0]) / count if present else None
-
-
-class _Ready(torch.autograd.Function):
-    """A value whose gradients were computed before."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *parameters: nn.Parameter) -> Tensor:
-        ctx.gradients = gradients
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *above: Tensor) -> Any:
-        return None, None, *(None if one is None else above[0] * one for one in ctx.gradients)

@@ -44,6 +44,16 @@ def freeze_attention(vae: HostModule) -> HostModule:
     for module in vae.modules():
         if isinstance(module, AttentionBlock):
             module.requires_grad_(False)
+    return leave_out_idle_attention(vae)
+
+
+def leave_out_idle_attention(vae: HostModule) -> HostModule:
+    """Notes once which attention changes nothing: looking at its weights in every pass waits for a GPU."""
+    from comfy.ldm.wan.vae import AttentionBlock
+
+    for module in vae.modules():
+        if isinstance(module, AttentionBlock):
+            module.left_out = not module.proj.weight.any()
     return vae
 
 
@@ -70,7 +80,7 @@ def run_layers(layers: HostModule, x: Tensor) -> Tensor:
     from comfy.ldm.wan.vae import AttentionBlock, Resample, ResidualBlock, RMS_norm
 
     for layer in layers:
-        if isinstance(layer, AttentionBlock) and not layer.proj.weight.any():
+        if isinstance(layer, AttentionBlock) and getattr(layer, "left_out", False):
             continue
         if isinstance(layer, Resample):
             x = resample_clip(layer, x)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .precision import fast_precision
-from .vae_clip import HostModule, encode_clip
+from .vae_clip import HostModule, encode_clip, leave_out_idle_attention
 
 # The smallest Wan that ComfyUI detects: it takes the head count from dim // 128.
 DIT_SETTINGS: dict[str, Any] = {
@@ -96,19 +96,23 @@ def read_vae(path: Path) -> HostModule:
     dim = weights["decoder.head.0.gamma"].shape[0]
     vae = WanVAE(dim=dim, z_dim=16, temperal_downsample=[False, True, True])
     vae.load_state_dict(weights)
-    return vae
+    return leave_out_idle_attention(vae)
 
 
-def load_vae(path: Path) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+def load_vae(
+    path: Path, device: str = "cpu"
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """The encoder of a saved VAE and the map from its latents to model space, both for training.
 
-    The encoder takes frames (T, H, W, 3) in 0..1 and returns (1, 16, t, h, w).
+    The encoder takes frames (T, H, W, 3) or clips (B, T, H, W, 3) in 0..1, computes on the device and returns
+    (1 or B, 16, t, h, w) on the CPU.
     """
-    vae = read_vae(path).eval()
+    vae = read_vae(path).eval().to(device)
 
     def encode(frames: Tensor) -> Tensor:
-        clip = rearrange(frames, "t h w c -> 1 c t h w") * 2 - 1
-        with fast_precision():
-            return encode_clip(vae, clip.contiguous(memory_format=torch.channels_last_3d)).float()
+        clips = frames[None] if frames.ndim == 4 else frames
+        clip = rearrange(clips.to(device), "b t h w c -> b c t h w") * 2 - 1
+        with fast_precision(torch.device(device).type):
+            return encode_clip(vae, clip.contiguous(memory_format=torch.channels_last_3d)).float().cpu()
 
     return encode, wan_latent_format().process_in

@@ -77,8 +77,9 @@ RICH = Style(
     across=(0.44, 0.56),
     sway=0.25,
     ease=0.5,
-    ground_octaves=PLAIN.ground_octaves,
-    ground_scale=(0.55, 1.8),
+    # Energy falls with every octave, as in photographs; so one wave clearly leads.
+    ground_octaves=((8.0, 0.065), (16.0, 0.042), (32.0, 0.03)),
+    ground_scale=(0.45, 1.8),
     cross_octaves=((20.0, 0.03),),
     # With the light no stronger than the plain texture: the dark side of white must not pass for sand.
     object_octaves=((1.2, 0.08), (2.4, 0.06), (4.8, 0.05)),

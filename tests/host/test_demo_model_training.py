@@ -34,24 +34,39 @@ def test_buckets_fit_the_model_and_hide_the_size_that_is_enlarged_to(comfy_modul
 
 
 def test_latents_go_on_where_a_stopped_run_was(comfy_modules, bucket, tmp_path):
-    from training.demo_models.latents import encode_bucket
+    from training.demo_models.latents import encode_buckets
 
-    whole = encode_bucket(bucket, VAE_FILE, tmp_path / "whole")
-    assert whole.shape == (3, 16, 5, 4, 6)
-    encode_bucket(replace(bucket, clips=1), VAE_FILE, tmp_path / "parts")
-    assert torch.equal(encode_bucket(bucket, VAE_FILE, tmp_path / "parts"), whole)
+    both = (bucket, replace(bucket, height=48, width=32))
+    whole = encode_buckets(both, VAE_FILE, folder=tmp_path / "whole")  # each (3, 16, 5, h, w)
+    assert [latents.shape for latents in whole] == [(3, 16, 5, 4, 6), (3, 16, 5, 6, 4)]
+    encode_buckets((replace(bucket, clips=1),), VAE_FILE, folder=tmp_path / "parts")
+    parts = encode_buckets(both, VAE_FILE, folder=tmp_path / "parts")
+    for one, other in zip(parts, whole, strict=True):
+        assert (one - other).abs().mean() < 0.01, "alone and together are rounded differently"
+    again = encode_buckets(both, VAE_FILE, folder=tmp_path / "parts")
+    assert all(map(torch.equal, again, parts))
+
+
+def test_clips_are_encoded_together_up_to_the_next_stop(comfy_modules, bucket, monkeypatch):
+    from training.demo_models import latents
+
+    monkeypatch.setattr(latents, "ENCODED_AT_ONCE", 2)
+    other = replace(bucket, height=48, width=32)
+    clips = [(bucket, 1), (bucket, 2), (bucket, 3), (other, 0), (other, 1), (other, 2)]
+    numbers = [[number for _, number in group] for group in latents.batches(clips)]
+    assert numbers == [[1], [2, 3], [0, 1], [2]]
 
 
 def test_latents_of_another_vae_or_of_other_clips_are_not_used(comfy_modules, bucket, tmp_path, monkeypatch):
     from training.demo_models import latents
 
-    right = latents.encode_bucket(bucket, VAE_FILE, tmp_path)
+    right = latents.encode_buckets((bucket,), VAE_FILE, folder=tmp_path)[0]
     path = tmp_path / f"{bucket.name}.pt"
     torch.save({"latents": torch.zeros_like(right), "made with": "another"}, path)
-    assert torch.equal(latents.encode_bucket(bucket, VAE_FILE, tmp_path), right)
+    assert torch.equal(latents.encode_buckets((bucket,), VAE_FILE, folder=tmp_path)[0], right)
     finer = replace(latents.RICH, ground_scale=(3.0, 3.0))
     monkeypatch.setattr(latents, "RICH", finer)
-    others = latents.encode_bucket(bucket, VAE_FILE, tmp_path)
+    others = latents.encode_buckets((bucket,), VAE_FILE, folder=tmp_path)[0]
     assert others.shape == right.shape and not torch.equal(others, right)
 
 
@@ -77,9 +92,9 @@ def test_batches_come_from_the_step_alone_and_some_lose_their_prompt(comfy_modul
     prompts = torch.cat([embed_prompt(prompt) for prompt in held_out_prompts()])
     clips = Clips(torch.randn(32, 16, 1, 2, 2), prompts, torch.ones(32, 1, 1, 2, 2))
     batches = [draw_batch(clips, 2, torch.Generator().manual_seed(5)) for _ in range(2)]
-    assert torch.equal(batches[0].clips.latents, batches[1].clips.latents)
+    assert torch.equal(batches[0].latents, batches[1].latents)
     assert torch.equal(batches[0].noise, batches[1].noise)
-    prompts_drawn = batches[0].clips.prompts  # (500, 4, TEXT_WIDTH)
+    prompts_drawn = batches[0].prompts  # (500, 4, TEXT_WIDTH)
     dropped = (prompts_drawn.abs().sum(dim=(1, 2)) == 0).float().mean().item()
     assert dropped == pytest.approx(DROP_PROMPT, abs=0.04)
 
@@ -132,9 +147,9 @@ def test_the_dit_trains_reports_and_is_exported(comfy_modules, bucket, tmp_path,
 
     from training.demo_models import dit
 
-    monkeypatch.setattr(dit, "BUCKETS", (bucket, bucket))
+    monkeypatch.setattr(dit, "BUCKETS", (bucket, replace(bucket, height=48, width=32)))
     monkeypatch.setattr(dit, "VALIDATION_SIZES", (32, 64))
-    monkeypatch.setattr(dit, "encode_bucket", partial(dit.encode_bucket, folder=tmp_path / "latents"))
+    monkeypatch.setattr(dit, "encode_buckets", partial(dit.encode_buckets, folder=tmp_path / "latents"))
     monkeypatch.setattr(dit, "new_dit", partial(dit.new_dit, **SMALL))
     monkeypatch.setattr(dit, "LAYERS", 1)
     monkeypatch.setattr(dit, "TOKENS", 40)
@@ -156,12 +171,29 @@ def test_the_dit_trains_reports_and_is_exported(comfy_modules, bucket, tmp_path,
         dit.train_dit(steps=2)
 
 
+def test_the_vae_trains_and_is_exported(comfy_modules, tmp_path, monkeypatch):
+    from training.demo_models import vae
+    from training.machine import Machine
+    from training.wan import read_vae
+
+    monkeypatch.setattr(vae, "STAGE_BATCH", {"frames": (2, 1), "clips": (1, 5)})
+    monkeypatch.setattr(vae, "SCALE_CLIPS", 1)
+    monkeypatch.setattr(vae, "DIM", 8)
+    monkeypatch.setattr(vae, "WORK", tmp_path)
+    vae.train_vae(steps=2, machine=Machine("cpu", renderers=1))
+    trained = read_vae(tmp_path / VAE_FILE.name)
+    assert "256: " in vae.validation(trained)
+    vae.export_checkpoint(tmp_path / "exported.safetensors")
+    exported = read_vae(tmp_path / "exported.safetensors").state_dict()
+    assert all(torch.equal(exported[name], value) for name, value in trained.state_dict().items())
+
+
 def test_a_vaes_checkpoint_knows_its_clips(comfy_modules, monkeypatch):
     """Each change alone gives other settings, with which the loop refuses to go on."""
     from training.demo_models import vae
 
     seen: list[dict[str, str]] = []
-    monkeypatch.setattr(vae, "train_stage", lambda model, stage, steps, settings: seen.append(settings))
+    monkeypatch.setattr(vae, "train_stage", lambda model, stage, steps, settings, _: seen.append(settings))
     monkeypatch.setattr(vae, "export_vae", lambda model, path: None)
     vae.train_vae(start=VAE_FILE)
     vae.train_vae(start=VAE_FILE)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.muon import Muon, orthogonalised
+from training.muon import Muon, orthogonalised, step_of
 
 
 @pytest.mark.parametrize("shape", [(16, 48), (64, 16), (32, 32)])
@@ -37,3 +37,23 @@ def test_a_matrix_without_gradient_stays():
     matrix = nn.Parameter(torch.ones(4, 4))
     Muon([matrix]).step(0.1)
     assert torch.equal(matrix, torch.ones(4, 4))
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (12, 8)])
+def test_matrices_moved_together_move_as_each_alone(shape):
+    def matrices() -> tuple[list[nn.Parameter], list[torch.Tensor]]:
+        generator = torch.Generator().manual_seed(2)
+        drawn = torch.randn(3, 3, *shape, generator=generator)
+        found = [nn.Parameter(one.clone()) for one in drawn[0]]
+        for matrix, gradient in zip(found, drawn[1], strict=True):
+            matrix.grad = gradient.clone()
+        return found, [one.clone() for one in drawn[2]]
+
+    together, alone = matrices(), matrices()
+    step_of(*together, 0.1)
+    for matrix, momentum in zip(*alone, strict=True):
+        step_of([matrix], [momentum], 0.1)
+    for some, others in zip(together, alone, strict=True):
+        for one, other in zip(some, others, strict=True):
+            torch.testing.assert_close(one, other)
+    assert all(matrix.grad is None for matrix in together[0])

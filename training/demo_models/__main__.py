@@ -9,6 +9,7 @@ import torch
 
 from comfyui_runner.installation import import_comfy
 from demo.files import VAE_FILE
+from training.machine import machine_of
 
 
 def main() -> None:
@@ -26,10 +27,10 @@ def main() -> None:
     parser.add_argument(
         "--vae", type=Path, default=VAE_FILE, metavar="FILE", help="the VAE whose latents the DiT learns"
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="by default the GPU, where there is one")
     arguments = parser.parse_args()
-    threads = arguments.threads or torch.get_num_threads()
-    # The DiT's draws have a thread each; the VAE's operations are long enough to be shared by all.
-    torch.set_num_threads(threads if arguments.model == "vae" else 1)
+    machine = machine_of(arguments.device, arguments.threads)
+    torch.set_num_threads(machine.threads)
     import_comfy()
     import comfy.cli_args
 
@@ -40,9 +41,9 @@ def main() -> None:
     if arguments.export:
         (vae if arguments.model == "vae" else dit).export_checkpoint(arguments.export)
     elif arguments.model == "vae":
-        vae.train_vae(arguments.steps, arguments.start)
+        vae.train_vae(arguments.steps, arguments.start, machine)
     else:
-        dit.train_dit(arguments.steps, arguments.start, arguments.vae, threads)
+        dit.train_dit(arguments.steps, arguments.start, arguments.vae, machine)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +12,7 @@ from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from demo.clips.scenes import draw_scene, render
+from demo.clips.scenes import Scene, draw_scene, render
 from demo.clips.styles import RICH
 from demo.files import DIT_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt, held_out_prompts
@@ -21,12 +23,14 @@ from training.optimizers import MuonWithAdamW
 from training.piecewise import Workers
 from training.precision import fast_precision
 
+from ..machine import CPU, Machine
+from ..recorded_loss import RecordedLosses
 from ..vae_clip import HostModule
 from ..wan import load_vae, new_dit, save_half
-from .latents import BUCKETS, Bucket, encode_bucket, outline_weights, scene_of_clip
+from .latents import BUCKETS, encode_buckets, outline_weights, scene_of_clip
 
 LAYERS = 8
-SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, warmup=200, decay_share=0.2, checkpoint_seconds=300)
+SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, warmup=200, decay_share=0.3, checkpoint_seconds=300)
 # Every step mixes buckets: this many draws of one, each filled up with clips to about this many tokens.
 MICRO_BATCHES = 4
 TOKENS = 1000
@@ -36,7 +40,7 @@ DROP_PROMPT = 0.1
 CHECKPOINT = WORK / "dit.pt"
 # Frames of held-out clips whose loss is watched; the model never trains on the last size.
 VALIDATION_SIZES = (128, 192, 256)
-VALIDATION_CLIPS = 2
+VALIDATION_CLIPS = 4
 VALIDATION_SIGMAS = (0.9, 0.6)
 HELD_OUT = 2**40
 
@@ -50,27 +54,30 @@ class Clips:
     weights: Tensor
 
 
-def clips_of(bucket: Bucket, vae_file: Path) -> Clips:
-    scenes = [scene_of_clip(bucket, number) for number in range(bucket.clips)]
-    return Clips(
-        encode_bucket(bucket, vae_file),
-        torch.cat([embed_prompt(scene.prompt) for scene in scenes]),
-        torch.stack([outline_weights(scene, bucket.height, bucket.width) for scene in scenes]),
-    )
+def trained_clips(vae_file: Path, machine: Machine) -> list[Clips]:
+    """The clips of every bucket."""
+    found = []
+    for bucket, latents in zip(BUCKETS, encode_buckets(BUCKETS, vae_file, machine), strict=True):
+        scenes = [scene_of_clip(bucket, number) for number in range(bucket.clips)]
+        found.append(clips_of(scenes, latents, (bucket.height, bucket.width), machine))
+    return found
 
 
-def held_out_clips(size: int, vae_file: Path) -> Clips:
+def clips_of(scenes: list[Scene], latents: Tensor, size: tuple[int, int], machine: Machine) -> Clips:
+    """size: height and width in pixels."""
+    prompts = torch.cat([embed_prompt(scene.prompt) for scene in scenes])
+    weights = torch.stack([outline_weights(scene, *size) for scene in scenes])
+    return Clips(*(tensor.to(machine.device) for tensor in (latents, prompts, weights)))
+
+
+def held_out_clips(size: int, vae_file: Path, machine: Machine = CPU) -> Clips:
     """A few clips of prompts that are never trained on."""
     prompts = held_out_prompts()[:VALIDATION_CLIPS]
     scenes = [draw_scene(HELD_OUT + number, prompt, RICH) for number, prompt in enumerate(prompts)]
-    vae, to_model_space = load_vae(vae_file)
+    vae, to_model_space = load_vae(vae_file, machine.device)
     with torch.no_grad():
-        latents = torch.cat([to_model_space(vae(render(scene, size))) for scene in scenes])
-    return Clips(
-        latents,
-        torch.cat([embed_prompt(prompt) for prompt in prompts]),
-        torch.stack([outline_weights(scene, size, size) for scene in scenes]),
-    )
+        latents = to_model_space(vae(torch.stack([render(scene, size) for scene in scenes])))
+    return clips_of(scenes, latents, (size, size), machine)
 
 
 def start_weights(model: HostModule, path: Path) -> None:
@@ -88,64 +95,77 @@ def start_weights(model: HostModule, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Draw:
-    """sigma: (B,). noise: as the clips' latents."""
+    """What one piece of a step is computed from.
 
-    clips: Clips
+    latents, noise: (B, 16, 5, h, w). prompts: (B, 4, TEXT_WIDTH). weights: (B, 1, 5, h, w). sigma: (B,).
+    """
+
+    latents: Tensor
+    prompts: Tensor
+    weights: Tensor
     sigma: Tensor
     noise: Tensor
 
 
 def weighted_loss(model: HostModule, draw: Draw) -> tuple[Tensor, Tensor]:
     """Flow matching in model space, noise minus clean latent -> the loss and its plain squares (B, ...)."""
-    clips, mix = draw.clips, rearrange(draw.sigma, "b -> b 1 1 1 1")
-    state = (1 - mix) * clips.latents + mix * draw.noise
-    with fast_precision():
-        velocity = model(state, draw.sigma * 1000, clips.prompts)
-    squared = (velocity.float() - (draw.noise - clips.latents)).square()
-    return (squared * clips.weights).mean(), squared.detach()
+    mix = rearrange(draw.sigma, "b -> b 1 1 1 1")
+    state = (1 - mix) * draw.latents + mix * draw.noise
+    with fast_precision(state.device.type):
+        velocity = model(state, draw.sigma * 1000, draw.prompts)
+    squared = (velocity.float() - (draw.noise - draw.latents)).square()
+    return (squared * draw.weights).mean(), squared.detach()
 
 
 def draw_batch(clips: Clips, tokens: int, generator: torch.Generator) -> Draw:
-    """Clips, their times and noise; some clips lose their prompt, for guidance."""
-    count = max(round(TOKENS / tokens), 1)
-    index = torch.randint(len(clips.latents), (count,), generator=generator)
+    """Clips, their times and noise; some clips lose their prompt, for guidance.
+
+    generator: of the clips' device. tokens: of one clip.
+    """
+    count, device = max(round(TOKENS / tokens), 1), clips.latents.device
+    drawn = {"generator": generator, "device": device}
+    index = torch.randint(len(clips.latents), (count,), **drawn)
     latents = clips.latents[index]
-    noise = torch.randn(latents.shape, generator=generator)
-    uniform = torch.rand(count, generator=generator)
+    noise = torch.randn(latents.shape, **drawn)
+    uniform = torch.rand(count, **drawn)
     sigma = TIME_SHIFT * uniform / (1 + (TIME_SHIFT - 1) * uniform)
-    dropped = torch.rand(count, generator=generator) < DROP_PROMPT
-    prompts = torch.where(dropped[:, None, None], embed_prompt(None), clips.prompts[index])
-    return Draw(Clips(latents, prompts, clips.weights[index]), sigma, noise)
+    dropped = torch.rand(count, **drawn) < DROP_PROMPT
+    # An empty prompt is zeros.
+    prompts = torch.where(dropped[:, None, None], 0.0, clips.prompts[index])
+    return Draw(latents, prompts, clips.weights[index], sigma, noise)
 
 
 def train_dit(
-    steps: int | None = None, start: Path | None = None, vae_file: Path = VAE_FILE, threads: int = 1
+    steps: int | None = None,
+    start: Path | None = None,
+    vae_file: Path = VAE_FILE,
+    machine: Machine = CPU,
 ) -> HostModule:
     """Trains from where it stopped and writes a file into WORK; steps shortens the training (for trials).
 
-    start: a DiT file to begin with. vae_file: the VAE whose latents the model learns. threads: how many draws
-    of a step are computed at a time.
+    start: a DiT file to begin with. vae_file: the VAE whose latents the model learns.
     """
-    clips = [clips_of(bucket, vae_file) for bucket in BUCKETS]
+    clips = trained_clips(vae_file, machine)
     shares = torch.tensor([float(bucket.share) for bucket in BUCKETS])
-    held_out = {size: held_out_clips(size, vae_file) for size in VALIDATION_SIZES}
+    held_out = {size: held_out_clips(size, vae_file, machine) for size in VALIDATION_SIZES}
+    # From here on every draw of a step has a thread of its own.
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = new_dit(num_layers=LAYERS)
+    model = new_dit(num_layers=LAYERS).to(machine.device)
     if start:
         start_weights(model, start)
     named = list(model.named_parameters())
     matrices = {value for name, value in named if name.startswith("blocks.") and value.ndim == 2}
-    parameters, workers = [value for _, value in named], Workers(threads)
+    parameters, workers = [value for _, value in named], Workers(machine.threads)
     optimizer = MuonWithAdamW(parameters, matrices, workers)
+    mean_loss = mean_loss_of(lambda draw: weighted_loss(model, draw)[0], parameters, machine, workers)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(step)
-        draws = [
-            draw_batch(clips[choice], BUCKETS[choice].tokens, generator)
-            for choice in torch.multinomial(shares, MICRO_BATCHES, True, generator=generator).tolist()
-        ]
-        pieces = [lambda draw=draw: weighted_loss(model, draw)[0] for draw in draws]
-        return {"loss": workers.mean_loss(pieces, parameters)}
+        chosen = torch.multinomial(
+            shares, MICRO_BATCHES, True, generator=torch.Generator().manual_seed(step)
+        ).tolist()
+        generator = torch.Generator(machine.device).manual_seed(step)
+        return {"loss": mean_loss([draw_batch(clips[n], BUCKETS[n].tokens, generator) for n in chosen])}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
     recipe = fingerprint(BUCKETS, RICH, MICRO_BATCHES, TOKENS, TIME_SHIFT, DROP_PROMPT)
@@ -168,17 +188,27 @@ def train_dit(
     return average
 
 
+def mean_loss_of(
+    loss_of: Callable[[Draw], Tensor], parameters: list[nn.Parameter], machine: Machine, workers: Workers
+) -> Callable[[list[Draw]], Tensor]:
+    """How the mean loss of a step's draws is computed: recorded on a GPU, by threads on a CPU."""
+    if machine.on_gpu:
+        return RecordedLosses(loss_of, parameters).mean_loss
+    return lambda draws: workers.mean_loss([partial(loss_of, draw) for draw in draws], parameters)
+
+
 @torch.no_grad()
 def validation(model: HostModule, held_out: dict[int, Clips]) -> str:
     """Loss on held-out clips by frame size, at fixed times and noise."""
     report = []
     for size, clips in held_out.items():
-        noise = torch.randn(clips.latents.shape, generator=torch.Generator().manual_seed(size))
-        losses = [
-            weighted_loss(model, Draw(clips, torch.full((len(noise),), sigma), noise))[1].mean()
-            for sigma in VALIDATION_SIGMAS
-        ]
-        report.append(f"{size}: {' '.join(f'{loss.item():.4f}' for loss in losses)}")
+        latents = clips.latents
+        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(size)).to(latents)
+        losses = []
+        for sigma in VALIDATION_SIGMAS:
+            draw = Draw(latents, clips.prompts, clips.weights, latents.new_full((len(noise),), sigma), noise)
+            losses.append(weighted_loss(model, draw)[1].mean().item())
+        report.append(f"{size}: {' '.join(f'{loss:.4f}' for loss in losses)}")
     return f"held-out loss at sigma {VALIDATION_SIGMAS}: " + " | ".join(report)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from demo.clips.scenes import FRAMES, Scene, draw_scene, render, shape_distance
@@ -17,6 +20,7 @@ from demo.vocabulary import Prompt, all_prompts, held_out_prompts
 from training.checkpoints import save_atomically
 from training.fingerprint import file_fingerprint, fingerprint
 
+from ..machine import CPU, Machine
 from ..wan import load_vae
 
 CELL = 8  # pixels of a latent cell
@@ -25,7 +29,7 @@ TOKEN_EDGE = CELL * PATCH  # pixels
 # Cells at an object's outline count this much more: they alone tell one shape from another, and they are few.
 OUTLINE_WEIGHT = 8.0
 OUTLINE_WIDTH = 0.05  # frame heights
-ENCODE_BATCH = 16
+ENCODED_AT_ONCE, SAVED_EVERY = 8, 128  # clips
 
 
 @dataclass(frozen=True)
@@ -80,30 +84,66 @@ def scene_of_clip(bucket: Bucket, number: int) -> Scene:
     return draw_scene(seed, prompt_of_clip(seed), RICH, bucket.width / bucket.height)
 
 
-def encode_bucket(bucket: Bucket, vae_file: Path, folder: Path = WORK / "latents") -> Tensor:
-    """Latents of a bucket's clips in model space -> (clips, 16, 5, h, w); resumes from its file.
+@dataclass(frozen=True)
+class Renderings(Dataset):
+    """Clips of buckets as frames (17, h, w, 3), for a DataLoader that renders several at a time.
 
-    A file made with another VAE or of other clips is made anew.
+    clips: (bucket, the clip's number in it).
     """
-    path, made_with = folder / f"{bucket.name}.pt", fingerprint(RICH, file_fingerprint(vae_file))
-    encoded = torch.empty(0)
-    if path.is_file():
-        saved = torch.load(path, weights_only=True)
-        if saved.get("made with") == made_with:
-            encoded = saved["latents"]
-    if len(encoded) >= bucket.clips:
-        return encoded[: bucket.clips]
-    vae, to_model_space = load_vae(vae_file)
-    batches = [encoded] if len(encoded) else []
-    for first in tqdm(
-        range(len(encoded), bucket.clips, ENCODE_BATCH), desc=f"encoding {bucket.name}", mininterval=5
-    ):
-        for number in range(first, min(first + ENCODE_BATCH, bucket.clips)):
-            frames = render(scene_of_clip(bucket, number), (bucket.height, bucket.width))
-            with torch.no_grad():
-                batches.append(to_model_space(vae(frames)))  # (1, 16, 5, h, w)
-        save_atomically({"latents": torch.cat(batches), "made with": made_with}, path)
-    return torch.cat(batches)
+
+    clips: list[tuple[Bucket, int]]
+
+    def __getitem__(self, index: int) -> Tensor:
+        bucket, number = self.clips[index]
+        return render(scene_of_clip(bucket, number), (bucket.height, bucket.width))
+
+
+@dataclass
+class Encoded:
+    """The latents (1, 16, 5, h, w) of a bucket's first clips, and the file that keeps them."""
+
+    path: Path
+    made_with: str
+    latents: list[Tensor]
+
+    @classmethod
+    def kept(cls, bucket: Bucket, made_with: str, folder: Path) -> Encoded:
+        """What the file holds; nothing if it was made with another VAE or of other clips."""
+        path = folder / f"{bucket.name}.pt"
+        saved = torch.load(path, weights_only=True) if path.is_file() else {}
+        if saved.get("made with") != made_with:
+            return cls(path, made_with, [])
+        return cls(path, made_with, list(saved["latents"][: bucket.clips].split(1)))
+
+    def save(self) -> None:
+        save_atomically({"latents": torch.cat(self.latents), "made with": self.made_with}, self.path)
+
+
+def encode_buckets(
+    buckets: tuple[Bucket, ...], vae_file: Path, machine: Machine = CPU, folder: Path = WORK / "latents"
+) -> list[Tensor]:
+    """Latents of every bucket's clips in model space -> each (clips, 16, 5, h, w); resumes from its files."""
+    made_with = fingerprint(RICH, file_fingerprint(vae_file))
+    encoded = {bucket: Encoded.kept(bucket, made_with, folder) for bucket in buckets}
+    missing = [(one, n) for one in buckets for n in range(len(encoded[one].latents), one.clips)]
+    if missing:
+        vae, to_model_space = load_vae(vae_file, machine.device)
+        frames = machine.drawn(Renderings(missing), range(len(missing)))
+        with torch.no_grad(), tqdm(total=len(missing), desc="encoding clips", mininterval=5) as progress:
+            for together in batches(missing):
+                bucket, last = together[-1]
+                clips = torch.stack([next(frames) for _ in together])
+                encoded[bucket].latents += to_model_space(vae(clips)).split(1)
+                if last + 1 == bucket.clips or (last + 1) % SAVED_EVERY == 0:
+                    encoded[bucket].save()
+                progress.update(len(together))
+    return [torch.cat(encoded[bucket].latents) for bucket in buckets]
+
+
+def batches(clips: list[tuple[Bucket, int]]) -> Iterator[list[tuple[Bucket, int]]]:
+    """Clips of one bucket, up to the next number that ENCODED_AT_ONCE divides."""
+    for _, group in groupby(clips, lambda clip: (clip[0], clip[1] // ENCODED_AT_ONCE)):
+        yield list(group)
 
 
 def outline_weights(scene: Scene, height: int, width: int) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from demo.clips.psnr import psnr
 from demo.clips.scenes import FRAMES, TRAIN_SIZE, draw_scene, render
@@ -19,6 +21,8 @@ from training.loop import Schedule, train
 from training.optimizers import MuonWithAdamW
 from training.precision import fast_precision
 
+from ..machine import CPU, Machine
+from ..recorded_loss import RecordedLosses
 from ..vae_clip import build_vae, decode_clip, encode_clip, freeze_attention
 from ..wan import fold_latent_scale, read_vae, save_half
 
@@ -37,10 +41,10 @@ FIRST_FRAME_WEIGHT = 1.5
 # Clips whose latents set the scale that the shipped file's latents get.
 SCALE_CLIPS = 24
 # Whole clips: the oldest tap of the first temporal upsampling sees nothing in clips of fewer than 13 frames.
-STAGE_BATCH = {"frames": (12, 1), "clips": (2, FRAMES)}  # clips in a batch, frames in a clip
+STAGE_BATCH = {"frames": (64, 1), "clips": (12, FRAMES)}  # clips in a batch, frames in a clip
 STAGES = {
-    "frames": Schedule(steps=1100, learning_rate=3e-3, decay_share=0.1),
-    "clips": Schedule(steps=2000, learning_rate=1.5e-3, decay_share=0.5, checkpoint_seconds=600),
+    "frames": Schedule(steps=430, learning_rate=3e-3, decay_share=0.1),
+    "clips": Schedule(steps=1200, learning_rate=1.5e-3, decay_share=0.5),
 }
 
 
@@ -69,29 +73,58 @@ def crops(step: int, count: int, frames: int) -> Tensor:
         left, top = place(draws[:3], (float(center_x), float(center_y)), size)
         first = int(draws[4] * (FRAMES - frames + 1))
         batch.append(render(scene, size, frames, (left, top, CROP), first))
-    clip = rearrange(torch.stack(batch), "b t h w c -> b c t h w") * 2 - 1
-    return clip.contiguous(memory_format=torch.channels_last_3d)
+    return rearrange(torch.stack(batch), "b t h w c -> b c t h w") * 2 - 1
 
 
-def frame_weights(frames: int) -> Tensor:
+@dataclass(frozen=True)
+class Crops(Dataset):
+    """The crops of every step of a stage, for a DataLoader that draws several steps at a time."""
+
+    stage: str
+
+    def __getitem__(self, step: int) -> Tensor:
+        return crops(step, *STAGE_BATCH[self.stage])
+
+
+class CropStream:
+    """The crops of one step after the other; beside a GPU other processes draw them ahead."""
+
+    def __init__(self, stage: str, steps: int, machine: Machine):
+        self.stage, self.steps, self.machine = stage, steps, machine
+        self.coming: Iterator[Tensor] | None = None
+
+    def of_step(self, step: int) -> Tensor:
+        """(count, 3, frames, CROP, CROP) on the device; steps must follow one another."""
+        if self.coming is None:
+            self.coming = self.machine.drawn(Crops(self.stage), range(step, self.steps))
+        clip = next(self.coming).to(self.machine.device)
+        return clip.contiguous(memory_format=torch.channels_last_3d)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def frame_weights(frames: int, device: torch.device | str = "cpu") -> Tensor:
     """(frames, 1, 1), with mean 1."""
-    weights = torch.ones(frames, 1, 1)
+    weights = torch.ones(frames, 1, 1, device=device)
     weights[1::4] = FIRST_FRAME_WEIGHT
     return weights / weights.mean()
 
 
 @torch.no_grad()
 def validation(vae: nn.Module) -> str:
-    """PSNR of held-out clips at two sizes, and how much worse the first frames of latent groups are.
+    """PSNR of held-out clips at three sizes, and how much worse the first frames of latent groups are.
 
     Of the larger size only the part around the object, for a whole clip takes as long as five steps.
     """
     report = []
-    for seed, size in ((1, TRAIN_SIZE), (2, 2 * TRAIN_SIZE)):
+    for seed, size in ((1, TRAIN_SIZE), (2, 3 * TRAIN_SIZE // 2), (3, 2 * TRAIN_SIZE)):
         scene = draw_scene(seed + 2**40, style=RICH)
         corner = [round(float(middle) * size) - TRAIN_SIZE // 2 for middle in scene.center(0.5)]
         left, top = (min(max(edge, 0), size - TRAIN_SIZE) for edge in corner)
         clip = rearrange(render(scene, size, crop=(left, top, TRAIN_SIZE)), "t h w c -> 1 c t h w") * 2 - 1
+        clip = clip.to(device_of(vae))
         decoded = decode_clip(vae, encode_clip(vae, clip))
         errors = (decoded.clamp(-1, 1) - clip).square().mean(dim=(0, 1, 3, 4))[1:]  # (16,)
         first = errors[::4].mean() / errors.view(4, 4)[:, 1:].mean()
@@ -99,25 +132,44 @@ def validation(vae: nn.Module) -> str:
     return " | ".join(report)
 
 
-def train_stage(vae: nn.Module, stage: str, steps: int | None, settings: dict[str, str]) -> nn.Module:
+@dataclass(frozen=True)
+class Draw:
+    """clip: (B, 3, frames, CROP, CROP). noise: (B, 16, t, h, w), as its latent."""
+
+    clip: Tensor
+    noise: Tensor
+
+
+def reconstruction_loss(vae: nn.Module, draw: Draw, weights: Tensor) -> Tensor:
+    """Squared and absolute error of clips that go through the VAE, their latents a little disturbed."""
+    with fast_precision(draw.clip.device.type):
+        latent = encode_clip(vae, draw.clip).float()
+        decoded = decode_clip(vae, latent + LATENT_NOISE * latent.detach().std() * draw.noise).float()
+    error = decoded - draw.clip
+    weighted = (error.square() + 0.05 * error.abs()) * weights
+    return weighted.mean() + LATENT_PENALTY * latent.square().mean()
+
+
+def train_stage(
+    vae: nn.Module, stage: str, steps: int | None, settings: dict[str, str], machine: Machine
+) -> nn.Module:
     schedule = STAGES[stage] if steps is None else replace(STAGES[stage], steps=steps)
-    count, frames = STAGE_BATCH[stage]
     parameters = [p for p in vae.parameters() if p.requires_grad]
     kernels = {p for p in parameters if p.ndim >= 4 and p.shape[0] > 3}
     optimizer = MuonWithAdamW(parameters, kernels)
-    generator = torch.Generator()
+    stream = CropStream(stage, schedule.steps, machine)
+    generator = torch.Generator(machine.device)
+    weights = frame_weights(STAGE_BATCH[stage][1], device_of(vae))
+    losses = RecordedLosses(lambda draw: reconstruction_loss(vae, draw, weights), parameters)
 
     def loss_of_step(step: int) -> dict[str, Tensor]:
-        clip = crops(step, count, frames)
-        with fast_precision():
-            latent = encode_clip(vae, clip).float()
-            noise = LATENT_NOISE * torch.randn(latent.shape, generator=generator.manual_seed(step))
-            decoded = decode_clip(vae, latent + latent.detach().std() * noise).float()
-        error = decoded - clip
-        weighted = (error.square() + 0.05 * error.abs()) * frame_weights(frames)
-        loss = weighted.mean() + LATENT_PENALTY * latent.square().mean()
-        squared = error.detach().square().mean()
-        return {"loss": loss, "dB": 10 * torch.log10(4 / squared), "latent": latent.detach().std()}
+        clip = stream.of_step(step)
+        count, _, frames, height, width = clip.shape
+        shape = (count, 16, (frames - 1) // 4 + 1, height // 8, width // 8)
+        noise = torch.randn(shape, generator=generator.manual_seed(step), device=clip.device)
+        # The same few sizes come in every step, so a GPU's fastest convolution is worth looking for.
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, benchmark_limit=4):
+            return {"loss": losses.mean_loss([Draw(clip, noise)])}
 
     checkpoint = checkpoint_of(stage)
     return train(f"VAE {stage}", vae, optimizer, loss_of_step, schedule, checkpoint, validation, settings)
@@ -127,13 +179,13 @@ def checkpoint_of(stage: str) -> Path:
     return WORK / f"vae_{stage}.pt"
 
 
-def train_vae(steps: int | None = None, start: Path | None = None) -> nn.Module:
+def train_vae(steps: int | None = None, start: Path | None = None, machine: Machine = CPU) -> nn.Module:
     """Runs every stage from where it stopped and writes a file into WORK; steps shortens each (for trials).
 
     start: a VAE file whose weights take the place of the first stage, which then is left out.
     """
     torch.manual_seed(0)
-    vae = freeze_attention(read_vae(start)) if start else build_vae(DIM)
+    vae = (freeze_attention(read_vae(start)) if start else build_vae(DIM)).to(machine.device)
     recipe = fingerprint(
         RICH, CROP, SIZES, OBJECT_SHARE, FIRST_FRAME_WEIGHT, STAGE_BATCH, LATENT_NOISE, LATENT_PENALTY
     )
@@ -142,7 +194,7 @@ def train_vae(steps: int | None = None, start: Path | None = None) -> nn.Module:
         "constants of the recipe": recipe,
     }
     for stage in STAGES if start is None else ["clips"]:
-        vae = train_stage(vae, stage, steps, settings)
+        vae = train_stage(vae, stage, steps, settings, machine)
     export_vae(vae, WORK / VAE_FILE.name)
     return vae
 
@@ -155,6 +207,7 @@ def export_checkpoint(path: Path) -> None:
 
 
 def export_vae(vae: nn.Module, path: Path) -> None:
+    vae.cpu()
     fold_latent_scale(vae, *latent_statistics(vae))
     save_half(vae.state_dict(), path, "S2Flow demo: small Wan VAE")
 
@@ -165,6 +218,6 @@ def latent_statistics(vae: nn.Module) -> tuple[Tensor, Tensor]:
     latents = []
     for index in range(SCALE_CLIPS):
         clip = rearrange(render(draw_scene(index, style=RICH)), "t h w c -> 1 c t h w") * 2 - 1
-        latents.append(encode_clip(vae, clip))
+        latents.append(encode_clip(vae, clip.to(device_of(vae))))
     together = rearrange(torch.cat(latents), "b c t h w -> c (b t h w)")
     return together.mean(dim=1), together.std(dim=1)

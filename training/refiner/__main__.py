@@ -10,7 +10,7 @@ In an installed pack, run it from the pack's own folder with ComfyUI's Python, a
 
 (Windows: `set COMFYUI_PATH=..\\..` first.)
 
---demo makes the small Refiner that ships with the pack, from procedural clips, on a CPU. With --videos, every
+--demo makes the small Refiner that ships with the pack, from procedural clips. With --videos, every
 clip of a folder is degraded, encoded once and trained on; broken and too short files are skipped by name.
 The text beside a clip (clip.txt beside clip.mp4) is its caption, read by the text encoder that --clip names;
 a clip without one gets the empty prompt. Without --clip no text is read: such a Refiner wants CFG 1 and a
@@ -172,10 +172,10 @@ def train(arguments: argparse.Namespace) -> None:
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.demo:
-        train_demo(arguments.steps, arguments.window, arguments.out)
+        train_demo(arguments.steps, arguments.window, arguments.out, arguments.device)
     else:
-        arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         train_on_videos(arguments)
 
 

@@ -52,11 +52,15 @@ class CoreCodec:
 
 
 class WholeClipCodec:
-    """The demo's Wan VAE on whole clips at once, several times faster on a CPU than in chunks."""
+    """The demo's Wan VAE on whole clips at once, several times faster on a CPU than in chunks.
 
-    def __init__(self, path: Path):
-        self.encoder, self.to_model_space = load_vae(path)
-        self.vae = read_vae(path)
+    It computes on the device; what goes in and comes out is on the CPU.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu"):
+        self.device = torch.device(device)
+        self.encoder, self.to_model_space = load_vae(path, device)
+        self.vae = read_vae(path).to(device)
         self.latent_format = wan_latent_format()
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -64,8 +68,9 @@ class WholeClipCodec:
             return self.to_model_space(self.encoder(frames))
 
     def decode(self, latent: Tensor) -> Tensor:
-        with torch.no_grad(), fast_precision(latent.device.type):
-            clip = decode_clip(self.vae, self.latent_format.process_out(latent)).float()
+        latent = self.latent_format.process_out(latent).to(self.device)
+        with torch.no_grad(), fast_precision(self.device.type):
+            clip = decode_clip(self.vae, latent).float().cpu()
         return (rearrange(clip, "1 c t h w -> t h w c") / 2 + 0.5).clamp(0, 1)
 
 

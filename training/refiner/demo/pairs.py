@@ -40,12 +40,12 @@ def demo_pair(codec: WholeClipCodec, index: int) -> Pair:
     return Pair(high_latent, low_latent, embed_prompt(scene.prompt)[0])
 
 
-def encode_demo_pairs(cache: PairCache, count: int = PAIRS) -> list[str]:
+def encode_demo_pairs(cache: PairCache, count: int = PAIRS, device: str = "cpu") -> list[str]:
     """Fills the cache and returns the names of the pairs; goes on where a stopped run was."""
     names = [f"{index:05}" for index in range(count)]
     missing = [index for index, name in enumerate(names) if not cache.has(name)]
     if missing:
-        codec = WholeClipCodec(VAE_FILE)
+        codec = WholeClipCodec(VAE_FILE, device)
         for index in tqdm(missing, desc="encoding pairs", mininterval=5):
             cache.add(names[index], demo_pair(codec, index))
     return names

@@ -1,4 +1,4 @@
-"""Trains the small Refiner that ships with the pack, from procedural clips, on a CPU."""
+"""Trains the small Refiner that ships with the pack, from procedural clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .pairs import encode_demo_pairs
 DEMO_MAPPING = FlowMapping(noise_share=0.25, relative=True)
 
 
-def train_demo(steps: int, window: int = 0, out: Path | None = None) -> None:
+def train_demo(steps: int, window: int = 0, out: Path | None = None, device: str = "cpu") -> None:
     """Matrices by Muon, which a small model learns from in minutes instead of days.
 
     window: latent frames that attention sees at a time, shifted in every other layer; 0 is all of them, as in
@@ -33,13 +33,13 @@ def train_demo(steps: int, window: int = 0, out: Path | None = None) -> None:
     """
     seen = fingerprint(SHIPPED, file_fingerprint(VAE_FILE))
     settings = {"--steps": str(steps), "--window": str(window), "clips and VAE": seen}
-    run = Run(out.with_suffix("") if out else WORK, settings)
+    run = Run(out.with_suffix("") if out else WORK, settings, device)
     stages = [Stage(latent_frames=5, steps=steps)]
     run.require_same(stages)
     cache = PairCache(WORK / f"refiner_pairs_{seen}")
-    pairs = TrainingPairs(cache, encode_demo_pairs(cache), embed_prompt(None)[0])
+    pairs = TrainingPairs(cache, encode_demo_pairs(cache, device=device), embed_prompt(None)[0])
     torch.manual_seed(0)
-    model = new_refiner()
+    model = new_refiner().to(device)
     if window:
         window_blocks(model, window)
 
