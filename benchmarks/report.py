@@ -164,8 +164,14 @@ def pipeline() -> str:
 
 
 def quality(title: str, names: dict[str, str]) -> ShownTable:
-    """One table of the quality benchmark."""
-    return ShownTable("quality", lambda: columns_of(tables_in("quality")[title], {"run": "run"} | names))
+    """One table of the quality benchmark, in those of the columns that it has: a GPU's has no CPU seconds."""
+
+    def table() -> str:
+        content = tables_in("quality")[title]
+        shown = {name: head for name, head in names.items() if name in content["columns"]}
+        return columns_of(content, {"run": "run"} | shown)
+
+    return ShownTable("quality", table)
 
 
 COMPARED = {"95 % interval": "95 % interval"}
