@@ -82,6 +82,8 @@ def train(
             parts = loss_of_step(step)
             if parts["loss"].requires_grad:
                 parts["loss"].backward()
+            elif all(parameter.grad is None for parameter in model.parameters()):
+                raise RuntimeError(f"{name}: the loss has no gradients, so nothing would be learned.")
         optimizer.step(schedule.rate(step))
         blend = 1 - min(schedule.average_decay, (step + 1) / (step + 10))
         with torch.no_grad():

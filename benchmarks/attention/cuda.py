@@ -50,7 +50,7 @@ def measure_cuda(results: Results, quick: bool, tune: bool, flex: bool) -> None:
         "captured numbers", lambda: add_captured(results, of_small_model(results, RESIZE), "cuda", 3)
     )
     results.measure("eight bits", lambda: results.add(*int8_error_table(of_small_model(results, 2), "cuda")))
-    results.measure("cost against tokens", lambda: results.add(*linearity_table("cuda", rounds=3)))
+    results.measure("cost against tokens", lambda: results.add(*linearity_table("cuda")))
     results.measure("price of auto", lambda: results.add(*auto_price_table("cuda")))
 
 

@@ -19,15 +19,18 @@ EXTENT: Triple = (2, 2, 2)  # of 128 tokens each
 FRAMES = {"cpu": (4, 8, 16, 32), "cuda": (15, 30, 60, 120)}
 SIDES = {"cpu": (32, 32), "cuda": (64, 64)}
 MOST_SLOPE = 1.1
-DIM, HEADS = 128, {"cpu": 1, "cuda": 2}
+DIM, HEADS = 128, {"cpu": 1, "cuda": 8}
 
 
-def linearity_table(device: str, rounds: int = 5) -> tuple[Table, list[str]]:
+ROUNDS = {"cpu": 5, "cuda": 3}
+
+
+def linearity_table(device: str) -> tuple[Table, list[str]]:
     """Milliseconds for each number of tokens and the slope of their logarithms, by backend."""
     tokens = [frames * math.prod(SIDES[device]) for frames in FRAMES[device]]
     seconds: dict[str, list[float]] = {}
     for frames in FRAMES[device]:
-        for name, taken in measured(frames, device, rounds).items():
+        for name, taken in measured(frames, device, ROUNDS[device]).items():
             seconds.setdefault(name, []).append(taken)
     table = Table(
         f"Cost against tokens, a window of {math.prod(EXTENT)} tiles, {HEADS[device]} head(s)",

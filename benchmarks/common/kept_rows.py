@@ -52,8 +52,7 @@ class KeptRows:
 
     def _take(self, entry: dict[str, Any]) -> None:
         self.rows[entry["recipe"], entry["index"]] = entry["rows"]
-        if "device" in entry:  # older files do not name it
-            self.devices[entry["device"]] = None
+        self.devices[entry.get("device", "a device whose name was not kept")] = None
 
     def _keep(self, entry: dict[str, Any]) -> None:
         if self.path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.pipeline.models import ModelShape, VideoSize
 from s2flow_core.attention.window_attention import attention_density
-from s2flow_core.reach.measure import MOST_ON_A_GPU
+from s2flow_core.reach.measure import MOST_BY_KERNEL
 from s2flow_core.windows.extents import axis_shares, candidate_extents
 from s2flow_core.windows.grid import TokenGrid, choose_reach_tile, choose_tile
 from s2flow_core.windows.ladder import extent_ladder
@@ -158,7 +158,7 @@ def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
         f"device: or its feed-forward in pieces, {model.live.in_pieces:g} tensors": layer_bytes(
             model, plan.high, in_pieces=True
         ),
-        "device: capture, a piece of rows x keys in fp32": 4.0 * CAPTURE_COPIES * MOST_ON_A_GPU,
+        "device: capture, a piece of rows x keys in fp32": 4.0 * CAPTURE_COPIES * MOST_BY_KERNEL,
         "CPU: trajectory, estimate and noise of every step in fp16": 2.0 * HALF * plan.steps * low_cells,
         "CPU: reach and output errors of every step, layer and head in fp16": float(
             HALF * plan.steps * per_step * (2 * recorded + 1)

@@ -53,11 +53,16 @@ def paired(seeds: list[Rows], column: str, first: str, second: str) -> torch.Ten
     )
 
 
+SECONDS = "CPU s"
+
+
 def table_of(name: str, seeds: list[Rows]) -> Table:
     """Means of every row, and its paired difference to the baseline where the table has one."""
     title, columns, baseline, compared = LAYOUTS[name]
     names = list(dict.fromkeys(row for rows in seeds for row in rows))
     present = [c for c in columns if any(c in rows.get(row, {}) for rows in seeds for row in names)]
+    if any(len({SECONDS in rows[row] for rows in seeds if row in rows}) > 1 for row in names):
+        present.remove(SECONDS)  # a GPU made some of the seeds
     compare = [f"{compared} minus {baseline}", "95 % interval"] if baseline else []
     table = Table(title, ["run", *present, *compare])
     for row in names:

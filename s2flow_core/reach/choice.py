@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import torch
@@ -19,6 +20,19 @@ log = logging.getLogger(__name__)
 SumTiles = Callable[[QueryRows, TokenGrid], TileSums]
 """A way to compute what the rows take from every tile of the grid."""
 
+
+@dataclass(frozen=True)
+class Held:
+    """What a way holds at once. numbers: for each row of a head. by_kernel: and no copies of keys."""
+
+    numbers: int
+    by_kernel: bool
+
+    def at_least(self, numbers: int) -> Held:
+        """The same, where the caller holds so many itself."""
+        return replace(self, numbers=max(self.numbers, numbers))
+
+
 _CHECKED_TILES = (2, 2, 3)
 _CHECKED_HEADS, _CHECKED_ROWS = 2, 20
 _SEED = 0
@@ -30,10 +44,11 @@ _trusted: dict[Hashable, bool] = {}
 """Kinds of call that the kernel was checked on, and whether its numbers were right."""
 
 
-def choose_tile_sums(queries: Tensor, grid: TokenGrid) -> tuple[SumTiles, int]:
-    """The fastest way, and how many numbers it holds per row and head. queries: (..., dim)."""
+def choose_tile_sums(queries: Tensor, grid: TokenGrid) -> tuple[SumTiles, Held]:
+    """The fastest way, and what it holds. queries: (..., dim)."""
+    by_torch = torch_tile_sums, Held(grid.tokens, by_kernel=False)
     if queries.device.type != "cuda":
-        return torch_tile_sums, grid.tokens
+        return by_torch
     try:
         kernel = import_module(".triton_tile_sums", __package__)
         reason = kernel.refuses(queries, grid)
@@ -41,8 +56,8 @@ def choose_tile_sums(queries: Tensor, grid: TokenGrid) -> tuple[SumTiles, int]:
         reason = str(error)
     if reason:
         _fall_back(reason)
-        return torch_tile_sums, grid.tokens
-    return kernel_tile_sums, grid.tile_count
+        return by_torch
+    return kernel_tile_sums, Held(grid.tile_count, by_kernel=True)
 
 
 def kernel_tile_sums(rows: QueryRows, grid: TokenGrid) -> TileSums:

@@ -16,7 +16,7 @@ from ..attention.sequence import VideoSequence
 from ..windows.grid import TokenGrid
 from ..windows.ladder import Knots, every_extent
 from .box_sums import BoxesOfRows, KnownBoxes
-from .choice import choose_tile_sums
+from .choice import Held, choose_tile_sums
 from .tile_sums import QueryRows
 
 LEAST_LOGITS, MOST_LOGITS = 2**21, 2**26
@@ -26,8 +26,8 @@ cut into many, to 256 MB."""
 _SHARE_OF_QUERIES = 8
 """Between them, this part of the queries' own numbers: the measurement must not show in the model's peak."""
 
-MOST_ON_A_GPU = 2**27
-"""There every piece is fifty launches, so it may be 512 MB ..."""
+MOST_BY_KERNEL = 2**27
+"""On a GPU every piece is fifty launches, so where the kernel copies no keys it may be 512 MB ..."""
 
 _SHARE_OF_BYTES = 0.5
 """... and half of the queries' bytes: the layer's feed-forward holds several times as much."""
@@ -71,7 +71,7 @@ def measure_reach(
 
 
 def asked_pieces(
-    q: Tensor, rows: Tensor, held: int, windows: tuple[TokenGrid, Knots], known: KnownBoxes | None
+    q: Tensor, rows: Tensor, held: Held, windows: tuple[TokenGrid, Knots], known: KnownBoxes | None
 ) -> Iterator[tuple[int, slice, Tensor, BoxesOfRows]]:
     """`pieces` with the tokens of their rows and the boxes around those, made once for all heads."""
     grid, knots = windows
@@ -80,19 +80,19 @@ def asked_pieces(
         yield item, some_heads, rows[some_rows], known.around(grid, rows, some_rows, knots)
 
 
-def pieces(q: Tensor, rows: int, held: int) -> list[tuple[int, slice, slice]]:
+def pieces(q: Tensor, rows: int, held: Held) -> list[tuple[int, slice, slice]]:
     """(batch item, heads, rows) of q (B, heads, tokens, dim), cut so that no piece takes much memory.
 
-    rows: sampled per head; held: numbers in memory for each of them.
+    rows: sampled per head; held: in memory for each of them.
     """
     batch, heads = q.shape[:2]
-    if q.device.type == "cpu":
-        most = min(MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES)
+    if held.by_kernel:
+        most = min(MOST_BY_KERNEL, int(_SHARE_OF_BYTES * q.numel() * q.element_size() / 4))
     else:
-        most = min(MOST_ON_A_GPU, int(_SHARE_OF_BYTES * q.numel() * q.element_size() / 4))
+        most = min(MOST_LOGITS, q.numel() // _SHARE_OF_QUERIES)
     most = max(LEAST_LOGITS, most)
-    row_step = max(1, min(rows, most // held))
-    head_step = max(1, most // (held * row_step))
+    row_step = max(1, min(rows, most // held.numbers))
+    head_step = max(1, most // (held.numbers * row_step))
     return [
         (item, slice(head, min(head + head_step, heads)), slice(row, min(row + row_step, rows)))
         for row in range(0, rows, row_step)

@@ -113,7 +113,7 @@ def measure_head_sums(
     mass, error = torch.zeros(2, heads, *map(len, knots), device=q.device)
     nothing, energy = torch.zeros(2, heads, device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
-    held = max(held, grid.tile_count * _HELD)
+    held = held.at_least(grid.tile_count * _HELD)
     for item, some_heads, asked, boxes in asked_pieces(q, rows, held, (grid, knots), known):
         queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
         seen = QueryRows(

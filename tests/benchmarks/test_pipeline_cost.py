@@ -133,7 +133,7 @@ def test_a_measured_run_extrapolates_over_all_layers():
 def test_memory_of_a_capture_is_what_measuring_a_piece_takes(monkeypatch):
     """With as many heads and rows as the paper's run, on a grid that its tiles divide, one head per piece."""
     model, plan, grid = MODELS["hunyuan_video"], Plan(LOW, HIGH), TokenGrid((4, 16, 24), (2, 8, 8))
-    most, piece = reach_measure.MOST_ON_A_GPU, plan.rows * grid.tokens
+    most, piece = reach_measure.MOST_BY_KERNEL, plan.rows * grid.tokens
     monkeypatch.setattr(reach_measure, "LEAST_LOGITS", piece)
     monkeypatch.setattr(reach_measure, "MOST_LOGITS", piece)
     q, k, v = (torch.randn(1, model.heads, grid.tokens, 16) for _ in range(3))

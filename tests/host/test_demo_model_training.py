@@ -47,6 +47,18 @@ def test_latents_go_on_where_a_stopped_run_was(comfy_modules, bucket, tmp_path):
     assert all(map(torch.equal, again, parts))
 
 
+def test_latents_of_a_run_stopped_between_two_batches_are_the_same(
+    comfy_modules, bucket, tmp_path, monkeypatch
+):
+    from training.demo_models import latents
+
+    monkeypatch.setattr(latents, "ENCODED_AT_ONCE", 1)
+    (whole,) = latents.encode_buckets((bucket,), VAE_FILE, folder=tmp_path / "whole")
+    latents.encode_buckets((replace(bucket, clips=2),), VAE_FILE, folder=tmp_path / "parts")
+    (parts,) = latents.encode_buckets((bucket,), VAE_FILE, folder=tmp_path / "parts")
+    assert torch.equal(parts, whole)
+
+
 def test_clips_are_encoded_together_up_to_the_next_stop(comfy_modules, bucket, monkeypatch):
     from training.demo_models import latents
 

@@ -107,3 +107,17 @@ def test_a_training_goes_on_when_a_checkpoint_cannot_be_written(tmp_path: Path, 
     )
     assert "No space left on device" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_without_gradients_stops_the_training(tmp_path: Path):
+    model = Linear(4, 1)
+    optimizer = AdamW(list(model.parameters()))
+    with pytest.raises(RuntimeError, match="no gradients"):
+        train(
+            "a trial",
+            model,
+            optimizer,
+            lambda step: {"loss": model(torch.ones(1, 4)).detach().square().mean()},
+            Schedule(steps=2, learning_rate=0.1),
+            tmp_path / "checkpoint.pt",
+        )

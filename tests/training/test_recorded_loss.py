@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.piecewise import Workers
+from training.precision import fast_precision
 from training.recorded_loss import RecordedLosses
 
 DEVICES = pytest.mark.parametrize(
@@ -41,7 +42,9 @@ def test_the_mean_and_its_gradients_are_those_of_plain_steps(device: str):
     parameters = [*model.parameters(), unused]
 
     def loss_of(piece: Piece) -> Tensor:
-        return (model(piece.x) - torch.arange(2.0)[0]).square().mean()
+        with fast_precision(device):
+            found = model(piece.x)
+        return (found.float() - torch.arange(2.0)[0]).square().mean()
 
     recorded = RecordedLosses(loss_of, parameters)
     for seed in range(3):  # the second time nothing is recorded anew
@@ -56,6 +59,9 @@ def test_the_mean_and_its_gradients_are_those_of_plain_steps(device: str):
             results.append([mean, *(parameter.grad for parameter in model.parameters())])
         for one, other in zip(*results, strict=True):
             torch.testing.assert_close(one, other)
+        with torch.no_grad():  # as an optimizer's step, which the recording must see
+            for parameter in model.parameters():
+                parameter.mul_(1.5)
     assert len(recorded.recordings) == 2
 
 

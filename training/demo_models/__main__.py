@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=["vae", "dit"])
     parser.add_argument("--steps", type=int, help="steps of each stage, to try the training out")
-    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--threads", type=int, help="CPU threads; beside a GPU, processes that draw clips")
     parser.add_argument("--start", type=Path, metavar="FILE", help="begin with the weights of this file")
     parser.add_argument(
         "--export",

@@ -148,8 +148,6 @@ def train_dit(
     clips = trained_clips(vae_file, machine)
     shares = torch.tensor([float(bucket.share) for bucket in BUCKETS])
     held_out = {size: held_out_clips(size, vae_file, machine) for size in VALIDATION_SIZES}
-    # From here on every draw of a step has a thread of its own.
-    torch.set_num_threads(1)
     torch.manual_seed(0)
     model = new_dit(num_layers=LAYERS).to(machine.device)
     if start:
@@ -174,16 +172,21 @@ def train_dit(
         "--vae": file_fingerprint(vae_file),
         "constants of the recipe": recipe,
     }
-    average = train(
-        "DiT",
-        model,
-        optimizer,
-        loss_of_step,
-        schedule,
-        CHECKPOINT,
-        lambda averaged: validation(averaged, held_out),
-        settings,
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # every draw of a step has a thread of its own
+    try:
+        average = train(
+            "DiT",
+            model,
+            optimizer,
+            loss_of_step,
+            schedule,
+            CHECKPOINT,
+            lambda averaged: validation(averaged, held_out),
+            settings,
+        )
+    finally:
+        torch.set_num_threads(threads)
     export_dit(average, WORK / DIT_FILE.name)
     return average
 

@@ -125,21 +125,22 @@ def test_a_probe_grows_no_further_than_it_must(monkeypatch):
         assert tokens == [2**14 << step for step in range((largest // 2**14).bit_length())]
 
 
-def test_a_probe_that_finds_no_memory_keeps_what_a_smaller_one_has_found(monkeypatch):
+@pytest.mark.parametrize("failure", [torch.OutOfMemoryError, RuntimeError], ids=["memory", "refused"])
+def test_a_probe_that_fails_keeps_what_a_smaller_one_has_found(monkeypatch, failure):
     call = on_a_large_gpu(GRID, ((1, 1, 1),))
     tokens = probed_sizes(monkeypatch, {"dense": 5e15})
     seconds = probe._seconds
 
     def without_memory(computes, given: AttentionCall) -> float:
         if given.q.shape[2] > largest:
-            raise torch.OutOfMemoryError
+            raise failure
         return seconds(computes, given)
 
     monkeypatch.setattr(probe, "_seconds", without_memory)
     largest = 2**15
     assert rate(BACKENDS["dense"], call) > 0 and tokens[-1] == largest
     largest = 0
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(failure):
         rate(BACKENDS["dense"], call)
 
 

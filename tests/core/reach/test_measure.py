@@ -12,6 +12,7 @@ from token_grids import every_extent, grids
 
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.reach import measure
+from s2flow_core.reach.choice import Held
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.rows import sample_query_rows
 from s2flow_core.windows.grid import TokenGrid
@@ -61,7 +62,7 @@ def test_256_rows_stand_for_all():
 def test_pieces_hold_every_row_of_every_head_once_and_stay_small(batch, heads, rows, held):
     q = torch.empty(batch, heads, 500, 8, device="meta")
     seen = torch.zeros(batch, heads, rows, dtype=torch.int64)
-    for item, some_heads, some_rows in measure.pieces(q, rows, held):
+    for item, some_heads, some_rows in measure.pieces(q, rows, Held(held, by_kernel=False)):
         seen[item, some_heads, some_rows] += 1
         size = (some_heads.stop - some_heads.start) * (some_rows.stop - some_rows.start) * held
         # 8 MB of float32, which is more than an eighth of these queries.
@@ -71,17 +72,19 @@ def test_pieces_hold_every_row_of_every_head_once_and_stay_small(batch, heads, r
 
 @pytest.mark.parametrize("tokens", [2**19, 2**20, 2**22])
 def test_pieces_are_at_most_an_eighth_of_the_queries(tokens):
-    q = torch.zeros(1).expand(1, 4, tokens, 8)
-    sizes = [(h.stop - h.start) * (r.stop - r.start) * tokens for _, h, r in measure.pieces(q, 256, tokens)]
+    """Also on a GPU that has no kernel: the keys are copied beside them."""
+    q = torch.empty(1, 4, tokens, 8, device="meta")
+    held = Held(tokens, by_kernel=False)
+    sizes = [(h.stop - h.start) * (r.stop - r.start) * tokens for _, h, r in measure.pieces(q, 256, held)]
     assert max(sizes) <= q.numel() // 8
     assert len(sizes) == 4 * 256 // (q.numel() // 8 // tokens)
 
 
 def test_pieces_of_the_papers_run_on_a_gpu_are_few_and_at_most_half_of_the_queries_bytes():
     """3,600 tiles, 27 numbers of each; every piece is fifty launches."""
-    q, held = torch.empty(1, 24, 115_200, 128, dtype=torch.bfloat16, device="meta"), 27 * 3600
-    found = measure.pieces(q, 256, held)
-    sizes = [4 * (h.stop - h.start) * (r.stop - r.start) * held for _, h, r in found]
+    q, numbers = torch.empty(1, 24, 115_200, 128, dtype=torch.bfloat16, device="meta"), 27 * 3600
+    found = measure.pieces(q, 256, Held(numbers, by_kernel=True))
+    sizes = [4 * (h.stop - h.start) * (r.stop - r.start) * numbers for _, h, r in found]
     assert len(found) == 8 and max(sizes) <= q.numel() * 2 // 2
 
 

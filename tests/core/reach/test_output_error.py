@@ -15,6 +15,7 @@ from token_grids import every_extent, grids
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import HeadWindows, window_attention
 from s2flow_core.reach import output_error
+from s2flow_core.reach.choice import Held
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import HeadSums, measure_head_sums, measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
@@ -154,7 +155,11 @@ def test_how_the_tile_sums_lie_in_memory_changes_nothing(monkeypatch, suffix: in
         return TileSums(sums.lse.contiguous(), sums.means.contiguous())
 
     as_torch_writes = measure_reach_and_error(*call)
-    monkeypatch.setattr(output_error, "choose_tile_sums", lambda q, grid: (as_the_kernel_writes, grid.tokens))
+    monkeypatch.setattr(
+        output_error,
+        "choose_tile_sums",
+        lambda q, grid: (as_the_kernel_writes, Held(grid.tokens, by_kernel=False)),
+    )
     found = measure_reach_and_error(*call)
     for name in ("mass", "error", "nothing"):
         torch.testing.assert_close(getattr(found, name), getattr(as_torch_writes, name))

@@ -7,14 +7,17 @@ import torch
 from query_rows import some_rows
 
 from s2flow_core.reach import choice
-from s2flow_core.reach.choice import choose_tile_sums
+from s2flow_core.reach.choice import Held, choose_tile_sums
 from s2flow_core.reach.tile_sums import TileSums, torch_tile_sums
 from s2flow_core.windows.grid import TokenGrid
 
 
 def test_the_torch_path_is_taken_where_there_is_no_gpu():
     grid = TokenGrid((2, 8, 8), (1, 4, 4))
-    assert choose_tile_sums(torch.empty(1, 1, 64, 64), grid) == (torch_tile_sums, grid.tokens)
+    assert choose_tile_sums(torch.empty(1, 1, 64, 64), grid) == (
+        torch_tile_sums,
+        Held(grid.tokens, by_kernel=False),
+    )
 
 
 def test_a_kernel_that_fails_is_replaced_by_torch_with_one_reason(monkeypatch, caplog):

@@ -23,6 +23,7 @@ from triton_interpreter import (
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.kernels.launch_table import Launch
 from s2flow_core.reach import choice, measure, output_error
+from s2flow_core.reach.choice import Held
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import measure_reach_and_error
 from s2flow_core.reach.rows import sample_query_rows
@@ -80,7 +81,11 @@ def test_kernel_measures_the_same_reach_and_error(shape, tile, dim, dtype, text,
     reach_and_error = measure_reach_and_error(q, k, v, VideoSequence(grid, *text, key_mask=mask), rows)
     with pytest.MonkeyPatch.context() as patch:
         for module in (measure, output_error):
-            patch.setattr(module, "choose_tile_sums", lambda *_: (by_kernel(launch), grid.tile_count))
+            patch.setattr(
+                module,
+                "choose_tile_sums",
+                lambda *_: (by_kernel(launch), Held(grid.tile_count, by_kernel=True)),
+            )
         q, k, v = (on_device(x) for x in (q, k, v))
         mask = None if mask is None else on_device(mask)
         measured = measure_reach(q, k, VideoSequence(grid, *text, key_mask=mask), rows).cpu()
@@ -126,7 +131,9 @@ def test_the_shipped_launch_measures_a_real_video(shape, dtype, dim, caplog):
     told = [record.getMessage() for record in caplog.records if record.name.startswith("s2flow")]
     assert not told  # that torch stood in
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(output_error, "choose_tile_sums", lambda *_: (torch_tile_sums, grid.tokens))
+        patch.setattr(
+            output_error, "choose_tile_sums", lambda *_: (torch_tile_sums, Held(grid.tokens, by_kernel=False))
+        )
         expected = measure_reach_and_error(q, k, v, sequence, rows, knots)
     assert torch.allclose(measured.mass, expected.mass, atol=1e-4)
     assert torch.allclose(measured.error, expected.error, rtol=0.1, atol=ROUNDING[dtype])
