@@ -29,7 +29,8 @@ def test_a_saved_trajectory_gives_the_video_that_it_gave(graph):
         FORMER / "trajectory.s2flow.safetensors"
     )
     _, again = graph.low_res()
-    assert torch.allclose(trajectory.denoised.float(), again.denoised.float(), atol=2e-3)
+    # Another processor rounds a few numbers to the next one of half precision, in which they are kept.
+    assert torch.allclose(trajectory.denoised.float(), again.denoised.float(), rtol=2**-10, atol=2e-3)
     assert torch.equal(trajectory.sigmas, again.sigmas)
     triple = graph.upsample(trajectory)
     windows = graph.windows(trajectory, triple[0], s=0.5)

@@ -20,7 +20,7 @@ def test_the_demo_trains_with_and_without_windows(comfy_modules, tmp_path, monke
     windowed = []
     latent = torch.randn(16, 3, 24, 24, generator=torch.Generator().manual_seed(0))
 
-    def one_pair(cache: PairCache) -> list[str]:
+    def one_pair(cache: PairCache, device: str) -> list[str]:
         from training.refiner.data.pair_cache import Pair
 
         cache.add("00000", Pair(latent, 0.5 * latent, torch.zeros(4, 4096)))
