@@ -46,7 +46,10 @@ def main() -> int:
         if device == "cuda":
             measure_cuda(results, options.quick, options.tune, options.flex)
         else:
+            if options.tune or options.flex:
+                results.tell("--tune and --flex are for a GPU; on a CPU they change nothing.")
             measure_cpu(results, options.quick)
+    results.tell_of_unknown_words()
     print(f"{time.perf_counter() - results.started:.0f} s")
     return report(results.tables, results.problems, options)
 

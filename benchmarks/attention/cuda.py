@@ -14,11 +14,12 @@ from benchmarks.attention.inputs import HR_STEPS, CapturedRun, random_inputs
 from benchmarks.attention.int8_error import int8_error_table
 from benchmarks.attention.linearity import linearity_table
 from benchmarks.attention.price_of_auto import auto_price_table
-from benchmarks.attention.results import Results, first_line
+from benchmarks.attention.results import Results
 from benchmarks.attention.rivals import Rival
 from benchmarks.attention.tables import DENSITIES, DIM, activations, add_captured, add_comparison
 from benchmarks.attention.tuning import BACKENDS, tuning_table
 from s2flow_core.attention.registry import BACKENDS as REGISTERED
+from s2flow_core.attention.trust import first_line
 from s2flow_core.windows.grid import TokenGrid
 
 GRID, HEADS = TokenGrid((30, 48, 80)), 24

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.common.tables import Table, write_json
+from s2flow_core.attention.trust import first_line
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Results:
     tables: list[Table] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
+    parts: list[str] = field(default_factory=list)  # the names of all that could be measured
 
     def add(self, table: Table, problems: list[str] | None = None) -> None:
         """A table that is finished."""
@@ -34,6 +36,7 @@ class Results:
 
     def measure(self, part: str, make: Callable[[], None]) -> None:
         """A part that adds its own tables; where it fails, that becomes a sentence, and the next follows."""
+        self.parts.append(part)
         if self.only and not any(word in part for word in self.only):
             return
         start = time.perf_counter()
@@ -46,6 +49,12 @@ class Results:
             self.tell(f"{part} could not be measured: {type(error).__name__}: {first_line(error)}")
         print(f"[{part}: {time.perf_counter() - start:.1f} s]", end="\n\n", flush=True)
 
+    def tell_of_unknown_words(self) -> None:
+        """Words of `only` that no part's name holds."""
+        for word in self.only:
+            if not any(word in part for part in self.parts):
+                self.tell(f"No part is named {word}; there are: {', '.join(self.parts)}.")
+
     def tell(self, problem: str) -> None:
         """One more thing that falls short."""
         print(problem, end="\n\n", flush=True)
@@ -56,8 +65,3 @@ class Results:
         """Writes everything so far."""
         if self.file is not None:
             write_json(self.file, self.tables, self.problems)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, short enough for a table's note."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from benchmarks.attention.results import first_line
 from benchmarks.attention.rivals import Rival, dense_rivals, flex_rival, sparse_rivals
 from benchmarks.common.exact_attention import Inputs, exact_rows, relative_error
 from benchmarks.common.tables import Table
@@ -16,6 +15,7 @@ from benchmarks.common.timing import median_seconds
 from s2flow_core.attention.call import AttentionCall
 from s2flow_core.attention.registry import BACKENDS
 from s2flow_core.attention.sequence import VideoSequence
+from s2flow_core.attention.trust import first_line
 from s2flow_core.attention.window_attention import HeadWindows, attention_density, window_attention
 from s2flow_core.reach.rows import sample_query_rows
 

@@ -8,11 +8,11 @@ from importlib import import_module
 
 from benchmarks.attention.compile_ahead import compile_ahead, small_call
 from benchmarks.attention.inputs import spread_extents
-from benchmarks.attention.results import first_line
 from benchmarks.common.exact_attention import Inputs
 from benchmarks.common.tables import Table
 from benchmarks.common.timing import median_seconds
 from s2flow_core.attention.call import AttentionCall
+from s2flow_core.attention.trust import first_line
 from s2flow_core.kernels.launch_table import Launch, int8_launch, window_launch
 
 SHIPPED = {"triton_windows": window_launch, "triton_windows_int8": int8_launch}

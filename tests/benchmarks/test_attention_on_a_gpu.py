@@ -105,3 +105,11 @@ def test_only_some_parts_and_none_that_comes_too_late():
     results.measure("large and late", lambda: results.add(a_table("no")))
     assert [table.title for table in results.tables] == ["yes"]
     assert results.problems == ["large and late was left out: 1 s were over."]
+
+
+def test_a_word_that_names_no_part_is_told():
+    results = Results(only=("price", "prise"))
+    results.measure("price of auto", lambda: None)
+    results.measure("eight bits", lambda: None)
+    results.tell_of_unknown_words()
+    assert results.problems == ["No part is named prise; there are: price of auto, eight bits."]
