@@ -1,4 +1,4 @@
-"""Muon in the precision of its gradients: torch's own works in bfloat16, which most CPUs only emulate."""
+"""Muon in the precision that is fast: torch's own works in bfloat16, which most CPUs only emulate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.piecewise import Workers
+from training.precision import fast_dtype
 
 MOMENTUM = 0.95
 # Quintic iteration of Keller Jordan's Muon, and how often it is applied.
@@ -16,16 +17,16 @@ ITERATIONS = 5
 def orthogonalised(matrices: Tensor) -> Tensor:
     """The nearest matrices with equal singular values, roughly -> same shape; by Newton-Schulz steps.
 
-    matrices: (..., rows, columns).
+    matrices: (count, rows, columns).
     """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)).to(fast_dtype(x.device.type))
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices)
 
 
 @torch.no_grad()

@@ -6,34 +6,17 @@ import math
 from dataclasses import replace
 
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
 
+from demo.clips.detail import detail_energy, smaller
 from demo.clips.grounds import as_many_waves, leading_waves
 from demo.clips.looks import Looks, looks_of
 from demo.clips.observe import observe
 from demo.clips.psnr import psnr
 from demo.clips.scenes import draw_scene, render
-from demo.settings import SCALE
 from demo.vocabulary import Prompt
 
 # Scenes that only serve to say how much detail a true video of a prompt has.
 TRUTH_SEED = 2_000_000
-
-
-def smaller(video: Tensor, times: int = int(SCALE)) -> Tensor:
-    """(frames, H, W, 3) -> (frames, H/times, W/times, 3), means of pixels."""
-    return avg_pool2d(video.movedim(-1, 1), times).movedim(1, -1)
-
-
-def enlarged(video: Tensor) -> Tensor:
-    """(frames, h, w, 3) -> (frames, 2h, 2w, 3), bicubic: plain upscaling."""
-    frames = interpolate(video.movedim(-1, 1), scale_factor=SCALE, mode="bicubic", antialias=True)
-    return frames.movedim(1, -1).clamp(0, 1)
-
-
-def detail_energy(video: Tensor) -> float:
-    """Mean square of what a video of half the size could not show."""
-    return float((video - enlarged(smaller(video))).square().mean())
 
 
 def true_detail(prompt: Prompt, seed: int, small: Tensor, size: int) -> float:

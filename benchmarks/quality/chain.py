@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from benchmarks.common.kept_rows import Rows
 from benchmarks.common.small_model import HighResResult, LowResRun
-from benchmarks.common.video_measures import enlarged, true_detail, video_row
+from benchmarks.common.video_measures import true_detail, video_row
 from benchmarks.quality.runs import DEFAULT_WINDOWS, ENLARGED, Seed, cost, density_of
+from demo.clips.detail import enlarged
 from demo.settings import SCALE
 
 FACTOR = int(SCALE) ** 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from benchmarks.common.intervals import mean_interval
 from benchmarks.common.kept_rows import Rows, column
-from benchmarks.common.video_measures import enlarged
 from benchmarks.quality.runs import (
     ALL_DEFAULTS,
     DEFAULT_WINDOWS,
@@ -15,6 +14,7 @@ from benchmarks.quality.runs import (
     density_of,
     direct_result,
 )
+from demo.clips.detail import enlarged
 from s2flow_core.attention.rotary import DEFAULT_ROPE
 
 LEFT = 30

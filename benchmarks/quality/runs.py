@@ -18,8 +18,9 @@ from torch import Tensor
 from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.common.small_model import HighResResult, LowResRun, SmallModel, relative_errors
 from benchmarks.common.timing import processor_seconds
-from benchmarks.common.video_measures import enlarged, true_detail, video_row
+from benchmarks.common.video_measures import true_detail, video_row
 from benchmarks.quality.references import diffusehigh, hiflow
+from demo.clips.detail import enlarged
 from demo.clips.psnr import psnr
 from demo.clips.scenes import TRAIN_SIZE
 from demo.generate import decode, empty_latent, schedule

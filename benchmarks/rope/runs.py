@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from benchmarks.common.kept_rows import Row, Rows
-from benchmarks.common.video_measures import enlarged
 from benchmarks.quality.runs import DEFAULT_WINDOWS, ENLARGED, Seed
 from benchmarks.rope.repetition import repetition
+from demo.clips.detail import enlarged
 
 # Few and many: the more steps run at the large size, the more the positions matter.
 STEPS_LEFT, QUICK_STEPS_LEFT = (10, 30), (10,)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.common.video_measures import detail_energy, video_row
+from benchmarks.common.video_measures import video_row
+from demo.clips.detail import detail_energy
 from demo.clips.scenes import draw_scene, render
 from demo.vocabulary import Prompt
 

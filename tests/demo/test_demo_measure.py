@@ -6,12 +6,13 @@ import math
 
 import pytest
 
+from demo.clips.detail import enlarged, smaller
 from demo.clips.grounds import as_many_waves
 from demo.clips.looks import Looks, looks_of
 from demo.clips.observe import observe
 from demo.clips.scenes import draw_scene, render
 from demo.clips.styles import SHIPPED
-from demo.measure import Measure, held_out_cases, look_measures, true_looks, word_measures
+from demo.measure import Measure, Reconstruction, held_out_cases, look_measures, true_looks, word_measures
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,15 @@ def test_renderings_meet_every_bar_of_words():
     assert [measure.value for measure in measures] == [100] * 5
     others = [(cases[number - 1][0], seed) for number, (_, seed) in enumerate(cases)]
     assert not all(measure.met for measure in word_measures(observations, others))
+
+
+def test_detail_is_what_half_the_size_cannot_show():
+    scene = draw_scene(1)
+    clip = render(scene, 64)
+    assert Reconstruction(scene, clip, clip).detail == 1
+    assert Reconstruction(scene, clip, enlarged(smaller(clip))).detail < 0.2
+    half = (clip + enlarged(smaller(clip))) / 2
+    assert 0.2 < Reconstruction(scene, clip, half).detail < 0.5
 
 
 def test_looks_are_averaged_beside_the_truth():

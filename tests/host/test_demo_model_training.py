@@ -215,3 +215,15 @@ def test_a_vaes_checkpoint_knows_its_clips(comfy_modules, monkeypatch):
             changed.setattr(vae, name, value)
             vae.train_vae(start=VAE_FILE)
         assert seen[-1] != seen[0], name
+
+
+def test_an_error_of_fine_lines_counts_more_than_one_of_brightness(comfy_modules):
+    from training.demo_models.vae import DETAIL_WEIGHT, visible
+
+    even = torch.full((1, 3, 5, 8, 8), 0.1)
+    lines = even.clone()
+    lines[..., ::2] *= -1
+    weights = torch.ones(5, 1, 1)
+    assert visible(even, weights).item() == pytest.approx(0.01 + 0.05 * 0.1)
+    for error in (lines, lines.mT):
+        assert visible(error, weights).item() == pytest.approx(0.015 + DETAIL_WEIGHT * 0.04)

@@ -28,8 +28,8 @@ def test_steps_agree_with_torch(shape):
 
 
 def test_singular_values_come_near_one():
-    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(1))
-    values = torch.linalg.svdvals(orthogonalised(matrix))
+    matrices = torch.randn(2, 24, 60, generator=torch.Generator().manual_seed(1))
+    values = torch.linalg.svdvals(orthogonalised(matrices))
     assert 0.6 < values.min() <= values.max() < 1.3
 
 
