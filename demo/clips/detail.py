@@ -1,24 +1,24 @@
-"""Fine detail of a video: what one of half the size could not show."""
+"""Fine detail of a video: what the small video, SCALE times smaller, could not show."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-TIMES = 2
+from ..settings import SCALE
 
 
-def smaller(video: Tensor, times: int = TIMES) -> Tensor:
+def smaller(video: Tensor, times: int = int(SCALE)) -> Tensor:
     """(frames, H, W, 3) -> (frames, H/times, W/times, 3), means of pixels."""
     return avg_pool2d(video.movedim(-1, 1), times).movedim(1, -1)
 
 
 def enlarged(video: Tensor) -> Tensor:
-    """(frames, h, w, 3) -> (frames, 2h, 2w, 3), bicubic: plain upscaling."""
-    frames = interpolate(video.movedim(-1, 1), scale_factor=TIMES, mode="bicubic", antialias=True)
+    """(frames, h, w, 3) -> (frames, SCALE h, SCALE w, 3), bicubic: plain upscaling."""
+    frames = interpolate(video.movedim(-1, 1), scale_factor=SCALE, mode="bicubic", antialias=True)
     return frames.movedim(1, -1).clamp(0, 1)
 
 
 def detail_energy(video: Tensor) -> float:
-    """Mean square of what a video of half the size could not show."""
+    """Mean square of what a video SCALE times smaller could not show."""
     return float((video - enlarged(smaller(video))).square().mean())

@@ -29,8 +29,8 @@ from ..wan import fold_latent_scale, read_vae, save_half
 
 DIM = 16
 CROP = 48
-# Of the latents' own spread: what a model samples is never quite what an encoder writes. Twice as much hides
-# fine lines, which move a latent no further than that.
+# Of the latents' own spread: what a model samples is never quite what an encoder writes. No more, because
+# fine lines move a latent little.
 LATENT_NOISE = 0.025
 LATENT_PENALTY = 1e-5
 # Sizes that crops are cut from, and how often; a frame of 256 is what the small models are enlarged to.
@@ -40,8 +40,8 @@ OBJECT_SHARE = 0.6
 # How much the first frame of a latent group counts. Both halvings of the frame rate read it through a tap
 # that single frames do not train, so it lags behind the other three and shows a ghost of the frame before.
 FIRST_FRAME_WEIGHT = 1.5
-# Errors between neighbouring pixels count beside those of pixels. Fine lines are few and weak: without it the
-# VAE has 36 dB and a third of their energy.
+# Errors between neighbouring pixels count beside those of pixels. Fine lines are few and weak: without it,
+# and with twice the noise, a VAE of 35 dB kept less than half of the fine detail (`demo.measure`).
 DETAIL_WEIGHT = 1.0
 # Clips whose latents set the scale that the shipped file's latents get.
 SCALE_CLIPS = 24
@@ -158,10 +158,10 @@ def reconstruction_loss(vae: nn.Module, draw: Draw, weights: Tensor) -> Tensor:
     with fast_precision(draw.clip.device.type):
         latent = encode_clip(vae, draw.clip).float()
         decoded = decode_clip(vae, latent + LATENT_NOISE * latent.detach().std() * draw.noise).float()
-    return visible(decoded - draw.clip, weights) + LATENT_PENALTY * latent.square().mean()
+    return visible_error(decoded - draw.clip, weights) + LATENT_PENALTY * latent.square().mean()
 
 
-def visible(error: Tensor, weights: Tensor) -> Tensor:
+def visible_error(error: Tensor, weights: Tensor) -> Tensor:
     """How much an error of clips (B, 3, frames, h, w) counts; weights: of frames (frames, 1, 1)."""
     plain = (error.square() + 0.05 * error.abs()) * weights
     across, down = (error.diff(dim=axis).square() * weights for axis in (-1, -2))
