@@ -18,10 +18,9 @@ _CELLS = 16  # along the shorter side, for what is slow in space
 _SIDE = 8  # pixels on either side of a line, over which texture is averaged out
 _LOOKED_AT = 8  # frames, spread over the video, in which repetition is looked for
 _FAINT = 1 / 255  # one level of an 8-bit picture; less than that nobody sees
-_MOST_LINES, _AS_USUAL = (
-    0.9,
-    1.5,
-)  # a seam is one line: stripes of a texture are many, alike within this factor
+# A seam is one line, stripes of a texture are many: alike within these factors, as soft and as sharp steps.
+_MOST_LINES, _SOFT_AS_USUAL, _SHARP_AS_USUAL = 0.9, 2.2, 1.5
+_PARTS = 8  # of a line's length
 _ROOM = 0.1  # a small video that nearly repeats itself leaves little to tell repetition by
 
 
@@ -76,7 +75,7 @@ def measure(large: Tensor, small: Tensor) -> Measures:
         seam=seam(grey, stretched),
         likeness=likeness(shrunk, small),
         # Where nothing moves, both are the faint noise that nobody sees.
-        motion=(motion(luminance(shrunk)) + _FAINT / 4) / (motion(small_grey) + _FAINT / 4),
+        motion=(motion(shrunk) + _FAINT / 4) / (motion(small) + _FAINT / 4),
         detail=None
         if grey.shape == small_grey.shape
         else detail(grey, size) / max(detail(stretched, size), 1e-9),
@@ -106,9 +105,13 @@ def flicker(grey: Tensor) -> float:
     return float(_off_the_line(cells).square().mean(dim=0).sqrt().median())
 
 
-def motion(grey: Tensor) -> float:
-    """Mean change of cells from frame to frame. (frames, H, W)."""
-    return float(_cells(grey).diff(dim=0).abs().mean())
+def motion(video: Tensor) -> float:
+    """Mean change of cells from frame to frame, (frames, H, W, 3).
+
+    Of each colour by itself: what moves may be as bright as what is behind it.
+    """
+    cells = torch.stack([_cells(color) for color in video.float().unbind(-1)])  # (3, frames, rows, columns)
+    return float(cells.diff(dim=1).abs().mean())
 
 
 def repetition(grey: Tensor, size: tuple[int, int]) -> float:
@@ -139,15 +142,23 @@ def seam(grey: Tensor, before: Tensor) -> float:
 
     before: (frames, H, W) of the enlarged small video. It is taken off first, so that lines which it shows (a
     horizon, a bench) leave only their sharpening, which is no step. What the large video adds may be a
-    texture of stripes, so only a line that stands out among the others of its axis counts.
+    texture of stripes, so only a line that stands out among the others of its axis counts: as a step between
+    the means of its sides, or as a sharp one along its whole length.
     """
     added = grey - before
-    return max(_lone_step(line_steps(added, axis)) for axis in (1, 2))
+    return max(
+        step
+        for axis in (1, 2)
+        for step in (
+            _lone_step(line_steps(added, axis), _SOFT_AS_USUAL),
+            _lone_step(sharp_steps(added, axis), _SHARP_AS_USUAL),
+        )
+    )
 
 
-def _lone_step(steps: Tensor) -> float:
-    """(lines,) -> how far the worst exceeds what most lines of its axis have."""
-    return max(0.0, float(steps.amax() - _AS_USUAL * steps.quantile(_MOST_LINES)))
+def _lone_step(steps: Tensor, as_usual: float) -> float:
+    """(lines,) -> how far the worst exceeds what most lines of its axis have, times `as_usual`."""
+    return max(0.0, float(steps.amax() - as_usual * steps.quantile(_MOST_LINES)))
 
 
 def _beyond(found: float, own: float) -> float:
@@ -190,3 +201,14 @@ def line_steps(grey: Tensor, axis: int) -> Tensor:
     side = min(_SIDE, len(profile) // 2)
     means = avg_pool1d(profile[None, None], side, 1)[0, 0]
     return (means[side:] - means[:-side]).abs()
+
+
+def sharp_steps(grey: Tensor, axis: int) -> Tensor:
+    """(lines - 1,): step from each line of (frames, H, W) to the next that runs along its whole length.
+
+    Nearly the least of its parts': the edge of an object is short, and a wave rises over many lines.
+    """
+    lines = grey.movedim(axis, -1).mean(dim=0)  # (length, lines)
+    parts = torch.stack([part.mean(dim=0) for part in lines.chunk(_PARTS)]).diff(dim=1)
+    same_way = (parts * parts.median(dim=0).values.sign()).sort(dim=0).values
+    return same_way[min(1, len(parts) - 1)].clamp_min(0)

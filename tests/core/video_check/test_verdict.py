@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 from demo.clips.scenes import draw_scene, render
 from demo.clips.spoiled import SPOILED
 from demo.measure import held_out_cases
-from s2flow_core.video_check.measures import measure, smoothed
+from s2flow_core.video_check.measures import luminance, measure, smoothed
 from s2flow_core.video_check.verdict import faults_of, report_of
 
 CASES = range(0, 16, 4)
@@ -43,6 +43,35 @@ def test_a_spoiled_video_is_told_by_its_fault(videos, case, way):
     assert name in report_of(measures).splitlines()[0]
     if name in ("frozen", "seam", "no detail"):
         assert found == [name]
+
+
+@pytest.mark.parametrize("long", [100, 130, 160])
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("step", [0.0, 0.04])
+def test_a_sharp_line_among_taller_waves_is_a_seam(axis, step, long):
+    """The waves are the large video's own, of two lengths, so that some stand out; none of them is sharp."""
+    small = torch.full((5, 128, 128, 3), 0.5)
+    place = torch.arange(256.0)
+    profile = 0.5 + 0.06 * (6.283 * place / long).sin() + 0.03 * (6.283 * place / (0.37 * long)).sin()
+    profile[130:] += step
+    profile = profile.view(256, 1) if axis == 1 else profile
+    large = profile.expand(256, 256)[None, :, :, None].expand(5, -1, -1, 3)
+    assert ("seam" in [fault.name for fault in faults_of(measure(large, small))]) is bool(step)
+
+
+@pytest.mark.parametrize("red", [0.9, 0.7, 0.1])
+def test_what_is_as_bright_as_its_ground_moves_too(red):
+    """A green square on sand: only its colour tells that it stands still."""
+    blue = 0.5
+    green = (0.5 - 0.299 * red - 0.114 * blue) / 0.587
+    small = torch.full((9, 64, 64, 3), 0.5)
+    for frame in range(9):
+        small[frame, 24:40, 4 + 5 * frame : 20 + 5 * frame] = torch.tensor([red, green, blue])
+    assert luminance(small).std() < 1e-3
+    large = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert measure(large, small).motion == pytest.approx(1, abs=0.01)
+    still = large[:1].expand_as(large)
+    assert [fault.name for fault in faults_of(measure(still, small))] == ["frozen"]
 
 
 @pytest.mark.parametrize(
