@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "docs" / "results.md",)
 PLACE = re.compile(r"(<!-- results: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# Folder of what was measured with small models that shipped before.
+FORMER = "former"
 QUALITY_WINDOWS = "Windows: error to dense attention at the same Euler steps; total: to the finer run"
 
 
@@ -88,17 +90,18 @@ def columns_of(table: dict[str, Any], names: dict[str, str], rows: list[str] | N
 
 
 def small_models() -> str:
-    content = content_of("small_models")
-    rows = [
-        [
-            measure["name"],
-            f"{measure['value']:.1f} {measure['unit']}",
-            f"{measure['least'] or 'at most ' + str(measure['most'])} {measure['unit']}",
-        ]
-        for measure in content["measures"]
-        if measure["least"] or measure.get("most")
-    ]
-    return markdown(["measure", "reached", "at least"], rows)
+    rows = []
+    for measure in content_of("small_models")["measures"]:
+        unit = measure["unit"]
+        digits = 2 if unit == "x" else 1
+        reached, truth = (
+            "" if measure[side] is None else f"{measure[side]:.{digits}f} {unit}"
+            for side in ("value", "truth")
+        )
+        bars = (("at least", measure["least"]), ("at most", measure["most"]))
+        bar = " ".join(f"{word} {value:g} {unit}" for word, value in bars if value)
+        rows.append([measure["name"], reached, bar, truth])
+    return markdown(["measure", "reached", "bar", "renderings"], rows)
 
 
 def whole(name: str, title: str, first: str = "") -> ShownTable:
@@ -163,18 +166,25 @@ def pipeline() -> str:
     return markdown(head, rows) + f"\n{step['note']} {run['note']}\n".replace("\nHR", " HR")
 
 
-def quality(title: str, names: dict[str, str]) -> ShownTable:
+def quality(title: str, names: dict[str, str], source: str = "quality") -> ShownTable:
     """One table of the quality benchmark, in those of the columns that it has: a GPU's has no CPU seconds."""
 
     def table() -> str:
-        content = tables_in("quality")[title]
+        content = tables_in(source)[title]
         shown = {name: head for name, head in names.items() if name in content["columns"]}
         return columns_of(content, {"run": "run"} | shown)
 
-    return ShownTable("quality", table)
+    return ShownTable(source, table)
 
 
 COMPARED = {"95 % interval": "95 % interval"}
+# Read off decoded videos.
+SHOWN = {"prompt": "prompt shown", "single": "one object", "waves": "waves as in LR", "detail": "detail"} | {
+    "ragged": "ragged",
+    "LR PSNR": "LR PSNR",
+    "flicker": "flicker",
+    "motion": "motion",
+}
 TABLES: dict[str, ShownTable] = {
     "small models": ShownTable("small_models", small_models),
     "protection": whole("protection", "Cases tried", "what was tried"),
@@ -195,10 +205,10 @@ TABLES: dict[str, ShownTable] = {
     "preview gains": whole("refine", "Preview 10-30, gains"),
     "refiner": whole("refine", "Refiner, 2x", "method"),
     "refiner gains": whole("refine", "Refiner, gains"),
-    "refine steps": whole("refine", "Refine steps"),
-    "refiner windows": whole("refine", "Temporal windows in the Refiner, trained without"),
-    "positions": whole("rope", "Positions and temperature at twice the trained size"),
-    "position changes": whole("rope", "What they change, with 95 % intervals"),
+    "refine steps": whole(f"{FORMER}/refine", "Refine steps"),
+    "refiner windows": whole(f"{FORMER}/refine", "Temporal windows in the Refiner, trained without"),
+    "positions": whole(f"{FORMER}/rope", "Positions and temperature at twice the trained size"),
+    "position changes": whole(f"{FORMER}/rope", "What they change, with 95 % intervals"),
     "pipeline": ShownTable("pipeline", pipeline),
     "attention h100": whole("attention_h100", "Attention, random, 115200 tokens, 24 heads"),
     "attention h100 large": whole("attention_h100", "Attention, random, 460800 tokens, 4 heads"),
@@ -211,13 +221,12 @@ TABLES: dict[str, ShownTable] = {
     "farm": whole("farm", "Simulated farm"),
     "check video": whole("video_check", "Check Video: good and spoiled runs"),
     "check video kinds": whole("video_check", "Check Video, by kind"),
-    "prediction": whole("prediction", "The large run, foretold and taken: 128² to 256²"),
-    "prediction larger": whole("prediction", "The large run, foretold and taken: 192² to 384²"),
+    "prediction": whole(f"{FORMER}/prediction", "The large run, foretold and taken: 128² to 256²"),
+    "prediction larger": whole(f"{FORMER}/prediction", "The large run, foretold and taken: 192² to 384²"),
     "methods": quality(
         "Methods",
-        {"whole": "error", "PSNR": "PSNR", "prompt": "prompt shown", "single": "one object"}
-        | {"detail": "detail", "LR PSNR": "LR PSNR", "flicker": "flicker", "motion": "motion"}
-        | {"calls": "calls", "CPU s": "CPU s"},
+        {"whole": "error", "PSNR": "PSNR"} | SHOWN | {"calls": "calls", "CPU s": "CPU s"},
+        f"{FORMER}/quality",
     ),
     "windows": quality(
         QUALITY_WINDOWS,
@@ -228,12 +237,17 @@ TABLES: dict[str, ShownTable] = {
     "orders": quality(
         "Solver at 10 calls",
         {"whole": "error", "low": "low", "high": "high", "whole minus Euler": "minus Euler"} | COMPARED,
+        f"{FORMER}/quality",
     ),
-    "calls": quality("Solver by model calls", {"whole": "error", "low": "low", "high": "high"}),
-    "left": quality(
-        "t_i, of 50 steps",
-        {"prompt": "prompt shown", "single": "one object", "detail": "detail", "LR PSNR": "LR PSNR"}
-        | {"flicker": "flicker", "motion": "motion", "CPU s": "CPU s"},
+    "calls": quality(
+        "Solver by model calls", {"whole": "error", "low": "low", "high": "high"}, f"{FORMER}/quality"
+    ),
+    "left": quality("t_i, of 50 steps", SHOWN | {"CPU s": "CPU s"}),
+    "paper case": quality(
+        "The paper's case, t_i = 30 of 50",
+        SHOWN
+        | {"density": "density", "CPU s": "CPU s", "ragged minus LR, enlarged": "ragged minus enlarged"}
+        | COMPARED,
     ),
 }
 

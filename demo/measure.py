@@ -24,7 +24,7 @@ from .clips.looks import Looks, looks_of
 from .clips.observe import Observation, observe
 from .clips.psnr import psnr
 from .clips.scenes import TRAIN_SIZE, Scene, draw_scene, render
-from .clips.styles import SHIPPED
+from .clips.styles import STYLE
 from .generate import DemoModels, decode, load_models, sample_latents
 from .measured_on import measured_on
 from .vocabulary import Prompt, held_out_prompts
@@ -171,7 +171,7 @@ def look_measures(looks: list[Looks], truth: list[Looks]) -> list[Measure]:
         return Measure(name, scale * mean(seen), unit, truth=scale * mean(true))
 
     def known(look: Looks) -> float:
-        return float(as_many_waves(look.waves, *SHIPPED.leading_waves))
+        return float(as_many_waves(look.waves, *STYLE.leading_waves))
 
     return [
         both("waves per frame height as clips have", "%", known, 100),

@@ -176,9 +176,8 @@ class S2FlowHighResSampler(io.ComfyNode):
                         default=DEFAULT_ROPE,
                         tooltip=(
                             "How positions beyond the small run's are handled. none: as they are (the "
-                            "paper). position: squeezed into the small run's range, so objects stay in "
-                            "place. ntk: slower rotations. auto: position wherever the trajectory is "
-                            "connected and the model numbers its tokens (Wan, HunyuanVideo)."
+                            "paper). position: squeezed into the small run's range, for a model that was "
+                            "trained at one size. ntk: slower rotations. auto: what measured best, none."
                         ),
                     )
                 ),
@@ -261,7 +260,7 @@ class S2FlowHighResSampler(io.ComfyNode):
         )
         settings.require_record(trajectory)
 
-        rope = rope_for(use.rope, guider.model_patcher, trajectory)
+        rope = rope_for(use.rope)
         change = size_change(trajectory, given.video, windows, rope, use.attention_temperature)
         held = held_in_run(guider, latent_image, given.video) if record else None
         run = FlowRun(settings, trajectory, sigmas, recorder_after(trajectory) if record else None)

@@ -24,7 +24,7 @@ DIT_SETTINGS: dict[str, Any] = {
     "ffn_dim": 1024,
     "freq_dim": 256,
     "num_heads": 2,
-    "num_layers": 6,
+    "num_layers": 8,
 }
 
 

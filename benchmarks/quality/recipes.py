@@ -15,10 +15,10 @@ from benchmarks.quality.runs import (
     REFERENCE_STEPS,
     Seed,
     call_rows,
-    default_rows,
     left_rows,
     method_rows,
     order_rows,
+    squeezed_rows,
     window_rows,
 )
 from comfyui_runner.installation import computes_on
@@ -47,7 +47,7 @@ RECIPES = (
     Recipe("methods", "methods", DECODED_SEEDS, method_rows),
     Recipe("many calls", "calls", SEEDS, lambda seed: call_rows(seed, CALLS[2:])),
     Recipe("left", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "none")),
-    Recipe("methods, default", "methods", DECODED_SEEDS, default_rows),
+    Recipe("methods, position", "methods", DECODED_SEEDS, squeezed_rows),
     Recipe("left, position", "left", DECODED_SEEDS, lambda seed: left_rows(seed, "position")),
     Recipe("orders", "orders", SEEDS, order_rows),
     Recipe("chain", "chain", DECODED_SEEDS, chain_rows),

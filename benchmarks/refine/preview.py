@@ -31,12 +31,12 @@ class Preview:
     """A way to a small video.
 
     k: steps at the model's own size; 0 is the small size from the start. scale: of the small size. rope:
-    "position" if the small size's positions are scaled to the trained range.
+    "position" if the small size's positions are spread as far as the large one's.
     """
 
     k: int = 10
     scale: float = 0.5
-    rope: str = "position"
+    rope: str = "none"
     sigma_mode: str = "snr_matched"
     noise_mode: str = "consistent"
 
@@ -52,10 +52,10 @@ class Preview:
 
 
 SPLIT_ROWS = [Preview(k) for k in SPLITS]
-SIZE_ROWS = [Preview(k, scale, rope) for scale in SCALES for rope in ("position", "none") for k in (10, 0)]
+SIZE_ROWS = [Preview(k, scale, rope) for scale in SCALES for rope in ("none", "position") for k in (10, 0)]
 VARIANT_ROWS = [Preview(), Preview(sigma_mode="literal"), Preview(noise_mode="fresh")]
 ALL_ROWS = list(dict.fromkeys([*SPLIT_ROWS, *SIZE_ROWS, *VARIANT_ROWS]))
-QUICK_ROWS = [Preview(), Preview(0, rope="none"), Preview(0)]
+QUICK_ROWS = [Preview(), Preview(0), Preview(rope="position")]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class PreviewRuns:
         self.sigmas = schedule(self.patcher, STEPS)
 
     def guider(self, latent: Tensor, rope: str) -> Any:
-        """For the model as it is, or with core's ScaleROPE, so that any size spans the trained positions."""
+        """For the model as it is, or with core's ScaleROPE, so that any size spans the same positions."""
         model = self.patcher
         if rope == "position":
             from comfy_extras.nodes_rope import ScaleROPE

@@ -80,7 +80,7 @@ class RefinerRuns:
 
 
 def fine_band(clip: Tensor) -> Tensor:
-    """The waves of a clip (T, H, W, 3) that its small rendering does not show, as a spectrum per frame.
+    """The waves of a clip (T, H, W, 3) that its small rendering lacks or shows in part, a spectrum per frame.
 
     An octave fades out where a wave is FADE_PIXELS long at the small size; waves shorter than two pixels of
     the small size hold nothing but edges.
@@ -93,7 +93,7 @@ def fine_band(clip: Tensor) -> Tensor:
 
 
 def scores(clip: Tensor, truth: Tensor) -> Row:
-    """PSNR, and what the band that the small video does not show has in common with the truth's.
+    """PSNR, and what the band that the small video lacks has in common with the truth's.
 
     fine energy: its share of the truth's; fine mismatch: how far that is from 1, as |ln|; fine spectrum
     error: sum |power - truth's| / sum of truth's over its frequencies, blind to where things are.

@@ -1,4 +1,4 @@
-"""Rotary positions and attention temperature at twice the trained size, on the shipped small model.
+"""Rotary positions and attention temperature at twice the small video's size, on the shipped small model.
 
     python -m benchmarks.rope [--seeds N] [--share I/N] [--quick] [--check] [--json FILE]
 

@@ -10,10 +10,11 @@ from benchmarks.common.kept_rows import Row, Rows
 from benchmarks.quality.runs import DEFAULT_WINDOWS, ENLARGED, Seed
 from benchmarks.rope.repetition import repetition
 from demo.clips.detail import enlarged
+from s2flow_core.attention.rotary import MEASURED_ROPE
 
 # Few and many: the more steps run at the large size, the more the positions matter.
 STEPS_LEFT, QUICK_STEPS_LEFT = (10, 30), (10,)
-PLAIN = "none"
+PLAIN = MEASURED_ROPE
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..vocabulary import COLORS, DIRECTIONS, GROUNDS, Prompt, all_prompts
-from .styles import PLAIN, SHIPPED, Style
+from .styles import STYLE, Style
 from .textures import along, joint_lines, waves
 
 FRAMES = 17
@@ -41,7 +41,7 @@ class Scene:
     start: tuple[float, float]
     travel: float
     phase: tuple[float, float, float]
-    style: Style = PLAIN
+    style: Style = STYLE
     aspect: float = 1.0
     sway: float = 0.0
     ease: float = 0.0
@@ -67,7 +67,7 @@ class Scene:
         )
 
 
-def draw_scene(seed: int, prompt: Prompt | None = None, style: Style = SHIPPED, aspect: float = 1.0) -> Scene:
+def draw_scene(seed: int, prompt: Prompt | None = None, style: Style = STYLE, aspect: float = 1.0) -> Scene:
     """A scene from a seed, with a prompt unless one is given. aspect: the frame's width over height."""
     generator = torch.Generator().manual_seed(seed)
 

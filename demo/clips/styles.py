@@ -1,7 +1,4 @@
-"""What clips look like: the plain look that the shipped models learned from, and a richer one.
-
-A style is chosen when a scene is drawn. `SHIPPED` names the one that the shipped files were trained on.
-"""
+"""What the demo's clips look like."""
 
 from __future__ import annotations
 
@@ -55,22 +52,8 @@ class Style:
         return low * self.ground_octaves[0][0], high * self.ground_octaves[0][0]
 
 
-PLAIN = Style(
-    radius=(0.175, 0.195),
-    travel=(0.37, 0.43),
-    middle=0.03,
-    across=(0.44, 0.56),
-    sway=0.0,
-    ease=0.0,
-    ground_octaves=((8.0, 0.055), (16.0, 0.045), (32.0, 0.035)),
-    ground_scale=(1.0, 1.0),
-    cross_octaves=(),
-    object_octaves=((1.2, 0.13), (2.4, 0.10), (4.8, 0.08)),
-    light=0.0,
-    joints={},
-)
 # Stone is a quarter of all clips and carries what upscalers are bought for: fine lines at all angles.
-RICH = Style(
+STYLE = Style(
     radius=(0.14, 0.23),
     travel=(0.3, 0.5),
     middle=0.03,
@@ -81,9 +64,8 @@ RICH = Style(
     ground_octaves=((8.0, 0.065), (16.0, 0.042), (32.0, 0.03)),
     ground_scale=(0.45, 1.8),
     cross_octaves=((20.0, 0.03),),
-    # With the light no stronger than the plain texture: the dark side of white must not pass for sand.
+    # With the light no stronger than the texture: the dark side of white must not pass for sand.
     object_octaves=((1.2, 0.08), (2.4, 0.06), (4.8, 0.05)),
     light=0.12,
     joints={"stone": Joints(spacing=0.3, width=0.012, depth=0.16)},
 )
-SHIPPED = PLAIN

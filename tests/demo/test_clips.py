@@ -7,7 +7,7 @@ import torch
 
 from demo.clips.observe import observe
 from demo.clips.scenes import TRAIN_SIZE, draw_scene, ground_of, render
-from demo.clips.styles import RICH, Joints
+from demo.clips.styles import STYLE, Joints
 from demo.clips.textures import joint_lines, octave_weight
 from demo.vocabulary import all_prompts, embed_prompt, embed_word, held_out_prompts
 
@@ -85,7 +85,7 @@ def test_embeddings_are_fixed_and_distinct():
 @pytest.mark.parametrize("prompt", SOME_PROMPTS, ids=lambda prompt: "-".join(prompt.words))
 @pytest.mark.parametrize("size", [(96, 96), (112, 192), (192, 112)], ids=str)
 def test_observer_reads_rich_scenes_of_every_shape(prompt, size):
-    scene = draw_scene(12, prompt, RICH, size[1] / size[0])
+    scene = draw_scene(12, prompt, STYLE, size[1] / size[0])
     seen = observe(render(scene, size, frames=5, clip_frames=5))
     assert all(seen.fidelity(prompt).values()), seen
     assert seen.single
@@ -94,7 +94,7 @@ def test_observer_reads_rich_scenes_of_every_shape(prompt, size):
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 1.75])
 def test_rich_objects_stay_inside_their_frame(aspect):
     for seed in range(200):
-        scene = draw_scene(seed, style=RICH, aspect=aspect)
+        scene = draw_scene(seed, style=STYLE, aspect=aspect)
         for progress in (0.0, 0.25, 0.5, 0.75, 1.0):
             for position, edge in zip(scene.center(progress), (aspect, 1.0), strict=True):
                 assert scene.radius * 0.9 <= position <= edge - scene.radius * 0.9
@@ -103,7 +103,7 @@ def test_rich_objects_stay_inside_their_frame(aspect):
 def test_a_wide_frame_shows_more_of_the_same_ground():
     """Waves and lines are tied to the frame's height."""
     prompt = all_prompts()[4]
-    square, wide = (draw_scene(4, prompt, RICH, aspect) for aspect in (1.0, 1.5))
+    square, wide = (draw_scene(4, prompt, STYLE, aspect) for aspect in (1.0, 1.5))
     y = ((torch.arange(64) + 0.5) / 64)[:, None]
     x = ((torch.arange(96) + 0.5) / 64)[None, :]
     assert torch.allclose(ground_of(wide, x, y, 64)[:, :64], ground_of(square, x[:, :64], y, 64), atol=1e-6)

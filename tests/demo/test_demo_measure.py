@@ -11,7 +11,7 @@ from demo.clips.grounds import as_many_waves
 from demo.clips.looks import Looks, looks_of
 from demo.clips.observe import observe
 from demo.clips.scenes import draw_scene, render
-from demo.clips.styles import SHIPPED
+from demo.clips.styles import STYLE
 from demo.measure import Measure, Reconstruction, held_out_cases, look_measures, true_looks, word_measures
 
 
@@ -71,7 +71,7 @@ def test_looks_are_averaged_beside_the_truth():
 def test_the_truth_looks_as_drawn():
     cases = held_out_cases(3)
     for looks in true_looks(cases):
-        assert as_many_waves(looks.waves, *SHIPPED.leading_waves)
+        assert as_many_waves(looks.waves, *STYLE.leading_waves)
         assert looks.raggedness == pytest.approx(1, abs=0.12)
         assert looks.ghost == pytest.approx(1, abs=0.25)
         assert looks.blotches < 0.02

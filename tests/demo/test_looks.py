@@ -13,11 +13,10 @@ from demo.clips.grounds import as_many_waves, blotches, leading_waves
 from demo.clips.observe import observe
 from demo.clips.outlines import outline_length, raggedness
 from demo.clips.scenes import draw_scene, render
-from demo.clips.styles import PLAIN, RICH
+from demo.clips.styles import STYLE
 from demo.vocabulary import Prompt
 
 FRAMES = 9
-STYLES = pytest.mark.parametrize("style", [PLAIN, RICH], ids=["plain", "rich"])
 CASES = [
     Prompt("red", "circle", "left", "sand"),
     Prompt("yellow", "square", "down", "stone"),
@@ -27,28 +26,27 @@ CASES = [
 EVERY_GROUND = pytest.mark.parametrize("prompt", CASES, ids=lambda prompt: prompt.ground)
 
 
-def clip_of(prompt, style, size=128, frames=FRAMES, seed=7):
+def clip_of(prompt, size=128, frames=FRAMES, seed=7):
     aspect = size[1] / size[0] if isinstance(size, tuple) else 1.0
-    return render(draw_scene(seed, prompt, style, aspect), size, frames=frames, clip_frames=frames)
+    return render(draw_scene(seed, prompt, aspect=aspect), size, frames=frames, clip_frames=frames)
 
 
-@STYLES
 @EVERY_GROUND
 @pytest.mark.parametrize("size", [64, 128, 256, (112, 192), (192, 112)], ids=str)
-def test_a_rendering_shows_the_scenes_waves(prompt, style, size):
+def test_a_rendering_shows_the_scenes_waves(prompt, size):
     aspect = size[1] / size[0] if isinstance(size, tuple) else 1.0
-    scene = draw_scene(7, prompt, style, aspect)
+    scene = draw_scene(7, prompt, aspect=aspect)
     assert leading_waves(render(scene, size, frames=1)) == pytest.approx(scene.leading_waves, rel=0.05)
-    fewest, most = style.leading_waves
+    fewest, most = STYLE.leading_waves
     assert as_many_waves(scene.leading_waves, fewest, most)
 
 
 @EVERY_GROUND
 @pytest.mark.parametrize("factor", [0.5, 2])
 def test_other_waves_are_counted_and_refused(prompt, factor):
-    scene = draw_scene(7, prompt, replace(RICH, ground_scale=(factor, factor)))
+    scene = draw_scene(7, prompt, replace(STYLE, ground_scale=(factor, factor)))
     clip = render(scene, 192, frames=1)
-    waves = RICH.ground_octaves[0][0]
+    waves = STYLE.ground_octaves[0][0]
     assert leading_waves(clip) == pytest.approx(waves * factor, rel=0.07)
     assert not as_many_waves(leading_waves(clip), waves)
     assert as_many_waves(leading_waves(clip), waves * factor)
@@ -56,19 +54,18 @@ def test_other_waves_are_counted_and_refused(prompt, factor):
 
 
 def test_the_middle_of_the_grounds_scales_is_drawn_oftenest():
-    scales = torch.tensor([draw_scene(seed, style=RICH).ground_scale for seed in range(400)])
-    low, high = RICH.ground_scale
+    scales = torch.tensor([draw_scene(seed).ground_scale for seed in range(400)])
+    low, high = STYLE.ground_scale
     places = (scales / low).log() / math.log(high / low)
     assert low <= scales.min() < scales.max() <= high
     # Two even draws: the middle half holds three quarters.
     assert ((places > 0.25) & (places < 0.75)).float().mean() == pytest.approx(0.75, abs=0.06)
 
 
-@STYLES
 @EVERY_GROUND
 @pytest.mark.parametrize("scale", [0.6, 1.0, 1.7])
-def test_blotches_are_as_high_as_they_were_laid_on(prompt, style, scale):
-    scene = replace(draw_scene(7, prompt, style), ground_scale=scale)
+def test_blotches_are_as_high_as_they_were_laid_on(prompt, scale):
+    scene = replace(draw_scene(7, prompt), ground_scale=scale)
     waves = scene.leading_waves
     clean = render(scene, frames=2)
     across = torch.arange(128) / 128
@@ -81,11 +78,10 @@ def test_blotches_are_as_high_as_they_were_laid_on(prompt, style, scale):
         assert blotches(spotted, waves) > 1.8 * blotches(clean, waves)
 
 
-@STYLES
 @EVERY_GROUND
 @pytest.mark.parametrize("size", [96, 128, 256])
-def test_a_drawn_outline_is_not_ragged(prompt, style, size):
-    assert raggedness(clip_of(prompt, style, size, frames=3)) == pytest.approx(1, abs=0.12)
+def test_a_drawn_outline_is_not_ragged(prompt, size):
+    assert raggedness(clip_of(prompt, size, frames=3)) == pytest.approx(1, abs=0.12)
 
 
 def test_an_outline_has_its_known_length():
@@ -94,9 +90,8 @@ def test_an_outline_has_its_known_length():
     assert outline_length(disc) == pytest.approx(2 * math.pi * 60, rel=0.02)
 
 
-@STYLES
-def test_a_ragged_outline_is_longer(style):
-    clip = clip_of(CASES[0], style, frames=1)
+def test_a_ragged_outline_is_longer():
+    clip = clip_of(CASES[0], frames=1)
     row, column = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     # Each line of pixels slips sideways: a saw of 4 pixels' depth on the outline.
     slip = (4 * ((row // 4) % 2)).long()
@@ -106,18 +101,16 @@ def test_a_ragged_outline_is_longer(style):
     assert rough > 1.25 * smooth
 
 
-@STYLES
 @EVERY_GROUND
-def test_a_rendering_has_no_ghost(prompt, style):
-    scene = draw_scene(3, prompt, style)
+def test_a_rendering_has_no_ghost(prompt):
+    scene = draw_scene(3, prompt)
     clip = render(scene)
     assert ghost(clip, motion_of_scene(scene, len(clip))) == pytest.approx(1, abs=0.25)
 
 
-@STYLES
 @EVERY_GROUND
-def test_a_trace_of_the_frame_before_is_a_ghost(prompt, style):
-    scene = draw_scene(3, prompt, style)
+def test_a_trace_of_the_frame_before_is_a_ghost(prompt):
+    scene = draw_scene(3, prompt)
     clip = render(scene)
     motion = motion_of_scene(scene, len(clip))
     figures = [ghost(clip, motion)]
@@ -128,10 +121,9 @@ def test_a_trace_of_the_frame_before_is_a_ghost(prompt, style):
     assert figures[0] * 1.2 < figures[1] < figures[2]
 
 
-@STYLES
 @EVERY_GROUND
-def test_the_observed_motion_is_the_true_one(prompt, style):
-    scene = draw_scene(5, prompt, style)
+def test_the_observed_motion_is_the_true_one(prompt):
+    scene = draw_scene(5, prompt)
     clip = render(scene)
     true, seen = motion_of_scene(scene, len(clip)), motion_of_observation(observe(clip), len(clip))
     assert seen is not None
@@ -141,6 +133,6 @@ def test_the_observed_motion_is_the_true_one(prompt, style):
 
 
 def test_without_an_object_there_is_nothing_to_measure():
-    ground = clip_of(CASES[0], PLAIN)[:, :8, :8].repeat(1, 16, 16, 1)
+    ground = clip_of(CASES[0])[:, :8, :8].repeat(1, 16, 16, 1)
     assert raggedness(ground) is None
     assert motion_of_observation(observe(ground), FRAMES) is None

@@ -76,8 +76,8 @@ def test_latents_of_another_vae_or_of_other_clips_are_not_used(comfy_modules, bu
     path = tmp_path / f"{bucket.name}.pt"
     torch.save({"latents": torch.zeros_like(right), "made with": "another"}, path)
     assert torch.equal(latents.encode_buckets((bucket,), VAE_FILE, folder=tmp_path)[0], right)
-    finer = replace(latents.RICH, ground_scale=(3.0, 3.0))
-    monkeypatch.setattr(latents, "RICH", finer)
+    finer = replace(latents.STYLE, ground_scale=(3.0, 3.0))
+    monkeypatch.setattr(latents, "STYLE", finer)
     others = latents.encode_buckets((bucket,), VAE_FILE, folder=tmp_path)[0]
     assert others.shape == right.shape and not torch.equal(others, right)
 
@@ -162,8 +162,7 @@ def test_the_dit_trains_reports_and_is_exported(comfy_modules, bucket, tmp_path,
     monkeypatch.setattr(dit, "BUCKETS", (bucket, replace(bucket, height=48, width=32)))
     monkeypatch.setattr(dit, "VALIDATION_SIZES", (32, 64))
     monkeypatch.setattr(dit, "encode_buckets", partial(dit.encode_buckets, folder=tmp_path / "latents"))
-    monkeypatch.setattr(dit, "new_dit", partial(dit.new_dit, **SMALL))
-    monkeypatch.setattr(dit, "LAYERS", 1)
+    monkeypatch.setattr(dit, "new_dit", partial(dit.new_dit, **SMALL, num_layers=1))
     monkeypatch.setattr(dit, "TOKENS", 40)
     monkeypatch.setattr(dit, "WORK", tmp_path)
     monkeypatch.setattr(dit, "CHECKPOINT", tmp_path / "dit.pt")
@@ -210,7 +209,7 @@ def test_a_vaes_checkpoint_knows_its_clips(comfy_modules, monkeypatch):
     vae.train_vae(start=VAE_FILE)
     vae.train_vae(start=VAE_FILE)
     assert seen[0] == seen[1]
-    changes = {"RICH": replace(vae.RICH, radius=(0.3, 0.4)), "CROP": 32, "OBJECT_SHARE": 0.1}
+    changes = {"STYLE": replace(vae.STYLE, radius=(0.3, 0.4)), "CROP": 32, "OBJECT_SHARE": 0.1}
     for name, value in (changes | {"DETAIL_WEIGHT": 0.0, "LATENT_NOISE": 0.05}).items():
         with monkeypatch.context() as changed:
             changed.setattr(vae, name, value)

@@ -165,11 +165,12 @@ def test_what_cannot_be_adapted_is_said_before_sampling(comfy_modules, graph, re
         ltx.high_res(ltx.upsample(trajectory), trajectory=trajectory, rope="position")
 
 
-def test_auto_scales_positions_where_the_small_run_is_known(graph, record):
+def test_auto_leaves_positions_as_they_are(graph, record):
     trajectory, triple = record
-    result = graph.high_res(triple, trajectory=trajectory, rope="auto")
-    assert torch.equal(result, graph.high_res(triple, trajectory=trajectory, rope="position"))
-    assert torch.equal(graph.high_res(triple, rope="auto"), graph.high_res(triple))
+    plain, squeezed, auto = (
+        graph.high_res(triple, trajectory=trajectory, rope=rope) for rope in ("none", "position", "auto")
+    )
+    assert torch.equal(auto, plain) and not torch.equal(auto, squeezed)
 
 
 def test_auto_leaves_a_model_alone_whose_positions_cannot_be_scaled(comfy_modules, graph, tmp_path):
@@ -181,16 +182,16 @@ def test_auto_leaves_a_model_alone_whose_positions_cannot_be_scaled(comfy_module
     assert torch.equal(ltx.high_res(triple, rope="auto", **given), ltx.high_res(triple, **given))
 
 
-def test_auto_needs_no_attention_that_can_be_reached(graph, record, monkeypatch):
+def test_positions_need_no_attention_that_can_be_reached(graph, record, monkeypatch):
     """Fused attention keeps its positions in the model's hands too, so only the windows are impossible."""
     trajectory, triple = record
-    expected = graph.high_res(triple, trajectory=trajectory, rope="auto")
+    expected = graph.high_res(triple, trajectory=trajectory, rope="position")
     facts = graph.modules.pack("nodes.host.model.checks")
 
     def closed(*_):
         raise ValueError("closed")
 
     monkeypatch.setattr(facts, "require_open_attention", closed)
-    assert torch.equal(graph.high_res(triple, trajectory=trajectory, rope="auto"), expected)
+    assert torch.equal(graph.high_res(triple, trajectory=trajectory, rope="position"), expected)
     with pytest.raises(ValueError, match="closed"):
         graph.high_res(triple, trajectory=trajectory, attention_temperature=True)

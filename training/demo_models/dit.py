@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from demo.clips.scenes import Scene, draw_scene, render
-from demo.clips.styles import RICH
+from demo.clips.styles import STYLE
 from demo.files import DIT_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt, held_out_prompts
 from training.checkpoints import read_average
@@ -29,7 +29,6 @@ from ..vae_clip import HostModule
 from ..wan import load_vae, new_dit, save_half
 from .latents import BUCKETS, encode_buckets, outline_weights, scene_of_clip
 
-LAYERS = 8
 SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, warmup=200, decay_share=0.3, checkpoint_seconds=300)
 # Every step mixes buckets: this many draws of one, each filled up with clips to about this many tokens.
 MICRO_BATCHES = 4
@@ -73,7 +72,7 @@ def clips_of(scenes: list[Scene], latents: Tensor, size: tuple[int, int], machin
 def held_out_clips(size: int, vae_file: Path, machine: Machine = CPU) -> Clips:
     """A few clips of prompts that are never trained on."""
     prompts = held_out_prompts()[:VALIDATION_CLIPS]
-    scenes = [draw_scene(HELD_OUT + number, prompt, RICH) for number, prompt in enumerate(prompts)]
+    scenes = [draw_scene(HELD_OUT + number, prompt) for number, prompt in enumerate(prompts)]
     vae, to_model_space = load_vae(vae_file, machine.device)
     with torch.no_grad():
         latents = to_model_space(vae(torch.stack([render(scene, size) for scene in scenes])))
@@ -149,7 +148,7 @@ def train_dit(
     shares = torch.tensor([float(bucket.share) for bucket in BUCKETS])
     held_out = {size: held_out_clips(size, vae_file, machine) for size in VALIDATION_SIZES}
     torch.manual_seed(0)
-    model = new_dit(num_layers=LAYERS).to(machine.device)
+    model = new_dit().to(machine.device)
     if start:
         start_weights(model, start)
     named = list(model.named_parameters())
@@ -166,7 +165,7 @@ def train_dit(
         return {"loss": mean_loss([draw_batch(clips[n], BUCKETS[n].tokens, generator) for n in chosen])}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
-    recipe = fingerprint(BUCKETS, RICH, MICRO_BATCHES, TOKENS, TIME_SHIFT, DROP_PROMPT)
+    recipe = fingerprint(BUCKETS, STYLE, MICRO_BATCHES, TOKENS, TIME_SHIFT, DROP_PROMPT)
     settings = {
         "--start": file_fingerprint(start) if start else "none",
         "--vae": file_fingerprint(vae_file),
@@ -217,7 +216,7 @@ def validation(model: HostModule, held_out: dict[int, Clips]) -> str:
 
 def export_checkpoint(path: Path) -> None:
     """Writes the averaged weights of the last checkpoint as a file that ComfyUI loads."""
-    model = new_dit(num_layers=LAYERS)
+    model = new_dit()
     model.load_state_dict(read_average(CHECKPOINT))
     export_dit(model, path)
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from demo.clips.scenes import FRAMES, Scene, draw_scene, render, shape_distance
-from demo.clips.styles import RICH
+from demo.clips.styles import STYLE
 from demo.files import WORK
 from demo.vocabulary import Prompt, all_prompts, held_out_prompts
 from training.checkpoints import save_atomically
@@ -81,7 +81,7 @@ def prompt_of_clip(index: int) -> Prompt:
 def scene_of_clip(bucket: Bucket, number: int) -> Scene:
     """The training clip of this number; no two buckets share a scene."""
     seed = (bucket.height * 1000 + bucket.width) * 1000 + number
-    return draw_scene(seed, prompt_of_clip(seed), RICH, bucket.width / bucket.height)
+    return draw_scene(seed, prompt_of_clip(seed), STYLE, bucket.width / bucket.height)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def encode_buckets(
     buckets: tuple[Bucket, ...], vae_file: Path, machine: Machine = CPU, folder: Path = WORK / "latents"
 ) -> list[Tensor]:
     """Latents of every bucket's clips in model space -> each (clips, 16, 5, h, w); resumes from its files."""
-    made_with = fingerprint(RICH, file_fingerprint(vae_file))
+    made_with = fingerprint(STYLE, file_fingerprint(vae_file))
     encoded = {bucket: Encoded.kept(bucket, made_with, folder) for bucket in buckets}
     missing = [(one, n) for one in buckets for n in range(len(encoded[one].latents), one.clips)]
     if missing:

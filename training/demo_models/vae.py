@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from demo.clips.detail import detail_energy
 from demo.clips.psnr import psnr
 from demo.clips.scenes import FRAMES, TRAIN_SIZE, draw_scene, render
-from demo.clips.styles import RICH
+from demo.clips.styles import STYLE
 from demo.files import VAE_FILE, WORK
 from training.checkpoints import read_average
 from training.fingerprint import file_fingerprint, fingerprint
@@ -73,7 +73,7 @@ def crops(step: int, count: int, frames: int) -> Tensor:
     for index in range(count):
         size = list(SIZES)[int(sizes[index])]
         draws = torch.rand(5, generator=generator)
-        scene = draw_scene(step * count + index, style=RICH)
+        scene = draw_scene(step * count + index)
         center_x, center_y = scene.center(float(draws[3]))
         left, top = place(draws[:3], (float(center_x), float(center_y)), size)
         first = int(draws[4] * (FRAMES - frames + 1))
@@ -125,7 +125,7 @@ def validation(vae: nn.Module) -> str:
     """
     report = []
     for seed, size in ((1, TRAIN_SIZE), (2, 3 * TRAIN_SIZE // 2), (3, 2 * TRAIN_SIZE)):
-        scene = draw_scene(seed + 2**40, style=RICH)
+        scene = draw_scene(seed + 2**40)
         corner = [round(float(middle) * size) - TRAIN_SIZE // 2 for middle in scene.center(0.5)]
         left, top = (min(max(edge, 0), size - TRAIN_SIZE) for edge in corner)
         clip = rearrange(render(scene, size, crop=(left, top, TRAIN_SIZE)), "t h w c -> 1 c t h w") * 2 - 1
@@ -205,7 +205,7 @@ def train_vae(steps: int | None = None, start: Path | None = None, machine: Mach
     torch.manual_seed(0)
     vae = (freeze_attention(read_vae(start)) if start else build_vae(DIM)).to(machine.device)
     recipe = fingerprint(
-        RICH,
+        STYLE,
         CROP,
         SIZES,
         OBJECT_SHARE,
@@ -243,7 +243,7 @@ def latent_statistics(vae: nn.Module) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (16,) of the latents of whole training clips."""
     latents = []
     for index in range(SCALE_CLIPS):
-        clip = rearrange(render(draw_scene(index, style=RICH)), "t h w c -> 1 c t h w") * 2 - 1
+        clip = rearrange(render(draw_scene(index)), "t h w c -> 1 c t h w") * 2 - 1
         latents.append(encode_clip(vae, clip.to(device_of(vae))))
     together = rearrange(torch.cat(latents), "b c t h w -> c (b t h w)")
     return together.mean(dim=1), together.std(dim=1)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-DEMO_STEPS = 4000
+DEMO_STEPS = 3000
 
 
 def stage_list(text: str) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ....s2flow_core.attention.rotary import DEFAULT_ROPE
+from ....s2flow_core.attention.rotary import DEFAULT_ROPE, MEASURED_ROPE
 from ....s2flow_core.plan.window_plan import WindowPlan
 from ....s2flow_core.trajectory.trajectory import Trajectory
 from ..families import family_of
@@ -54,13 +54,9 @@ def hook_for(
     return hook
 
 
-def rope_for(rope: str, patcher: Any, trajectory: Trajectory | None) -> str:
-    """What `auto` stands for with this model; a mode chosen by name stays, and must be possible."""
-    if rope != DEFAULT_ROPE:
-        return rope
-    family = family_of(diffusion_model(patcher))
-    numbered = family is not None and family.rotary is not None
-    return "position" if numbered and trajectory is not None else "none"
+def rope_for(rope: str) -> str:
+    """What `auto` stands for; a mode chosen by name stays, and must be possible."""
+    return MEASURED_ROPE if rope == DEFAULT_ROPE else rope
 
 
 def size_change(

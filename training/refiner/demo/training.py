@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from demo.clips.styles import SHIPPED
+from demo.clips.styles import STYLE
 from demo.files import REFINER_FILE, VAE_FILE, WORK
 from demo.vocabulary import embed_prompt
 from training.fingerprint import file_fingerprint, fingerprint
@@ -31,7 +31,7 @@ def train_demo(steps: int, window: int = 0, out: Path | None = None, device: str
     window: latent frames that attention sees at a time, shifted in every other layer; 0 is all of them, as in
     the shipped file. out: another file than the shipped one; its checkpoints lie beside it.
     """
-    seen = fingerprint(SHIPPED, file_fingerprint(VAE_FILE))
+    seen = fingerprint(STYLE, file_fingerprint(VAE_FILE))
     settings = {"--steps": str(steps), "--window": str(window), "clips and VAE": seen}
     run = Run(out.with_suffix("") if out else WORK, settings, device)
     stages = [Stage(latent_frames=5, steps=steps)]
