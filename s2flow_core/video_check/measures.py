@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, interpolate
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool1d, avg_pool2d, interpolate, max_pool1d
 
 _LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, Rec. 601
 _CELLS = 16  # along the shorter side, for what is slow in space
@@ -21,6 +21,9 @@ _FAINT = 1 / 255  # one level of an 8-bit picture; less than that nobody sees
 # A seam is one line, stripes of a texture are many: alike within these factors, as soft and as sharp steps.
 _MOST_LINES, _SOFT_AS_USUAL, _SHARP_AS_USUAL = 0.9, 2.2, 1.5
 _PARTS = 8  # of a line's length
+# What sharpening adds at a line of the small video: shares of that line's step, and how far around it, in
+# pixels of the small video.
+_SOFT_SHARPENED, _SHARP_SHARPENED, _RINGING = 0.25, 1.5, 3
 _ROOM = 0.1  # a small video that nearly repeats itself leaves little to tell repetition by
 
 
@@ -72,7 +75,7 @@ def measure(large: Tensor, small: Tensor) -> Measures:
         pulse=max(0.0, pulse(grey) - pulse(small_grey)),
         flicker=max(0.0, flicker(grey) - flicker(small_grey)),
         repetition=_beyond(repetition(grey, size), repetition(stretched, size)),
-        seam=seam(grey, stretched),
+        seam=seam(grey, stretched, size),
         likeness=likeness(shrunk, small),
         # Where nothing moves, both are the faint noise that nobody sees.
         motion=(motion(shrunk) + _FAINT / 4) / (motion(small) + _FAINT / 4),
@@ -137,28 +140,34 @@ def smoothed(grey: Tensor, side: int) -> Tensor:
     return avg_pool2d(tall, (1, side), 1, (0, side // 2), count_include_pad=False)[:, 0]
 
 
-def seam(grey: Tensor, before: Tensor) -> float:
+def seam(grey: Tensor, before: Tensor, size: tuple[int, int]) -> float:
     """Step of mean brightness, 0...1, across the worst straight line through the whole video.
 
-    before: (frames, H, W) of the enlarged small video. It is taken off first, so that lines which it shows (a
-    horizon, a bench) leave only their sharpening, which is no step. What the large video adds may be a
-    texture of stripes, so only a line that stands out among the others of its axis counts: as a step between
-    the means of its sides, or as a sharp one along its whole length.
+    before: (frames, H, W) of the small video of this size, enlarged. It is taken off first, so that lines
+    which it shows (a horizon, a bench) leave only their sharpening, which is allowed for. What the large
+    video adds may be a texture of stripes, so only a line that stands out among the others of its axis
+    counts: as a step between the means of its sides, or as a sharp one along its whole length.
     """
-    added = grey - before
-    return max(
-        step
-        for axis in (1, 2)
-        for step in (
-            _lone_step(line_steps(added, axis), _SOFT_AS_USUAL),
-            _lone_step(sharp_steps(added, axis), _SHARP_AS_USUAL),
-        )
-    )
+    added, found = grey - before, [0.0]
+    for axis in (1, 2):
+        scale = grey.shape[axis] / size[axis - 1]
+        for steps_of, as_usual, sharpened in (
+            (line_steps, _SOFT_AS_USUAL, _SOFT_SHARPENED),
+            (sharp_steps, _SHARP_AS_USUAL, _SHARP_SHARPENED * scale),
+        ):
+            own = _near(_lone(steps_of(before, axis), as_usual), math.ceil(_RINGING * scale))
+            found.append(float((_lone(steps_of(added, axis), as_usual) - sharpened * own).amax()))
+    return max(found)
 
 
-def _lone_step(steps: Tensor, as_usual: float) -> float:
-    """(lines,) -> how far the worst exceeds what most lines of its axis have, times `as_usual`."""
-    return max(0.0, float(steps.amax() - as_usual * steps.quantile(_MOST_LINES)))
+def _lone(steps: Tensor, as_usual: float) -> Tensor:
+    """(lines,) -> how far each exceeds what most lines of its axis have, times `as_usual`."""
+    return (steps - as_usual * steps.quantile(_MOST_LINES)).clamp_min(0)
+
+
+def _near(steps: Tensor, lines: int) -> Tensor:
+    """(lines,) -> the largest of each line's surroundings."""
+    return max_pool1d(steps[None], 2 * lines + 1, 1, lines)[0]
 
 
 def _beyond(found: float, own: float) -> float:

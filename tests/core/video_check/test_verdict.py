@@ -59,6 +59,21 @@ def test_a_sharp_line_among_taller_waves_is_a_seam(axis, step, long):
     assert ("seam" in [fault.name for fault in faults_of(measure(large, small))]) is bool(step)
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("contrast", [0.1, 0.3, 0.6, -0.4])
+@pytest.mark.parametrize("place", [0.0, 0.5, 0.75])
+def test_a_horizon_that_the_small_video_shows_is_no_seam(scale, contrast, place):
+    """The large video draws it sharp. place: of the horizon within a line of the small video."""
+    side, at = 64 * scale, round((32 + place) * scale)
+    large = torch.full((5, side, side, 3), 0.5)
+    large[:, at:] += 0.5 * contrast
+    large[:, :at] -= 0.5 * contrast
+    small = avg_pool2d(large.movedim(-1, 1), scale).movedim(1, -1)
+    assert "seam" not in [fault.name for fault in faults_of(measure(large, small))]
+    large[:, :, side // 2 :] += 0.04
+    assert "seam" in [fault.name for fault in faults_of(measure(large, small))]
+
+
 @pytest.mark.parametrize("red", [0.9, 0.7, 0.1])
 def test_what_is_as_bright_as_its_ground_moves_too(red):
     """A green square on sand: only its colour tells that it stands still."""
