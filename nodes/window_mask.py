@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 
@@ -26,6 +27,8 @@ from .host.progress import progress
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import pixels_per_cell
+
+log = logging.getLogger(__name__)
 
 
 class S2FlowWindowMask(io.ComfyNode):
@@ -145,9 +148,15 @@ class S2FlowWindowMask(io.ComfyNode):
         recorded = trajectory.sigmas[: trajectory.steps].to(torch.float32)
         reach = trajectory.reach
         more = curve_steps(reach, recorded, policy, first_sigma)
+        if tail and reach.error is not None and reach.tail_error is None:
+            log.info(
+                "S²Flow: this trajectory was recorded by an earlier version, which did not measure what a "
+                "tail makes up for. The policies 'error' and 'error_run' choose windows as if there were "
+                "none; run the Low-Res Sampler again for better ones."
+            )
         step_done = progress(planning_steps(reach, policy) + more)
         plan = plan_windows(reach, recorded, grid, s, policy, tail, step_done, first_sigma)
-        curve = curve_of(reach, recorded, grid, policy, first_sigma, step_done)
+        curve = curve_of(reach, recorded, grid, policy, tail, first_sigma, step_done)
         first = None if sigmas is None else plan.step_at(first_sigma)
         plan = replace(plan, curve=curve, first_taken=first or 0)
         report = report_of(large_run(trajectory, plan, curve, samples, sigmas))

@@ -26,8 +26,13 @@ def recorded(reach: AttentionReach | None = None, scale: float = 1.0) -> Traject
 
 def reach(with_error: bool = False) -> AttentionReach:
     generator = torch.Generator().manual_seed(1)
-    mass, error = torch.rand(2, STEPS, 3, 2, 3, 2, 3, generator=generator).half()
+    mass, error, tail_error = torch.rand(3, STEPS, 3, 2, 3, 2, 3, generator=generator).half()
     if not with_error:
         return AttentionReach(mass, (3, 2, 3), (1, 1, 1))
-    nothing = torch.rand(STEPS, 3, 2, generator=generator).half()
-    return AttentionReach(mass, (3, 2, 3), (1, 1, 1), error, nothing=nothing)
+    nothing, tail_nothing = torch.rand(2, STEPS, 3, 2, generator=generator).half()
+    return AttentionReach(
+        *(mass, (3, 2, 3), (1, 1, 1), error),
+        nothing=nothing,
+        tail_error=tail_error,
+        tail_nothing=tail_nothing,
+    )

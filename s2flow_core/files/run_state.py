@@ -15,7 +15,7 @@ from .checked_tensors import DamagedFile, FileHeader, read_checked
 from .written_whole import write_whole
 
 FORMAT = "s2flow run"
-VERSION = 1
+VERSION = 2
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

@@ -25,6 +25,7 @@ def curve_of(
     sigmas: Tensor,
     grid: TokenGrid,
     policy: str,
+    tail: bool = False,
     first_sigma: float = math.inf,
     after_step: Progress = nothing,
 ) -> Curve:
@@ -32,7 +33,7 @@ def curve_of(
     `plan_windows`. Calls after_step `curve_steps` times."""
     some = _some_steps(sigmas, first_sigma)
     record, at = reach.of_steps(some), sigmas[some]
-    plans = [plan_windows(record, at, grid, s, policy, False, after_step) for s in ASKED]
+    plans = [plan_windows(record, at, grid, s, policy, tail, after_step) for s in ASKED]
     return Curve(
         s=(*ASKED, 1.0),
         density=(*(plan.density for plan in plans), 1.0),

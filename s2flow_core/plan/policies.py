@@ -51,7 +51,7 @@ def plan_windows(
     - paper: per head the candidate of volume s with the greatest coverage (S²Flow Eq. 8-9); between equals
       the previous step's window.
     - budget: windows of different volume, greatest total coverage in each step at the cost of `paper`.
-    - error: as budget, but least total output error; needs a record with `error`.
+    - error: as budget, but least total output error, with a tail or without; needs a record with `error`.
     - error_run: as error, but the steps share as well; one that moves the video further weighs more.
     - fixed: one shape for all, the nearest to a cube in shares of the grid (the paper's failing ablation).
 
@@ -67,7 +67,7 @@ def plan_windows(
             f"The attention record holds {reach.steps} steps, but {len(sigmas)} sigmas were given. Use the "
             "trajectory as the Low-Res Sampler made it."
         )
-    wanted = Wanted(reach, grid, density, step_weights(sigmas, first_sigma), after_step)
+    wanted = Wanted(reach, grid, density, step_weights(sigmas, first_sigma), tail, after_step)
     extents = POLICIES[policy](wanted)  # (steps, layers, heads, 3)
     return WindowPlan(
         sigmas=sigmas.detach().float().cpu(),

@@ -58,7 +58,7 @@ def error_run_windows(wanted: Wanted) -> Tensor:
 
 def _less_error(wanted: Wanted) -> Values:
     shares = axis_shares(wanted.grid)
-    return lambda step: -_flat(wanted.reach.error_table(step, shares))
+    return lambda step: -_flat(wanted.reach.error_table(step, shares, wanted.tail))
 
 
 def _flat(table: Tensor) -> Tensor:

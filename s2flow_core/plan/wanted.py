@@ -23,11 +23,13 @@ class Wanted:
     """One choice of windows. reach: the LR record; grid: HR tokens and tiles; density: s, 0 < s <= 1.
 
     weights: (steps,) float64, what an output error at each recorded step does to the large video, 0 for steps
-    that the large run does not take. after_step: of the policy's passes.
+    that the large run does not take. tail: skipped tiles enter as their mean. after_step: of the policy's
+    passes.
     """
 
     reach: AttentionReach
     grid: TokenGrid
     density: float
     weights: Tensor
+    tail: bool = False
     after_step: Progress = nothing

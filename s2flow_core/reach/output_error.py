@@ -2,12 +2,12 @@
 
 Coverage is only a proxy. A head may lose much attention mass on keys whose values are all alike and change
 nothing, or lose little on keys that matter. The same sampled rows can tell: they know P·V inside and outside
-of every box.
+of every box, and what a tail would put in the place of the rest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -19,6 +19,7 @@ from ..windows.ladder import Knots, every_extent
 from .box_sums import BoxesOfRows, KnownBoxes
 from .choice import choose_tile_sums
 from .measure import asked_pieces
+from .tail_sums import mean_keys
 from .tile_sums import QueryRows, TileSums
 
 _PROJECTED = 8
@@ -28,8 +29,9 @@ _READ_COLUMNS = 16
 """Columns that a tensor core multiplies at once."""
 
 _PROJECTION_SEED = 0
-_HELD = 3 * (_PROJECTED + 1)
-"""Numbers held per row and tile: the values' means, those times the mass, and their sums over boxes."""
+_HELD = 4 * (_PROJECTED + 1)
+"""Numbers held per row and tile: the values' means, those times the mass, and their sums over boxes, with and
+without a tail."""
 
 _TINY = 1e-30
 """Keeps a division by no mass or no output finite."""
@@ -43,32 +45,37 @@ class ReachAndError:
     """What windows hold and what they cost, float32 on the model's device.
 
     mass, error: (heads, kT, kH, kW), of every combination of extents. nothing: (heads,), the error of a head
-    that sees no video at all.
+    that sees no video at all. tail_error, tail_nothing: the same where skipped tiles enter as their mean.
     """
 
     mass: Tensor
     error: Tensor
     nothing: Tensor
+    tail_error: Tensor
+    tail_nothing: Tensor
 
 
 @dataclass(frozen=True)
 class HeadSums:
     """What the sampled rows of some heads sum up to, before it is set against their layer's output.
 
-    mass: (heads, kT, kH, kW), already a mean. error: the same shape, nothing, energy: (heads,), sums over
-    batch and rows; energy is sum |full output|². Heads may be measured apart, and joined along the first
+    mass: (heads, kT, kH, kW), already a mean. The errors as in `ReachAndError`, and energy: (heads,), sums
+    over batch and rows; energy is sum |full output|². Heads may be measured apart, and joined along the first
     axis.
     """
 
     mass: Tensor
     error: Tensor
     nothing: Tensor
+    tail_error: Tensor
+    tail_nothing: Tensor
     energy: Tensor
 
     def of_layer(self) -> ReachAndError:
         """In units of the output of these heads, which are all that their layer has."""
         unit = len(self.energy) / self.energy.sum().clamp_min(_TINY)
-        return ReachAndError(self.mass, self.error * unit, self.nothing * unit)
+        errors = (self.error, self.nothing, self.tail_error, self.tail_nothing)
+        return ReachAndError(self.mass, *(error * unit for error in errors))
 
 
 def measure_reach_and_error(
@@ -79,8 +86,9 @@ def measure_reach_and_error(
     Arguments and errors as in `measure_reach`; v: (B, heads, tokens, channels). The error is in units of the
     layer's output, and the text takes part in it, as it does in the windowed attention. The error of a head
     is mean |windowed output - full output|² over batch and rows, divided by the mean |full output|² of the
-    layer's heads: so heads of one layer add up, and layers can be compared. The norms are estimated from 8
-    random Gaussian projections of the values, equal in every call (Johnson-Lindenstrauss).
+    layer's heads: so heads of one layer add up, and layers can be compared. It is measured with a tail too,
+    where a window may leave out what is alike, because that enters as its mean. The norms are estimated from
+    8 random Gaussian projections of the values, equal in every call (Johnson-Lindenstrauss).
     """
     return measure_head_sums(q, k, v, sequence, rows, knots).of_layer()
 
@@ -110,8 +118,13 @@ def measure_head_sums(
         projection = F.pad(projection, (0, -columns % _READ_COLUMNS))
     # Per video (heads, all tokens, 8).
     projected = [torch.bmm(values, projection)[..., :columns] for values in v]
-    mass, error = torch.zeros(2, heads, *map(len, knots), device=q.device)
-    nothing, energy = torch.zeros(2, heads, device=q.device)
+    means = [
+        mean_keys(k[item], values, sequence, None if bias is None else bias[item])
+        for item, values in enumerate(projected)
+    ]
+    windows = q.new_zeros(3, heads, *map(len, knots), dtype=torch.float32)
+    heads_alone = q.new_zeros(3, heads, dtype=torch.float32)
+    total = HeadSums(windows[0], windows[1], heads_alone[0], windows[2], heads_alone[1], heads_alone[2])
     sum_tiles, held = choose_tile_sums(q, grid)
     held = held.at_least(grid.tile_count * _HELD)
     for item, some_heads, asked, boxes in asked_pieces(q, rows, held, (grid, knots), known):
@@ -123,55 +136,80 @@ def measure_head_sums(
             None if bias is None else bias[item],
             factor,
         )
-        found = _of_boxes(sum_tiles(seen.among(video), grid), _text_sums(seen, sequence), boxes)
-        mass[some_heads] += found.mass
-        error[some_heads] += found.error
-        nothing[some_heads] += found.nothing
-        energy[some_heads] += found.energy
-    return HeadSums(mass / (batch * len(rows)), error, nothing, energy)
+        found = _of_boxes(
+            (sum_tiles(seen.among(video), grid), means[item].of_heads(some_heads).sums(queries, factor)),
+            _text_sums(seen, sequence),
+            boxes,
+        )
+        for name, sums in vars(found).items():
+            getattr(total, name)[some_heads] += sums
+    return replace(total, mass=total.mass / (batch * len(rows)))
 
 
-def _of_boxes(video: TileSums, text: TileSums | None, around: BoxesOfRows) -> HeadSums:
-    """video, text: what the rows take from the video's tiles, and from the text as if it were one tile.
-    The mass is a sum here too."""
-    lse = video.lse if text is None else torch.cat([video.lse, text.lse], dim=-1)
-    share = lse.transpose(1, 2).softmax(dim=1)  # (heads, tiles, rows), the text last
-    boxes = around.sums(_taken(video, share, around.frames.shape[2]))  # (rows, kT, heads, 9, kH, kW)
+def _of_boxes(video: tuple[TileSums, TileSums], text: TileSums | None, around: BoxesOfRows) -> HeadSums:
+    """video: what the rows take from the video's tiles, and from their means; text: from the text as if it
+    were one tile. The mass is a sum here too."""
+    exact, tail = video
+    lse = exact.lse if text is None else torch.cat([exact.lse, text.lse], dim=-1)
+    total = lse.logsumexp(dim=-1, keepdim=True).clamp_min(_LEAST)  # (heads, rows, 1)
+    frames = around.frames.shape[2]
+    boxes = around.sums(_taken(exact, total, frames))  # (rows, kT, heads, 9, kH, kW)
     held = boxes[:, :, :, _PROJECTED]  # (rows, kT, heads, kH, kW)
     mass = (held / held[:, -1:, :, -1:, -1:].clamp_min(_TINY)).sum(dim=0)
-    alone = share.new_zeros(())  # what a head that sees no video gives
+    skipped = around.sums(_taken(tail, total, frames))  # the means inside each box, which it does not want
+    means = skipped[:, -1, :, :, -1, -1].clone()  # (rows, heads, 9), of the whole video
+    # In place, because there are more boxes than anything else; in this order the whole video has no error.
+    tailed = skipped.neg_().add_(means[:, None, :, :, None, None]).add_(boxes)
+    alone = torch.zeros_like(means)  # what a head that sees no video gives
     if text is not None:
-        beside = share[:, -1:].permute(2, 0, 1)  # (rows, heads, 1)
-        alone = text.means[:, :, 0].transpose(0, 1)  # (rows, heads, 8)
-        boxes += torch.cat([alone * beside, beside], dim=-1)[:, None, :, :, None, None]
-        alone = alone * (beside > 0)
-    # In place, because there are more boxes than anything else.
-    windowed = boxes[:, :, :, :_PROJECTED].div_(boxes[:, :, :, _PROJECTED:].clamp_min(_TINY))
-    full = windowed[:, -1, :, :, -1, -1].clone()  # (rows, heads, 8); the largest window is the whole video
-    whole = full[:, None, :, :, None, None].expand_as(windowed)
-    error = F.mse_loss(windowed, whole, reduction="none").sum(dim=0).sum(dim=2)  # (kT, heads, kH, kW)
+        beside = (text.lse - total).exp().permute(1, 0, 2)  # (rows, heads, 1)
+        alone = torch.cat([text.means[:, :, 0].transpose(0, 1) * beside, beside], dim=-1)
+        boxes += alone[:, None, :, :, None, None]
+        tailed += alone[:, None, :, :, None, None]
+    full = _outputs(boxes[:, -1, :, :, -1, -1].clone(), 2)  # (rows, heads, 8); the largest box is the video
     return HeadSums(
         mass=mass.transpose(0, 1),
-        error=error.transpose(0, 1),
-        nothing=(alone - full).square().sum(dim=(0, 2)),
+        error=_error_of_boxes(boxes, full),
+        nothing=_error_alone(alone, full),
+        tail_error=_error_of_boxes(tailed, full),
+        tail_nothing=_error_alone(alone + means, full),
         energy=full.square().sum(dim=(0, 2)),
     )
 
 
-def _taken(video: TileSums, share: Tensor, frames: int) -> Tensor:
+def _outputs(sums: Tensor, channels: int) -> Tensor:
+    """The values' sums over the mass, which stands behind them along the axis `channels`; in their memory."""
+    mass = sums.narrow(channels, _PROJECTED, 1).clamp_min(_TINY)
+    return sums.narrow(channels, 0, _PROJECTED).div_(mass)
+
+
+def _error_of_boxes(sums: Tensor, full: Tensor) -> Tensor:
+    """(heads, kT, kH, kW), summed over rows. sums: (rows, kT, heads, 9, kH, kW), used up."""
+    windowed = _outputs(sums, 3)
+    whole = full[:, None, :, :, None, None].expand_as(windowed)
+    return F.mse_loss(windowed, whole, reduction="none").sum(dim=0).sum(dim=2).transpose(0, 1)
+
+
+def _error_alone(sums: Tensor, full: Tensor) -> Tensor:
+    """(heads,), summed over rows. sums: (rows, heads, 9)."""
+    return (_outputs(sums.clone(), 2) - full).square().sum(dim=(0, 2))
+
+
+def _taken(video: TileSums, total: Tensor, frames: int) -> Tensor:
     """(rows, frames = nT, heads, 9, nH*nW): of every tile the values times its mass, then the mass.
 
-    share: (heads, tiles, rows).
+    total: (heads, rows, 1), log of what all keys weigh.
     """
-    heads, tiles, asked = *video.lse.shape[::2], share.shape[2]
+    share = (video.lse - total).exp().transpose(1, 2)  # (heads, tiles, rows)
+    heads, tiles, asked = share.shape
     places = (frames, heads, _PROJECTED + 1, tiles // frames)
-    if video.means.stride(1) == 1:
+    if share.stride(2) == 1:
         # Rows last, as torch's sums come, and one transposition at the end: a CPU is slow across the grain.
         taken = share.new_empty(*places, asked)
     else:
         taken = share.new_empty(asked, *places).movedim(0, -1)
     # (nT, heads, 1, nH*nW, rows)
-    mass = torch.unflatten(share[:, :tiles], 1, (frames, 1, -1)).transpose(0, 1)
+    mass = torch.unflatten(share, 1, (frames, 1, -1)).transpose(0, 1)
     taken[:, :, _PROJECTED:] = mass
     means = torch.unflatten(video.means, 2, (frames, -1)).permute(2, 0, 4, 3, 1)
     torch.mul(means, mass, out=taken[:, :, :_PROJECTED])

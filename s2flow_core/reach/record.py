@@ -13,6 +13,12 @@ from ..windows.grid import TokenGrid, Triple
 from ..windows.ladder import Knots, every_extent
 from .interpolation import interpolation
 
+RECORDED = ("mass", "error", "nothing", "tail_error", "tail_nothing")
+"""Fields of `AttentionReach` that hold one entry per step."""
+
+RECORDED_PER_HEAD = ("nothing", "tail_nothing")
+"""Those that have no entry per window."""
+
 
 @dataclass(frozen=True)
 class AttentionReach:
@@ -23,6 +29,8 @@ class AttentionReach:
     error: the same shape, or None; the output error of that window as `measure_reach_and_error` defines it.
     knots: per axis the recorded extents, rising to the whole axis; None stands for all, as in records of
     earlier versions. nothing: (steps, layers, heads), the output error of seeing no video; None if unknown.
+    tail_error, tail_nothing: the same where skipped tiles enter as their mean; None in records of earlier
+    versions.
     """
 
     mass: Tensor
@@ -31,20 +39,23 @@ class AttentionReach:
     error: Tensor | None = None
     knots: Knots | None = None
     nothing: Tensor | None = None
+    tail_error: Tensor | None = None
+    tail_nothing: Tensor | None = None
 
     def __post_init__(self) -> None:
         counts = tuple(map(len, self.extents))
-        for name, values in (("mass", self.mass), ("error", self.error)):
-            if values is not None and (values.ndim != 6 or tuple(values.shape[3:]) != counts):
+        for name, values in self.tensors.items():
+            if name in RECORDED_PER_HEAD:
+                if values.shape != self.mass.shape[:3]:
+                    raise ValueError(
+                        f"The attention record's {name} has shape {tuple(values.shape)}; it needs (steps, "
+                        f"layers, heads), {tuple(self.mass.shape[:3])}."
+                    )
+            elif values.ndim != 6 or tuple(values.shape[3:]) != counts:
                 raise ValueError(
                     f"The attention record's {name} has shape {tuple(values.shape)}; a video of {self.shape} "
                     f"tokens in tiles of {self.tile} needs (steps, layers, heads, {counts})."
                 )
-        if self.nothing is not None and self.nothing.shape != self.mass.shape[:3]:
-            raise ValueError(
-                f"The attention record's error of seeing nothing has shape {tuple(self.nothing.shape)}; it "
-                f"needs (steps, layers, heads), {tuple(self.mass.shape[:3])}."
-            )
         for extents, count in zip(self.extents, self.grid.tiles, strict=True):
             if sorted(set(extents)) != list(extents) or extents[0] < 1 or extents[-1] != count:
                 raise ValueError(
@@ -70,6 +81,11 @@ class AttentionReach:
         )
         return t, h, w
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that was recorded step by step, by its field; what is missing is left out."""
+        return {name: values for name in RECORDED if (values := getattr(self, name)) is not None}
+
     def check_records(self, grid: TokenGrid, extents: Knots) -> None:
         """Raise a ValueError unless it holds these windows, so that another run can go on with it."""
         if (self.grid, self.extents) != (grid, extents):
@@ -85,9 +101,17 @@ class AttentionReach:
 
     def of_steps(self, steps: Tensor) -> AttentionReach:
         """The record of these steps (M,) alone, in this order; a step may come more than once."""
-        error = None if self.error is None else self.error[steps]
-        nothing = None if self.nothing is None else self.nothing[steps]
-        return replace(self, mass=self.mass[steps], error=error, nothing=nothing)
+        return replace(self, **{name: values[steps] for name, values in self.tensors.items()})
+
+    def followed_by(self, later: AttentionReach) -> AttentionReach:
+        """The record of this run and of one that continued it, of what both recorded.
+
+        Raises ValueError as `check_records` does.
+        """
+        self.check_records(later.grid, later.extents)
+        both = self.tensors.keys() & later.tensors.keys()
+        joined = {name: torch.cat([self.tensors[name], later.tensors[name]]) for name in both}
+        return AttentionReach(shape=later.shape, tile=later.tile, knots=later.knots, **joined)
 
     def coverage(self, fractions: Tensor, step: int | None = None) -> Tensor:
         """Attention mass inside any windows, interpolated between the recorded ones.
@@ -108,12 +132,13 @@ class AttentionReach:
         """
         return self._table(self.mass[step], shares).clamp_(0.0, 1.0)
 
-    def error_table(self, step: int, shares: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def error_table(self, step: int, shares: tuple[Tensor, Tensor, Tensor], tail: bool = False) -> Tensor:
         """Output error of the windows of `coverage_table`: (layers, heads, len T, len H, len W) float32.
 
-        shares: per axis a list in 0...1. Unit: `measure_reach_and_error`. Below the smallest recorded window
-        the error rises to that of seeing nothing, or, in records that do not hold it, stays that window's.
-        Raises ValueError if none was recorded.
+        shares: per axis a list in 0...1. tail: with skipped tiles as their mean; a record of an earlier
+        version has the error without. Unit: `measure_reach_and_error`. Below the smallest recorded window the
+        error rises to that of seeing nothing, or, in records that do not hold it, stays that window's. Raises
+        ValueError if none was recorded.
         """
         if self.error is None:
             raise ValueError(
@@ -122,13 +147,16 @@ class AttentionReach:
             )
         # Errors are squares of a norm and fall by orders of magnitude from one extent to the next, so it is
         # the norms that are interpolated.
-        root = self.error[step].float().sqrt()
-        if self.nothing is None:
+        error, nothing = self.error, self.nothing
+        if tail and self.tail_error is not None:
+            error, nothing = self.tail_error, self.tail_nothing
+        root = error[step].float().sqrt()
+        if nothing is None:
             t, h, w = (torch.maximum(at, known[0]) for at, known in zip(shares, self.shares, strict=True))
             return self._table(root, (t, h, w)).clamp_min(0.0).square()
         # Without any share of one axis a window is empty, however large the other two are.
-        nothing = self.nothing[step].float().sqrt()[..., None, None, None]
-        return (self._table(root - nothing, shares) + nothing).clamp_min(0.0).square()
+        blind = nothing[step].float().sqrt()[..., None, None, None]
+        return (self._table(root - blind, shares) + blind).clamp_min(0.0).square()
 
     def _table(self, values: Tensor, shares: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Separable interpolation, 0 at a share of 0: (layers, heads, kT, kH, kW) -> (layers, heads, len T,

@@ -17,11 +17,10 @@ from ..latent.held_latent import HeldLatent
 from ..reach.record import AttentionReach
 from .stored_form import (
     BESIDE,
-    ERROR,
     FORMAT,
     HELD_TENSORS,
     MASS,
-    NOTHING,
+    RECORD,
     TENSORS,
     VERSION,
     StoredValues,
@@ -89,10 +88,7 @@ def tensors_of(trajectory: Trajectory) -> dict[str, Tensor]:
         tensors |= zip(HELD_TENSORS, (trajectory.held.latent, trajectory.held.mask))
     tensors |= {f"{BESIDE}{number}": stream for number, stream in enumerate(trajectory.beside)}
     if trajectory.reach is not None:
-        tensors[MASS] = trajectory.reach.mass
-        for name, values in ((ERROR, trajectory.reach.error), (NOTHING, trajectory.reach.nothing)):
-            if values is not None:
-                tensors[name] = values
+        tensors |= {RECORD[field]: values for field, values in trajectory.reach.tensors.items()}
     return tensors
 
 
@@ -134,8 +130,8 @@ def _trajectory_of(values: StoredValues, tensors: dict[str, Tensor]) -> Trajecto
     reach = None
     if values.reach is not None:
         grid, knots = values.reach.grid, values.reach.knots
-        error, nothing = tensors.get(ERROR), tensors.get(NOTHING)
-        reach = AttentionReach(tensors[MASS], grid.shape, grid.tile, error, knots, nothing)
+        recorded = {field: tensors[name] for field, name in RECORD.items() if name in tensors}
+        reach = AttentionReach(shape=grid.shape, tile=grid.tile, knots=knots, **recorded)
     return Trajectory(
         **{name: tensors[name] for name in TENSORS},
         reach=reach,

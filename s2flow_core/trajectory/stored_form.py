@@ -10,21 +10,24 @@ import torch
 
 from ..files.checked_tensors import DamagedFile, FileHeader, UnreadableFile
 from ..latent.extra_frames import ExtraFrames
+from ..reach.record import RECORDED, RECORDED_PER_HEAD
 from ..windows.grid import TokenGrid, Triple
 from ..windows.ladder import Knots, every_extent
 from .step_seconds import StepSeconds
 from .trajectory import ModelIdentity
 
 FORMAT = "s2flow.trajectory"
-VERSION = 2
-_READABLE = (
-    "1",
-    str(VERSION),
-)  # 1 recorded every extent, in other tiles, and not the error of seeing nothing
+VERSION = 3
+_READABLE = ("1", "2", str(VERSION))
+"""1 recorded every extent, in other tiles, and not the error of seeing nothing; 2 no errors with a tail."""
+
 REACH, HELD, BESIDE = "reach.", "held.", "beside."
 TENSORS = ("sigmas", "denoised", "noise", "final")
 HELD_TENSORS = (f"{HELD}latent", f"{HELD}mask")
-MASS, ERROR, NOTHING = f"{REACH}mass", f"{REACH}error", f"{REACH}nothing"
+RECORD = {field: f"{REACH}{field}" for field in RECORDED}
+"""The tensors of an attention record, by their field."""
+
+MASS = RECORD["mass"]
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 _MOST_STEPS = 10_000
@@ -110,7 +113,7 @@ def _check_kind(header: FileHeader, name: str) -> None:
 def _check_video(header: FileHeader) -> tuple[int, Triple]:
     """B and (T, H, W) of the video; every tensor of it has its shape, and no unknown one is there."""
     streams = [name for name in header.tensors if name.startswith(BESIDE)]
-    header.require_names(TENSORS, (*HELD_TENSORS, MASS, ERROR, NOTHING, *streams))
+    header.require_names(TENSORS, (*HELD_TENSORS, *RECORD.values(), *streams))
     steps, *latent = header.require_form("denoised", _FLOATS, (None,) * 6)
     if steps > _MOST_STEPS:
         raise DamagedFile(f"it claims {steps} steps, more than the {_MOST_STEPS} allowed")
@@ -131,7 +134,7 @@ def _check_reach(header: FileHeader, values: dict[str, Any], model: ModelIdentit
     """Where the attention record was made; its tensors have the run's steps and the model's heads."""
     stored = values.get("reach")
     if stored is None:
-        header.require_names((), set(header.tensors) - {MASS, ERROR, NOTHING})
+        header.require_names((), set(header.tensors) - set(RECORD.values()))
         return None
     if not isinstance(stored, dict):
         raise DamagedFile("its reach is no JSON object")
@@ -139,11 +142,10 @@ def _check_reach(header: FileHeader, values: dict[str, Any], model: ModelIdentit
     grid = TokenGrid(_triple(fields, "shape", _MOST_TOKENS), _triple(fields, "tile", _MOST_CELLS))
     knots = _knots(fields, grid.tiles)
     heads = (header.tensors["denoised"].shape[0], model.layers, model.heads)
-    header.require_form(MASS, _FLOATS, (*heads, *map(len, knots)))
-    if ERROR in header.tensors:
-        header.require_form(ERROR, _FLOATS, (*heads, *map(len, knots)))
-    if NOTHING in header.tensors:
-        header.require_form(NOTHING, _FLOATS, heads)
+    for field, name in RECORD.items():
+        if name == MASS or name in header.tensors:
+            windows = () if field in RECORDED_PER_HEAD else tuple(map(len, knots))
+            header.require_form(name, _FLOATS, (*heads, *windows))
     return StoredReach(grid, knots)
 
 

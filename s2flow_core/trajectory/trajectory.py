@@ -211,20 +211,5 @@ class Trajectory:
 
 
 def _joined(first: AttentionReach | None, second: AttentionReach | None) -> AttentionReach | None:
-    """The attention of two runs on one grid, step after step.
-
-    Raises ValueError if they recorded other windows, as a run of an earlier version did.
-    """
-    if first is None or second is None:
-        return None
-    first.check_records(second.grid, second.extents)
-    return dataclasses.replace(
-        second,
-        mass=torch.cat([first.mass, second.mass]),
-        error=_one_after_the_other(first.error, second.error),
-        nothing=_one_after_the_other(first.nothing, second.nothing),
-    )
-
-
-def _one_after_the_other(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    return None if first is None or second is None else torch.cat([first, second])
+    """The attention of two runs on one grid, step after step; raises ValueError as `followed_by` does."""
+    return None if first is None or second is None else first.followed_by(second)

@@ -86,6 +86,7 @@ def trajectories(good: Any, plain: Any, unfinished: Any) -> list[Any]:
         replace(good, final=good.final * NAN),
         replace(good, reach=replace(good.reach, mass=good.reach.mass[:2], error=None, nothing=None)),
         replace(good, reach=replace(good.reach, error=None, nothing=None)),
+        replace(good, reach=replace(good.reach, tail_error=None, tail_nothing=None)),
         replace(good, boundaries=(2,)),
     ]
     return mostly([good, good, good, plain], wrong)

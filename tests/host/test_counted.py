@@ -29,9 +29,7 @@ def size_of(trajectory) -> int:
         trajectory.denoised,
         trajectory.noise,
         trajectory.final,
-        reach.mass,
-        reach.error,
-        reach.nothing,
+        *reach.tensors.values(),
     ]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

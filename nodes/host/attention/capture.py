@@ -21,7 +21,7 @@ from ....s2flow_core.files.run_state import RunState
 from ....s2flow_core.reach.box_sums import KnownBoxes
 from ....s2flow_core.reach.measure import measure_reach
 from ....s2flow_core.reach.output_error import HeadSums, measure_head_sums
-from ....s2flow_core.reach.record import AttentionReach
+from ....s2flow_core.reach.record import RECORDED, RECORDED_PER_HEAD, AttentionReach
 from ....s2flow_core.reach.rows import sample_query_rows
 from ....s2flow_core.windows.grid import TokenGrid, Triple, choose_reach_tile
 from ....s2flow_core.windows.ladder import extent_ladder
@@ -52,10 +52,10 @@ class AttentionCapture(SelfAttentionHook):
         self.knots = extent_ladder(self.grid.tiles)
         self.rows = sample_query_rows(self.grid, min(rows, self.grid.tokens), ROW_SEED)
         self.boxes = KnownBoxes()
-        # Per step: layer -> (heads, kT, kH, kW), the mean over the slices of a video under context windows
-        self.steps: list[dict[int, Tensor]] = []
-        self.errors: list[dict[int, Tensor]] = []
-        self.nothing: list[dict[int, Tensor]] = []  # layer -> (heads,)
+        # Of each kind, per step: layer -> (heads, ...), the mean over slices of a video in context windows
+        self.records: dict[str, list[dict[int, Tensor]]] = {
+            kind: [] for kind in (RECORDED if with_error else RECORDED[:1])
+        }
         self.slices: dict[int, set] = {}  # layer -> the slices that this step has recorded
         # Prompts for parts of the picture are all positive, and may run on several devices at once.
         self.recording = Lock()
@@ -78,17 +78,16 @@ class AttentionCapture(SelfAttentionHook):
             self.watches.attention.stop(began)
 
     def begin_step(self, step: int) -> None:
-        if step == 1 and not self.steps[0]:
+        if step == 1 and not self.records["mass"][0]:
             why = "; ".join(sorted(self.run.reasons)) or "it never reaches ComfyUI's attention function"
             raise ValueError(
                 f"S²Flow cannot measure how far the attention of this {self.family.name} model looks: {why}. "
                 "Set capture_rows to 0 to go on without windows, or take out the nodes that patch or replace "
                 "the model's attention."
             )
-        while len(self.steps) <= step:
-            self.steps.append({})
-            self.errors.append({})
-            self.nothing.append({})
+        while len(self.records["mass"]) <= step:
+            for record in self.records.values():
+                record.append({})
             self.slices = {}
 
     def attend(self, call: SelfAttentionCall) -> Tensor | None:
@@ -118,7 +117,7 @@ class AttentionCapture(SelfAttentionHook):
 
     def is_asked_for(self, call: SelfAttentionCall) -> bool:
         """The first pass of a step is the one that matters: others probe the model for further guidance."""
-        if not self.steps or call.frames in self.slices.get(call.layer, ()):
+        if not self.records["mass"] or call.frames in self.slices.get(call.layer, ()):
             return False
         if call.layout.grid != self.grid.shape:
             self.fall_back(
@@ -167,59 +166,52 @@ class AttentionCapture(SelfAttentionHook):
         if not self.with_error:
             return in_main_memory(measure_reach(q, k, sequence, self.rows, self.knots, self.boxes))
         sums = measure_head_sums(q, k, v, sequence, self.rows, self.knots, self.boxes)
-        return in_main_memory(sums.mass, sums.error, sums.nothing, sums.energy)
+        return in_main_memory(*vars(sums).values())
 
     def keep(self, call: SelfAttentionCall, measured: list[Tensor]) -> None:
         """Writes down what was measured of all heads of a layer."""
-        records = [self.steps]
-        if self.with_error:
-            records += [self.errors, self.nothing]
-            of_layer = HeadSums(*measured).of_layer()
-            measured = [of_layer.mass, of_layer.error, of_layer.nothing]
+        found = vars(HeadSums(*measured).of_layer()) if self.with_error else {"mass": measured[0]}
         with self.recording:
             earlier = self.slices.setdefault(call.layer, set())
             if call.frames in earlier:  # another device was faster
                 return
-            for record, values in zip(records, measured, strict=True):
-                join_mean(record[-1], call.layer, values, len(earlier))
+            for kind, record in self.records.items():
+                join_mean(record[-1], call.layer, found[kind], len(earlier))
             earlier.add(call.frames)
 
     def state(self, done: int) -> dict[str, Tensor]:
         """What was measured in the first `done` steps, by name: (heads, ...) per kind, step, layer."""
-        kinds = {"mass": self.steps, "error": self.errors, "nothing": self.nothing}
         return {
             f"{kind}.{step}.{layer}": values
-            for kind, steps in kinds.items()
-            for step, layers in enumerate(steps[: max(done, 0)])
+            for kind, record in self.records.items()
+            for step, layers in enumerate(record[: max(done, 0)])
             for layer, values in layers.items()
         }
 
     def restore(self, state: RunState, prefix: str, steps: int) -> None:
         """Takes over what an earlier process measured in so many steps; prefix: of the names in `state`."""
         heads = self.family.heads(self.model)
-        windows = (heads, *map(len, self.knots))
-        forms = {"mass": windows, "error": windows, "nothing": (heads,)}
-        kinds = {kind: [{} for _ in range(steps)] for kind in forms}
+        windows = tuple(map(len, self.knots))
+        kinds = {kind: [{} for _ in range(steps)] for kind in self.records}
         for name in state.tensors:
             if name.startswith(prefix):
                 kind, step, layer = named_place(name.removeprefix(prefix), kinds, steps, self.layers)
-                kinds[kind][step][layer] = state.tensor(name, forms[kind], (torch.float16,))
-        self.steps, self.errors, self.nothing = kinds["mass"], kinds["error"], kinds["nothing"]
+                form = (heads,) if kind in RECORDED_PER_HEAD else (heads, *windows)
+                kinds[kind][step][layer] = state.tensor(name, form, (torch.float16,))
+        self.records = kinds
 
     def reach(self) -> AttentionReach | None:
         """The record of the whole run; None, with the reason logged, if a layer never showed."""
         layers = self.family.layers(self.model)
-        seen = {layer for step in self.steps for layer in step}
+        seen = {layer for step in self.records["mass"] for layer in step}
         if len(seen) < layers:
             self.fall_back(
                 f"attention was seen in {len(seen)} of {layers} layers, so no windows can be made; another "
                 "node may answer the model's attention before S²Flow sees it"
             )
             return None
-        mass = stack_layers(self.steps, layers)
-        error = stack_layers(self.errors, layers) if self.with_error else None
-        nothing = stack_layers(self.nothing, layers) if self.with_error else None
-        return AttentionReach(mass, self.grid.shape, self.grid.tile, error, self.knots, nothing)
+        recorded = {kind: stack_layers(record, layers) for kind, record in self.records.items()}
+        return AttentionReach(shape=self.grid.shape, tile=self.grid.tile, knots=self.knots, **recorded)
 
 
 def named_place(name: str, kinds: Collection[str], steps: int, layers: int) -> tuple[str, int, int]:

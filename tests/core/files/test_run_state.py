@@ -31,12 +31,12 @@ def test_the_newest_replaces_the_last(tmp_path):
 
 
 def metadata(**changes):
-    good = {"format": "s2flow run", "version": "1", "run": "run", "position": "3", "values": "{}"}
+    good = {"format": "s2flow run", "version": "2", "run": "run", "position": "3", "values": "{}"}
     return good | changes
 
 
 @pytest.mark.parametrize(
-    "changes", [{"run": "another"}, {"version": "2"}, {"version": "0"}, {"format": "s2flow trajectory"}]
+    "changes", [{"run": "another"}, {"version": "1"}, {"version": "0"}, {"format": "s2flow trajectory"}]
 )
 def test_what_belongs_to_another_is_left_alone(tmp_path, changes):
     write_whole(tmp_path / "a", STATE.tensors, metadata(**changes), replace=True)

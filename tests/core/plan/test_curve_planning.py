@@ -28,7 +28,7 @@ def test_more_is_seen_and_kept_as_s_grows(policy):
 )
 def test_it_looks_at_the_steps_that_are_taken(first_sigma, steps):
     record = random_record(2, steps=6)
-    curve = curve_of(record, SIGMAS, LARGE, "budget", first_sigma)
+    curve = curve_of(record, SIGMAS, LARGE, "budget", first_sigma=first_sigma)
     some = torch.tensor(steps)
     for s, density, coverage in zip(ASKED, curve.density, curve.coverage):
         made = plan_windows(record.of_steps(some), SIGMAS[some], LARGE, s, "budget")

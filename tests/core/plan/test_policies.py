@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -149,6 +151,25 @@ def test_error_policy_works_on_a_measured_record():
     errors = {policy: output_error(plan(record, 0.4, policy), record, 0) for policy in POLICIES}
     assert errors["error"] < errors["budget"] and errors["error"] < errors["paper"]
     assert errors["paper"] < errors["fixed"]
+
+
+@pytest.mark.parametrize("policy", ["error", "error_run"])
+def test_with_a_tail_the_errors_with_a_tail_decide(policy):
+    """Half of the heads need a large window only without a tail, the others only with one."""
+    record = random_record(3, steps=2, layers=2, heads=4)
+    few = torch.linspace(1, 0, record.mass[0, 0, 0].numel()).view(record.mass.shape[3:])
+    needs = (few * torch.tensor([1.0, 1.0, 0.01, 0.01])[:, None, None, None]).expand_as(record.mass).half()
+    record = replace(record, error=needs, tail_error=needs.flip(2))
+    for tail, greedy in ((False, slice(0, 2)), (True, slice(2, 4))):
+        made = plan_windows(record, torch.tensor([1.0, 0.5]), SMALL, 0.4, policy, tail)
+        sizes = made.extents.float().prod(dim=-1)
+        rest = slice(2, 4) if greedy.start == 0 else slice(0, 2)
+        assert sizes[:, :, greedy].min() > sizes[:, :, rest].max()
+    former = replace(record, tail_error=None)
+    with_tail, without = (
+        plan_windows(former, torch.tensor([1.0, 0.5]), SMALL, 0.4, policy, tail) for tail in (True, False)
+    )
+    assert torch.equal(with_tail.extents, without.extents)
 
 
 def test_fixed_is_one_near_cube_for_all():

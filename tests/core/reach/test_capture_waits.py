@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from triton_interpreter import needs_triton
 
 from s2flow_core.attention import sequence as sequences
+from s2flow_core.attention import tile_means
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.reach import box_sums, choice, output_error
 from s2flow_core.reach.measure import measure_reach
@@ -36,7 +37,7 @@ def test_later_layers_copy_and_read_back_nothing(monkeypatch, text, with_error, 
     monkeypatch.setattr(sequences, "key_bias", lambda mask, batch, tokens: mask.float())
     grid = TokenGrid((3, 16, 24), (1, 4, 4))
     knots = extent_ladder(grid.tiles, 30)
-    tables = (extents.axis_covers, box_sums._runs, output_error._projection)
+    tables = (extents.axis_covers, box_sums._runs, output_error._projection, tile_means._number_of_tokens)
     for table in tables:  # tensors with numbers must not meet those without
         table.cache_clear()
     try:

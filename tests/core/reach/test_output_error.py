@@ -24,14 +24,14 @@ from s2flow_core.windows.grid import TokenGrid
 from s2flow_core.windows.ladder import extent_ladder
 
 
-def exact_window_error(q, k, v, grid, rows, prefix, suffix) -> torch.Tensor:
+def exact_window_error(q, k, v, grid, rows, prefix, suffix, tail=False, mask=None) -> torch.Tensor:
     """(heads, nT, nH, nW) by running every window."""
     asked = rows + prefix
     full = window_attention(
         q,
         k,
         v,
-        VideoSequence(grid, prefix=prefix, suffix=suffix),
+        VideoSequence(grid, prefix, suffix, mask),
         HeadWindows(torch.tensor([grid.tiles] * q.shape[1])),
         backend="dense",
     )[:, :, asked]
@@ -42,28 +42,34 @@ def exact_window_error(q, k, v, grid, rows, prefix, suffix) -> torch.Tensor:
             q,
             k,
             v,
-            VideoSequence(grid, prefix=prefix, suffix=suffix),
-            HeadWindows(extents),
+            VideoSequence(grid, prefix, suffix, mask),
+            HeadWindows(extents, tail),
             backend="torch_boxes",
         )[:, :, asked]
         error[:, a - 1, b - 1, c - 1] = (out - full).square().sum(-1).mean(dim=(0, 2))
     return error / full.square().sum(-1).mean()
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("prefix", "suffix"), [(0, 0), (2, 3)])
-def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix):
+def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix, masked):
     torch.manual_seed(5)
     grid = TokenGrid((3, 5, 4), (1, 2, 2))
-    q, k = (2 * torch.randn(2, 2, prefix + grid.tokens + suffix, 8) for _ in range(2))
-    v = torch.randn(2, 2, prefix + grid.tokens + suffix, 8)
+    tokens = prefix + grid.tokens + suffix
+    q, k = (2 * torch.randn(2, 2, tokens, 8) for _ in range(2))
+    v = torch.randn(2, 2, tokens, 8)
     rows = sample_query_rows(grid, 12, 0)
+    mask = None
+    if masked:  # hides a tenth of the keys, among them one whole tile, and weighs the others
+        mask = torch.randn(2, tokens).masked_fill(torch.rand(2, tokens) < 0.1, float("-inf"))
+        mask[:, prefix + torch.tensor([0, 1, 4, 5])] = float("-inf")
     monkeypatch.setattr(
         output_error, "_projection", lambda dim, *where: torch.eye(dim)
     )  # all 8 channels instead of 8 random ones
-    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows).error
-    assert torch.allclose(
-        measured, exact_window_error(q, k, v, grid, rows, prefix, suffix), rtol=1e-3, atol=1e-5
-    )
+    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix, mask), rows)
+    for tail, error in ((False, measured.error), (True, measured.tail_error)):
+        expected = exact_window_error(q, k, v, grid, rows, prefix, suffix, tail, mask)
+        assert torch.allclose(error, expected, rtol=1e-3, atol=1e-5)
 
 
 @given(grids, st.integers(0, 3), st.integers(0, 4), st.booleans(), st.integers(0, 999))
@@ -80,14 +86,16 @@ def test_reach_measured_with_the_error_is_the_same(grid, prefix, suffix, masked,
     sequence = VideoSequence(grid, prefix, suffix, mask)
     found = measure_reach_and_error(q, k, v, sequence, rows)
     assert torch.allclose(found.mass, measure_reach(q, k, sequence, rows), atol=1e-5)
-    assert (found.error[:, -1, -1, -1] == 0).all()
+    assert (found.error[:, -1, -1, -1] == 0).all() and (found.tail_error[:, -1, -1, -1] == 0).all()
     # Some of the windows are measured as all are.
     knots = extent_ladder(grid.tiles, 8)
     some = measure_reach_and_error(q, k, v, sequence, rows, knots)
     chosen = torch.meshgrid(*(torch.tensor(extents) - 1 for extents in knots), indexing="ij")
     assert torch.allclose(some.mass, found.mass[:, chosen[0], chosen[1], chosen[2]], atol=1e-5)
-    assert torch.allclose(some.error, found.error[:, chosen[0], chosen[1], chosen[2]], atol=1e-5)
+    for of_some, of_all in ((some.error, found.error), (some.tail_error, found.tail_error)):
+        assert torch.allclose(of_some, of_all[:, chosen[0], chosen[1], chosen[2]], atol=1e-5)
     assert torch.allclose(some.nothing, found.nothing)
+    assert torch.allclose(some.tail_nothing, found.tail_nothing)
     assert torch.allclose(measure_reach(q, k, sequence, rows, knots), some.mass, atol=1e-5)
 
 
@@ -161,5 +169,24 @@ def test_how_the_tile_sums_lie_in_memory_changes_nothing(monkeypatch, suffix: in
         lambda q, grid: (as_the_kernel_writes, Held(grid.tokens, by_kernel=False)),
     )
     found = measure_reach_and_error(*call)
-    for name in ("mass", "error", "nothing"):
-        torch.testing.assert_close(getattr(found, name), getattr(as_torch_writes, name))
+    for one, other in zip(kinds_of(found), kinds_of(as_torch_writes), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("suffix", [0, 3])
+def test_a_tail_alone_is_one_mean_for_every_tile(monkeypatch, suffix: int):
+    """What `nothing` is without a tail; here every tile is partial somewhere."""
+    torch.manual_seed(3)
+    grid = TokenGrid((3, 5, 5), (2, 2, 2))
+    q, k, v = (torch.randn(1, 2, grid.tokens + suffix, 8) for _ in "qkv")
+    rows = sample_query_rows(grid, 12, 0)
+    monkeypatch.setattr(output_error, "_projection", lambda dim, *where: torch.eye(dim))
+    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, suffix=suffix), rows).tail_nothing
+    sizes = grid.tile_sizes().flatten()
+    means = (grid.sum_tiles(x[:, :, : grid.tokens]) / sizes[:, None] for x in (k, v))
+    keys, values = (torch.cat([mean, x[:, :, grid.tokens :]], dim=2) for mean, x in zip(means, (k, v)))
+    weights = torch.cat([sizes.log(), torch.zeros(suffix)])
+    full = F.scaled_dot_product_attention(q[:, :, rows], k, v)
+    left = F.scaled_dot_product_attention(q[:, :, rows], keys, values, attn_mask=weights[None])
+    expected = (left - full).square().sum(-1).mean(dim=(0, 2)) / full.square().sum(-1).mean()
+    assert torch.allclose(measured, expected, rtol=1e-3)

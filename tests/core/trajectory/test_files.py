@@ -106,7 +106,11 @@ def test_foreign_missing_and_newer_files_are_named(tmp_path: Path):
         load_trajectory(foreign)
 
 
-def test_a_record_of_the_first_version_still_loads(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("version", "missing"),
+    [("1", ("nothing", "tail_error", "tail_nothing")), ("2", ("tail_error", "tail_nothing"))],
+)
+def test_a_record_of_an_earlier_version_still_loads(tmp_path: Path, version: str, missing: tuple[str, ...]):
     path = tmp_path / "old.safetensors"
     old = recorded(reach(with_error=True))
     assert old.reach is not None
@@ -115,12 +119,16 @@ def test_a_record_of_the_first_version_still_loads(tmp_path: Path):
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     values = json.loads(metadata["values"])
-    del values["reach"]["knots"], tensors["reach.nothing"]
-    save_file(tensors, path, metadata | {"values": json.dumps(values), "version": "1"})
+    if version == "1":
+        del values["reach"]["knots"]
+    for name in missing:
+        del tensors[f"reach.{name}"]
+    save_file(tensors, path, metadata | {"values": json.dumps(values), "version": version})
     loaded = load_trajectory(path).reach
     assert loaded is not None and loaded.extents == old.reach.extents
     torch.testing.assert_close(loaded.error, old.reach.error)
-    assert loaded.nothing is None
+    assert all(getattr(loaded, name) is None for name in missing)
+    assert loaded.tensors.keys() == old.reach.tensors.keys() - set(missing)
 
 
 def test_some_extents_and_the_error_of_nothing_survive_the_disk(tmp_path: Path):

@@ -54,6 +54,8 @@ WRONG_TENSORS: dict[str, dict[str, Any]] = {
     "attention of another grid": {"reach.mass": torch.zeros(5, 3, 2, 3, 2, 4).half()},
     "seeing nothing of other heads": {"reach.nothing": torch.zeros(5, 3, 4).half()},
     "seeing nothing of every window": {"reach.nothing": torch.zeros(5, 3, 2, 3, 2, 3).half()},
+    "a tail of other heads": {"reach.tail_error": torch.zeros(5, 3, 4, 3, 2, 3).half()},
+    "a tail alone of every window": {"reach.tail_nothing": torch.zeros(5, 3, 2, 3, 2, 3).half()},
     "attention above 1": {"reach.mass": torch.full((5, 3, 2, 3, 2, 3), 1.5).half()},
     "attention below 0": {"reach.mass": torch.full((5, 3, 2, 3, 2, 3), -0.5).half()},
     "a tensor too many": {"weights": torch.zeros(3)},
@@ -162,9 +164,9 @@ def test_another_kind_of_file_is_told_apart(tmp_path: Path):
         write_whole(tmp_path / "run", tensors, changed, replace=True)
         with pytest.raises(UnreadableFile, match="run is not an S²Flow trajectory"):
             load_trajectory(tmp_path / "run")
-    for version in ("0", "3", "1.0", "v" * 999):
+    for version in ("0", "4", "1.0", "v" * 999):
         write_whole(tmp_path / "run", tensors, metadata | {"version": version}, replace=True)
-        with pytest.raises(UnreadableFile, match=rf"version {version[:20]}; this pack reads version 2"):
+        with pytest.raises(UnreadableFile, match=rf"version {version[:20]}; this pack reads version 3"):
             load_trajectory(tmp_path / "run")
 
 
