@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.common.counted_work import CountedWork
 from benchmarks.common.tables import Table
+from s2flow_core.attention import tile_means
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.reach import box_sums, output_error
 from s2flow_core.reach.output_error import measure_reach_and_error
@@ -55,7 +56,10 @@ def capture_work() -> CountedWork:
         stack.enter_context(patch.object(torch.cuda, "device_of", lambda tensor: nullcontext()))
         stack.enter_context(patch.object(choice, "_is_right", lambda *call: True))
         stack.enter_context(patch.object(kernel, "tile_sums_programs", lambda programs: _counting(work)))
-        for table in (extents.axis_covers, box_sums._runs, output_error._projection):
+        for table in (
+            *(extents.axis_covers, box_sums._runs, output_error._projection),
+            tile_means._number_of_tokens,
+        ):
             table.cache_clear()  # tensors with numbers must not meet those without
             stack.callback(table.cache_clear)
         grid = TokenGrid(PAPER_GRID, choose_reach_tile(PAPER_GRID))

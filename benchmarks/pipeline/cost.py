@@ -161,7 +161,7 @@ def memory_parts(model: ModelShape, plan: Plan) -> dict[str, float]:
         "device: capture, a piece of rows x keys in fp32": 4.0 * CAPTURE_COPIES * MOST_BY_KERNEL,
         "CPU: trajectory, estimate and noise of every step in fp16": 2.0 * HALF * plan.steps * low_cells,
         "CPU: reach and output errors of every step, layer and head in fp16": float(
-            HALF * plan.steps * per_step * (2 * recorded + 1)
+            HALF * plan.steps * per_step * (3 * recorded + 2)
         ),
         "CPU: windows of every step, layer and head, 3 int64": 24.0 * plan.steps * per_step,
     }

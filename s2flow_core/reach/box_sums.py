@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -24,6 +24,10 @@ class BoxesOfRows:
     frames: Tensor
     plane: Tensor
     sides: tuple[int, int]
+
+    def of_rows(self, rows: slice) -> BoxesOfRows:
+        """The boxes around some of the rows."""
+        return replace(self, frames=self.frames[rows], plane=self.plane[rows])
 
     def sums(self, per_tile: Tensor) -> Tensor:
         """(rows, kT, heads, channels, kH, kW): sums over each query's boxes, for all their extents.

@@ -17,7 +17,7 @@ from ..windows.grid import TokenGrid
 from ..windows.ladder import Knots, every_extent
 from .box_sums import BoxesOfRows, KnownBoxes
 from .choice import Held, choose_tile_sums
-from .tile_sums import QueryRows
+from .tile_sums import QueryRows, TileSums
 
 LEAST_LOGITS, MOST_LOGITS = 2**21, 2**26
 """Bounds of rows x keys (or what else is held per row) at once, in float32: 8 MB, so that a small call is not
@@ -59,25 +59,30 @@ def measure_reach(
     total = torch.zeros(q.shape[1], *map(len, knots), device=q.device)
     sum_tiles, held = choose_tile_sums(q, grid)
     no_values = k.new_empty(q.shape[1], grid.tokens, 0)
-    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, (grid, knots), known):
-        queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
+    for item, some_heads, some_rows, boxes in asked_pieces(q, rows, held, (grid, knots), known):
+        queries = q[item, some_heads, video][:, rows[some_rows]]  # (heads, rows, dim)
         item_bias = None if bias is None else bias[item, video]
         keys = k[item, some_heads, video]
         sums = sum_tiles(QueryRows(queries, keys, no_values[some_heads], item_bias, factor), grid)
-        mass = torch.unflatten(sums.mass, 2, (grid.tiles[0], 1, -1))  # (heads, rows, nT, 1, nH*nW)
-        inside = boxes.sums(mass.permute(1, 2, 0, 3, 4))  # (rows, kT, heads, 1, kH, kW)
-        total[some_heads] += inside[:, :, :, 0].sum(dim=0).transpose(0, 1)
+        total[some_heads] += mass_of_boxes(sums, boxes)
     return total / (q.shape[0] * len(rows))
+
+
+def mass_of_boxes(sums: TileSums, boxes: BoxesOfRows) -> Tensor:
+    """(heads, kT, kH, kW): attention mass inside the boxes, summed over the rows."""
+    mass = torch.unflatten(sums.mass, 2, (boxes.frames.shape[2], 1, -1))  # (heads, rows, nT, 1, nH*nW)
+    inside = boxes.sums(mass.permute(1, 2, 0, 3, 4))  # (rows, kT, heads, 1, kH, kW)
+    return inside[:, :, :, 0].sum(dim=0).transpose(0, 1)
 
 
 def asked_pieces(
     q: Tensor, rows: Tensor, held: Held, windows: tuple[TokenGrid, Knots], known: KnownBoxes | None
-) -> Iterator[tuple[int, slice, Tensor, BoxesOfRows]]:
-    """`pieces` with the tokens of their rows and the boxes around those, made once for all heads."""
+) -> Iterator[tuple[int, slice, slice, BoxesOfRows]]:
+    """`pieces` with the boxes around their rows, made once for all heads."""
     grid, knots = windows
     known = KnownBoxes() if known is None else known
     for item, some_heads, some_rows in pieces(q, len(rows), held):
-        yield item, some_heads, rows[some_rows], known.around(grid, rows, some_rows, knots)
+        yield item, some_heads, some_rows, known.around(grid, rows, some_rows, knots)
 
 
 def pieces(q: Tensor, rows: int, held: Held) -> list[tuple[int, slice, slice]]:

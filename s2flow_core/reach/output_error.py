@@ -7,7 +7,7 @@ of every box, and what a tail would put in the place of the rest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -18,7 +18,7 @@ from ..attention.sequence import VideoSequence
 from ..windows.ladder import Knots, every_extent
 from .box_sums import BoxesOfRows, KnownBoxes
 from .choice import choose_tile_sums
-from .measure import asked_pieces
+from .measure import asked_pieces, mass_of_boxes
 from .tail_sums import mean_keys
 from .tile_sums import QueryRows, TileSums
 
@@ -29,9 +29,13 @@ _READ_COLUMNS = 16
 """Columns that a tensor core multiplies at once."""
 
 _PROJECTION_SEED = 0
-_HELD = 4 * (_PROJECTED + 1)
-"""Numbers held per row and tile: the values' means, those times the mass, and their sums over boxes, with and
-without a tail."""
+_EVERY = 3
+"""Every third row is measured without a tail and every third with one; the mass, which is cheap, in all.
+Windows that are chosen from 64 rows leave the same error in a run as those from 256."""
+
+_HELD = 2 * (_PROJECTED + 1)
+"""Numbers held per row and tile: the values' means; and of every third row those times the mass, twice, and
+their sums over boxes."""
 
 _TINY = 1e-30
 """Keeps a division by no mass or no output finite."""
@@ -57,11 +61,10 @@ class ReachAndError:
 
 @dataclass(frozen=True)
 class HeadSums:
-    """What the sampled rows of some heads sum up to, before it is set against their layer's output.
+    """What the sampled rows of some heads say, before it is set against their layer's output.
 
-    mass: (heads, kT, kH, kW), already a mean. The errors as in `ReachAndError`, and energy: (heads,), sums
-    over batch and rows; energy is sum |full output|². Heads may be measured apart, and joined along the first
-    axis.
+    mass: (heads, kT, kH, kW). The errors as in `ReachAndError`, in no unit yet. energy: (heads,), the mean
+    |full output|². Heads may be measured apart, and joined along the first axis.
     """
 
     mass: Tensor
@@ -87,8 +90,9 @@ def measure_reach_and_error(
     layer's output, and the text takes part in it, as it does in the windowed attention. The error of a head
     is mean |windowed output - full output|² over batch and rows, divided by the mean |full output|² of the
     layer's heads: so heads of one layer add up, and layers can be compared. It is measured with a tail too,
-    where a window may leave out what is alike, because that enters as its mean. The norms are estimated from
-    8 random Gaussian projections of the values, equal in every call (Johnson-Lindenstrauss).
+    where a window may leave out what is alike, because that enters as its mean. Each is measured in every
+    third row. The norms are estimated from 8 random Gaussian projections of the values, equal in every call
+    (Johnson-Lindenstrauss).
     """
     return measure_head_sums(q, k, v, sequence, rows, knots).of_layer()
 
@@ -122,13 +126,12 @@ def measure_head_sums(
         mean_keys(k[item], values, sequence, None if bias is None else bias[item])
         for item, values in enumerate(projected)
     ]
-    windows = q.new_zeros(3, heads, *map(len, knots), dtype=torch.float32)
-    heads_alone = q.new_zeros(3, heads, dtype=torch.float32)
-    total = HeadSums(windows[0], windows[1], heads_alone[0], windows[2], heads_alone[1], heads_alone[2])
+    mass = torch.zeros(heads, *map(len, knots), device=q.device)
+    plain, tailed = _Errors.none(mass), _Errors.none(mass)
     sum_tiles, held = choose_tile_sums(q, grid)
     held = held.at_least(grid.tile_count * _HELD)
-    for item, some_heads, asked, boxes in asked_pieces(q, rows, held, (grid, knots), known):
-        queries = q[item, some_heads, video][:, asked]  # (heads, rows, dim)
+    for item, some_heads, some_rows, boxes in asked_pieces(q, rows, held, (grid, knots), known):
+        queries = q[item, some_heads, video][:, rows[some_rows]]  # (heads, rows, dim)
         seen = QueryRows(
             queries,
             k[item, some_heads],
@@ -136,43 +139,89 @@ def measure_head_sums(
             None if bias is None else bias[item],
             factor,
         )
-        found = _of_boxes(
-            (sum_tiles(seen.among(video), grid), means[item].of_heads(some_heads).sums(queries, factor)),
-            _text_sums(seen, sequence),
-            boxes,
-        )
-        for name, sums in vars(found).items():
-            getattr(total, name)[some_heads] += sums
-    return replace(total, mass=total.mass / (batch * len(rows)))
-
-
-def _of_boxes(video: tuple[TileSums, TileSums], text: TileSums | None, around: BoxesOfRows) -> HeadSums:
-    """video: what the rows take from the video's tiles, and from their means; text: from the text as if it
-    were one tile. The mass is a sum here too."""
-    exact, tail = video
-    lse = exact.lse if text is None else torch.cat([exact.lse, text.lse], dim=-1)
-    total = lse.logsumexp(dim=-1, keepdim=True).clamp_min(_LEAST)  # (heads, rows, 1)
-    frames = around.frames.shape[2]
-    boxes = around.sums(_taken(exact, total, frames))  # (rows, kT, heads, 9, kH, kW)
-    held = boxes[:, :, :, _PROJECTED]  # (rows, kT, heads, kH, kW)
-    mass = (held / held[:, -1:, :, -1:, -1:].clamp_min(_TINY)).sum(dim=0)
-    skipped = around.sums(_taken(tail, total, frames))  # the means inside each box, which it does not want
-    means = skipped[:, -1, :, :, -1, -1].clone()  # (rows, heads, 9), of the whole video
-    # In place, because there are more boxes than anything else; in this order the whole video has no error.
-    tailed = skipped.neg_().add_(means[:, None, :, :, None, None]).add_(boxes)
-    alone = torch.zeros_like(means)  # what a head that sees no video gives
-    if text is not None:
-        beside = (text.lse - total).exp().permute(1, 0, 2)  # (rows, heads, 1)
-        alone = torch.cat([text.means[:, :, 0].transpose(0, 1) * beside, beside], dim=-1)
-        boxes += alone[:, None, :, :, None, None]
-        tailed += alone[:, None, :, :, None, None]
-    full = _outputs(boxes[:, -1, :, :, -1, -1].clone(), 2)  # (rows, heads, 8); the largest box is the video
+        sums, text = sum_tiles(seen.among(video), grid), _text_sums(seen, sequence)
+        mass[some_heads] += mass_of_boxes(sums, boxes)
+        without, with_tail = _rows_for_errors(some_rows, len(rows))
+        tail = means[item].of_heads(some_heads).sums(queries[:, with_tail], factor)
+        plain.add(some_heads, _errors(_Seen(sums, text).of_rows(without), boxes.of_rows(without)))
+        tailed.add(some_heads, _errors(_Seen(sums, text).of_rows(with_tail), boxes.of_rows(with_tail), tail))
+    counts = [batch * len(range(len(rows))[some]) for some in _rows_for_errors(slice(0, None), len(rows))]
     return HeadSums(
-        mass=mass.transpose(0, 1),
-        error=_error_of_boxes(boxes, full),
-        nothing=_error_alone(alone, full),
-        tail_error=_error_of_boxes(tailed, full),
-        tail_nothing=_error_alone(alone + means, full),
+        mass=mass / (batch * len(rows)),
+        error=plain.error / counts[0],
+        nothing=plain.nothing / counts[0],
+        tail_error=tailed.error / counts[1],
+        tail_nothing=tailed.nothing / counts[1],
+        energy=(plain.energy + tailed.energy) / sum(counts),
+    )
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Of some rows, summed over them. error: (heads, kT, kH, kW); nothing, energy: (heads,)."""
+
+    error: Tensor
+    nothing: Tensor
+    energy: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor) -> _Errors:
+        """Of no rows yet. like: a table (heads, kT, kH, kW)."""
+        return cls(torch.zeros_like(like), *like.new_zeros(2, len(like)))
+
+    def add(self, heads: slice, more: _Errors) -> None:
+        """Counts further rows of some heads."""
+        for name, sums in vars(more).items():
+            getattr(self, name)[heads] += sums
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What some rows take from the video's tiles, and from the text as if it were one tile."""
+
+    video: TileSums
+    text: TileSums | None
+
+    def of_rows(self, rows: slice) -> _Seen:
+        """The same of some of the rows."""
+        return _Seen(self.video.of_rows(rows), None if self.text is None else self.text.of_rows(rows))
+
+    def weight(self) -> Tensor:
+        """(heads, rows, 1): log of what all keys weigh."""
+        lse = self.video.lse if self.text is None else torch.cat([self.video.lse, self.text.lse], dim=-1)
+        return lse.logsumexp(dim=-1, keepdim=True).clamp_min(_LEAST)
+
+
+def _rows_for_errors(piece: slice, rows: int) -> tuple[slice, slice]:
+    """Which rows of a piece of so many rows are measured without a tail, and which with one."""
+    if rows < _EVERY:
+        return slice(None), slice(None)
+    without, with_tail = ((kind - piece.start) % _EVERY for kind in (0, 1))
+    return slice(without, None, _EVERY), slice(with_tail, None, _EVERY)
+
+
+def _errors(seen: _Seen, around: BoxesOfRows, tail: TileSums | None = None) -> _Errors:
+    """Errors of all boxes; with a tail, what a box leaves out comes in as means."""
+    weight, frames = seen.weight(), around.frames.shape[2]
+    taken = _taken(seen.video, weight, frames)  # (rows, nT, heads, 9, nH*nW)
+    always = taken.new_zeros(*taken.shape[::2][:2], _PROJECTED + 1)  # (rows, heads, 9), beside every box
+    if tail is not None:
+        means = _taken(tail, weight, frames)
+        always += means.sum(dim=(1, 4))
+        taken -= means
+    if seen.text is not None:
+        beside = (seen.text.lse - weight).exp().transpose(0, 1)  # (rows, heads, 1)
+        always += torch.cat([seen.text.means[:, :, 0].transpose(0, 1) * beside, beside], dim=-1)
+    # In place from here on, because there are more boxes than anything else.
+    boxes = around.sums(taken)  # (rows, kT, heads, 9, kH, kW)
+    boxes += always[:, None, :, :, None, None]
+    windowed = _outputs(boxes, 3)
+    full = windowed[:, -1, :, :, -1, -1].clone()  # (rows, heads, 8); the largest window is the whole video
+    whole = full[:, None, :, :, None, None].expand_as(windowed)
+    error = F.mse_loss(windowed, whole, reduction="none").sum(dim=0).sum(dim=2)  # (kT, heads, kH, kW)
+    return _Errors(
+        error=error.transpose(0, 1),
+        nothing=(_outputs(always, 2) - full).square().sum(dim=(0, 2)),
         energy=full.square().sum(dim=(0, 2)),
     )
 
@@ -183,24 +232,12 @@ def _outputs(sums: Tensor, channels: int) -> Tensor:
     return sums.narrow(channels, 0, _PROJECTED).div_(mass)
 
 
-def _error_of_boxes(sums: Tensor, full: Tensor) -> Tensor:
-    """(heads, kT, kH, kW), summed over rows. sums: (rows, kT, heads, 9, kH, kW), used up."""
-    windowed = _outputs(sums, 3)
-    whole = full[:, None, :, :, None, None].expand_as(windowed)
-    return F.mse_loss(windowed, whole, reduction="none").sum(dim=0).sum(dim=2).transpose(0, 1)
-
-
-def _error_alone(sums: Tensor, full: Tensor) -> Tensor:
-    """(heads,), summed over rows. sums: (rows, heads, 9)."""
-    return (_outputs(sums.clone(), 2) - full).square().sum(dim=(0, 2))
-
-
-def _taken(video: TileSums, total: Tensor, frames: int) -> Tensor:
+def _taken(video: TileSums, weight: Tensor, frames: int) -> Tensor:
     """(rows, frames = nT, heads, 9, nH*nW): of every tile the values times its mass, then the mass.
 
-    total: (heads, rows, 1), log of what all keys weigh.
+    weight: (heads, rows, 1), log of what all keys weigh.
     """
-    share = (video.lse - total).exp().transpose(1, 2)  # (heads, tiles, rows)
+    share = (video.lse - weight).exp().transpose(1, 2)  # (heads, tiles, rows)
     heads, tiles, asked = share.shape
     places = (frames, heads, _PROJECTED + 1, tiles // frames)
     if share.stride(2) == 1:

@@ -48,6 +48,10 @@ class TileSums:
     lse: Tensor
     means: Tensor
 
+    def of_rows(self, rows: slice) -> TileSums:
+        """The same of some of the rows."""
+        return TileSums(self.lse[:, rows], self.means[:, rows])
+
     @property
     def mass(self) -> Tensor:
         """(heads, rows, tiles): the softmax of each row over the video's tokens, summed within tiles."""

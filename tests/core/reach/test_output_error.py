@@ -24,41 +24,42 @@ from s2flow_core.windows.grid import TokenGrid
 from s2flow_core.windows.ladder import extent_ladder
 
 
-def exact_window_error(q, k, v, grid, rows, prefix, suffix, tail=False, mask=None) -> torch.Tensor:
+def rows_of(rows: torch.Tensor, tail: bool) -> torch.Tensor:
+    """Those in which the error is measured; the layer's output is taken from both kinds."""
+    return rows[int(tail) :: 3] if len(rows) >= 3 else rows
+
+
+def mean_energy(out: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """|out|², mean over batch, heads and both kinds of rows. out: (B, heads, video tokens, dim)."""
+    both = torch.cat([rows_of(rows, False), rows_of(rows, True)])
+    return out[:, :, both].square().sum(-1).mean()
+
+
+def exact_window_error(q, k, v, sequence, rows, tail=False) -> torch.Tensor:
     """(heads, nT, nH, nW) by running every window."""
-    asked = rows + prefix
-    full = window_attention(
-        q,
-        k,
-        v,
-        VideoSequence(grid, prefix, suffix, mask),
-        HeadWindows(torch.tensor([grid.tiles] * q.shape[1])),
-        backend="dense",
-    )[:, :, asked]
-    error = torch.zeros(q.shape[1], *grid.tiles)
+    grid, heads = sequence.grid, q.shape[1]
+    asked = rows_of(rows, tail)
+    whole = HeadWindows(torch.tensor([grid.tiles] * heads))
+    full = window_attention(q, k, v, sequence, whole, backend="dense")[:, :, sequence.video]
+    error = torch.zeros(heads, *grid.tiles)
     for a, b, c in every_extent(grid):
-        extents = torch.tensor([[a, b, c]] * q.shape[1])
-        out = window_attention(
-            q,
-            k,
-            v,
-            VideoSequence(grid, prefix, suffix, mask),
-            HeadWindows(extents, tail),
-            backend="torch_boxes",
-        )[:, :, asked]
-        error[:, a - 1, b - 1, c - 1] = (out - full).square().sum(-1).mean(dim=(0, 2))
-    return error / full.square().sum(-1).mean()
+        windows = HeadWindows(torch.tensor([[a, b, c]] * heads), tail)
+        out = window_attention(q, k, v, sequence, windows, backend="torch_boxes")[:, :, sequence.video]
+        left = (out - full)[:, :, asked]
+        error[:, a - 1, b - 1, c - 1] = left.square().sum(-1).mean(dim=(0, 2))
+    return error / mean_energy(full, rows)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("prefix", "suffix"), [(0, 0), (2, 3)])
-def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix, masked):
+def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix, masked, count):
     torch.manual_seed(5)
     grid = TokenGrid((3, 5, 4), (1, 2, 2))
     tokens = prefix + grid.tokens + suffix
     q, k = (2 * torch.randn(2, 2, tokens, 8) for _ in range(2))
     v = torch.randn(2, 2, tokens, 8)
-    rows = sample_query_rows(grid, 12, 0)
+    rows = sample_query_rows(grid, count, 0)
     mask = None
     if masked:  # hides a tenth of the keys, among them one whole tile, and weighs the others
         mask = torch.randn(2, tokens).masked_fill(torch.rand(2, tokens) < 0.1, float("-inf"))
@@ -66,9 +67,10 @@ def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix
     monkeypatch.setattr(
         output_error, "_projection", lambda dim, *where: torch.eye(dim)
     )  # all 8 channels instead of 8 random ones
-    measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix, mask), rows)
+    sequence = VideoSequence(grid, prefix, suffix, mask)
+    measured = measure_reach_and_error(q, k, v, sequence, rows)
     for tail, error in ((False, measured.error), (True, measured.tail_error)):
-        expected = exact_window_error(q, k, v, grid, rows, prefix, suffix, tail, mask)
+        expected = exact_window_error(q, k, v, sequence, rows, tail)
         assert torch.allclose(error, expected, rtol=1e-3, atol=1e-5)
 
 
@@ -107,11 +109,14 @@ def test_seeing_nothing_costs_what_the_text_alone_leaves(monkeypatch, prefix, su
     rows = sample_query_rows(grid, 12, 0)
     monkeypatch.setattr(output_error, "_projection", lambda dim, *where: torch.eye(dim))
     measured = measure_reach_and_error(q, k, v, VideoSequence(grid, prefix, suffix), rows).nothing
-    asked = q[:, :, rows + prefix]
-    full = F.scaled_dot_product_attention(asked, k, v)
+    sequence = slice(prefix, prefix + grid.tokens)
+    video, asked = q[:, :, sequence], rows_of(rows, False)
+    full = F.scaled_dot_product_attention(video, k, v)
     text = [*range(prefix), *range(prefix + grid.tokens, k.shape[2])]
-    left = F.scaled_dot_product_attention(asked, k[:, :, text], v[:, :, text]) if text else torch.zeros(())
-    expected = (left - full).square().sum(-1).mean(dim=(0, 2)) / full.square().sum(-1).mean()
+    left = torch.zeros_like(full)
+    if text:
+        left = F.scaled_dot_product_attention(video, k[:, :, text], v[:, :, text])
+    expected = (left - full)[:, :, asked].square().sum(-1).mean(dim=(0, 2)) / mean_energy(full, rows)
     assert torch.allclose(measured, expected, rtol=1e-3)
 
 
@@ -119,10 +124,10 @@ def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
     grid = TokenGrid((4, 8, 8), (1, 2, 2))
     q, k = queries_and_keys(grid.shape)
     v = torch.randn(1, len(HEADS), grid.tokens, 64) * torch.linspace(0.3, 2.0, len(HEADS))[:, None, None]
-    rows = sample_query_rows(grid, 128, 0)
+    rows = sample_query_rows(grid, 256, 0)
     estimate = measure_reach_and_error(q, k, v, VideoSequence(grid, scale=1.0), rows).error.flatten()
     q, k = F.pad(q * 64**0.5, (0, 56)), F.pad(k, (0, 56))  # the exact path wants equal shapes, scales by 1/8
-    exact = exact_window_error(q, k, v, grid, rows, 0, 0).flatten()
+    exact = exact_window_error(q, k, v, VideoSequence(grid), rows).flatten()
     assert torch.corrcoef(torch.stack([estimate, exact]))[0, 1] >= 0.97
     assert estimate.sum() == pytest.approx(exact.sum().item(), rel=0.2)
 
@@ -186,7 +191,8 @@ def test_a_tail_alone_is_one_mean_for_every_tile(monkeypatch, suffix: int):
     means = (grid.sum_tiles(x[:, :, : grid.tokens]) / sizes[:, None] for x in (k, v))
     keys, values = (torch.cat([mean, x[:, :, grid.tokens :]], dim=2) for mean, x in zip(means, (k, v)))
     weights = torch.cat([sizes.log(), torch.zeros(suffix)])
-    full = F.scaled_dot_product_attention(q[:, :, rows], k, v)
-    left = F.scaled_dot_product_attention(q[:, :, rows], keys, values, attn_mask=weights[None])
-    expected = (left - full).square().sum(-1).mean(dim=(0, 2)) / full.square().sum(-1).mean()
+    video, asked = q[:, :, : grid.tokens], rows_of(rows, True)
+    full = F.scaled_dot_product_attention(video, k, v)
+    left = F.scaled_dot_product_attention(video, keys, values, attn_mask=weights[None])
+    expected = (left - full)[:, :, asked].square().sum(-1).mean(dim=(0, 2)) / mean_energy(full, rows)
     assert torch.allclose(measured, expected, rtol=1e-3)
