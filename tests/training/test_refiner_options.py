@@ -40,13 +40,13 @@ def test_wrong_options_are_answered_with_a_sentence(tmp_path: Path, capsys, opti
 def test_a_training_on_videos_is_that_of_the_shipped_refiner_and_the_papers_can_be_chosen(tmp_path: Path):
     (tmp_path / "file").touch()
     given = f"--videos {tmp_path} --out x.safetensors --vae {tmp_path / 'file'}".split()
-    shipped = FlowMapping(5.0, noise_levels=(0.6, 0.9), noise_share=0.25, drop_prompt=0.1, relative=True)
+    shipped = FlowMapping(5.0, noise_levels=(0.6, 0.9), noise_share=0.4, drop_prompt=0.1, relative=True)
     assert mapping_of(parse_arguments(given)) == shipped
     paper = ["--noise-share", "1", "--no-relative"]
     assert mapping_of(parse_arguments(given + paper)) == FlowMapping()
     chosen = ["--noise-share", "0.5", "--noise-levels", "0.65", "0.75", "--drop-prompt", "0.2"]
     assert mapping_of(parse_arguments(given + chosen)) == FlowMapping(5.0, (0.65, 0.75), 0.5, 0.2, True)
-    assert (DEMO_MAPPING.noise_share, DEMO_MAPPING.relative) == (0.25, True)
+    assert (DEMO_MAPPING.noise_share, DEMO_MAPPING.relative) == (0.4, True)
 
 
 def test_stages_are_read_and_wrong_frame_counts_refused():

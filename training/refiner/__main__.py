@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-DEMO_STEPS = 3000
+DEMO_STEPS = 8000
 
 
 def stage_list(text: str) -> list[tuple[int, int]]:
@@ -83,7 +83,7 @@ def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--noise-share",
         type=share,
-        default=0.25,
+        default=0.4,
         help="share of the samples whose small latent is degraded with noise. 1: all, as in the paper,\n"
         "for the mode flashvideo; 0: none, for flow_map; between, as in the shipped Refiner: both",
     )

@@ -26,7 +26,7 @@ from s2flow_core.windows.ladder import extent_ladder
 
 def rows_of(rows: torch.Tensor, tail: bool) -> torch.Tensor:
     """Those in which the error is measured; the layer's output is taken from both kinds."""
-    return rows[int(tail) :: 3] if len(rows) >= 3 else rows
+    return rows[int(tail) :: 5] if len(rows) >= 5 else rows
 
 
 def mean_energy(out: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -50,7 +50,7 @@ def exact_window_error(q, k, v, sequence, rows, tail=False) -> torch.Tensor:
     return error / mean_energy(full, rows)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 12])
+@pytest.mark.parametrize("count", [1, 4, 5, 12])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("prefix", "suffix"), [(0, 0), (2, 3)])
 def test_window_error_is_that_of_the_windowed_output(monkeypatch, prefix, suffix, masked, count):
@@ -124,7 +124,7 @@ def test_eight_projections_rank_windows_and_heads_as_all_channels_do():
     grid = TokenGrid((4, 8, 8), (1, 2, 2))
     q, k = queries_and_keys(grid.shape)
     v = torch.randn(1, len(HEADS), grid.tokens, 64) * torch.linspace(0.3, 2.0, len(HEADS))[:, None, None]
-    rows = sample_query_rows(grid, 256, 0)
+    rows = sample_query_rows(grid, 640, 0)
     estimate = measure_reach_and_error(q, k, v, VideoSequence(grid, scale=1.0), rows).error.flatten()
     q, k = F.pad(q * 64**0.5, (0, 56)), F.pad(k, (0, 56))  # the exact path wants equal shapes, scales by 1/8
     exact = exact_window_error(q, k, v, VideoSequence(grid), rows).flatten()

@@ -126,7 +126,7 @@ OTHER_SETTINGS = {
     "--rate 1e-3": r"--rate: 5e-05 then, 0.001 now",
     "--window 1": r"--window: 0 then, 1 now",
     "--scale 4": r"--scale: 2.0 then, 4.0 now",
-    "--noise-share 0.5": r"--noise-share: 0.25 then, 0.5 now",
+    "--noise-share 0.5": r"--noise-share: 0.4 then, 0.5 now",
     "--model {trained}": r"--model: file \w+ then, file \w+ now",
     "--videos {finished}/renamed": r"--videos: 3 files \w+ then, 3 files \w+ now",
     "--stages 9:2": r"latent frames: 2 then, 3 now",
