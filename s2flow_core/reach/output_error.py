@@ -136,7 +136,8 @@ def measure_head_sums(
         without, with_tail = _rows_for_errors(some_rows, len(rows))
         tail = means[item].of_heads(some_heads).sums(queries[:, with_tail], factor)
         for errors, some, beside in ((plain, without, None), (tailed, with_tail, tail)):
-            errors.add(some_heads, errors_of_boxes(taken.of_rows(some), boxes.of_rows(some), beside))
+            if range(queries.shape[1])[some]:  # a small piece may have none
+                errors.add(some_heads, errors_of_boxes(taken.of_rows(some), boxes.of_rows(some), beside))
     counts = [batch * len(range(len(rows))[some]) for some in _rows_for_errors(slice(0, None), len(rows))]
     return HeadSums(
         mass=mass / (batch * len(rows)),

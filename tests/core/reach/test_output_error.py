@@ -14,7 +14,7 @@ from token_grids import every_extent, grids
 
 from s2flow_core.attention.sequence import VideoSequence
 from s2flow_core.attention.window_attention import HeadWindows, window_attention
-from s2flow_core.reach import output_error
+from s2flow_core.reach import measure, output_error
 from s2flow_core.reach.choice import Held
 from s2flow_core.reach.measure import measure_reach
 from s2flow_core.reach.output_error import HeadSums, measure_head_sums, measure_reach_and_error
@@ -196,3 +196,19 @@ def test_a_tail_alone_is_one_mean_for_every_tile(monkeypatch, suffix: int):
     left = F.scaled_dot_product_attention(video, keys, values, attn_mask=weights[None])
     expected = (left - full)[:, :, asked].square().sum(-1).mean(dim=(0, 2)) / mean_energy(full, rows)
     assert torch.allclose(measured, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+@pytest.mark.parametrize("suffix", [0, 3])
+def test_rows_that_are_measured_piece_by_piece_give_the_same(monkeypatch, at_once: int, suffix: int):
+    torch.manual_seed(4)
+    grid = TokenGrid((3, 5, 6), (1, 2, 2))
+    q, k, v = torch.randn(3, 2, len(HEADS), grid.tokens + suffix, 16)
+    call = (q, k, v, VideoSequence(grid, suffix=suffix), sample_query_rows(grid, 12, 0))
+    whole = measure_reach_and_error(*call)
+    piece = output_error._HELD * grid.tile_count * at_once
+    monkeypatch.setattr(measure, "LEAST_LOGITS", piece)
+    monkeypatch.setattr(measure, "MOST_LOGITS", piece)
+    assert measure.pieces(q, 12, Held(piece // at_once, by_kernel=False))[0][2] == slice(0, at_once)
+    for one, other in zip(kinds_of(measure_reach_and_error(*call)), kinds_of(whole), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
