@@ -148,7 +148,8 @@ class AttentionReach:
         # Errors are squares of a norm and fall by orders of magnitude from one extent to the next, so it is
         # the norms that are interpolated.
         error, nothing = self.error, self.nothing
-        if tail and self.tail_error is not None:
+        # A tile of one token is its own mean: such a record does not see what larger tiles lose.
+        if tail and self.tail_error is not None and self.grid.tile_tokens > 1:
             error, nothing = self.tail_error, self.tail_nothing
         root = error[step].float().sqrt()
         if nothing is None:

@@ -84,7 +84,10 @@ def trajectories(good: Any, plain: Any, unfinished: Any) -> list[Any]:
         replace(good, denoised=good.denoised * NAN),
         replace(good, noise=good.noise * float("inf")),
         replace(good, final=good.final * NAN),
-        replace(good, reach=replace(good.reach, mass=good.reach.mass[:2], error=None, nothing=None)),
+        replace(
+            good,
+            reach=replace(good.reach, **{name: values[:2] for name, values in good.reach.tensors.items()}),
+        ),
         replace(good, reach=replace(good.reach, error=None, nothing=None)),
         replace(good, reach=replace(good.reach, tail_error=None, tail_nothing=None)),
         replace(good, boundaries=(2,)),

@@ -61,11 +61,15 @@ def test_capture_measures_the_slices(graph, record, caplog):
     real, singles = capture.record, []
 
     def alone(self: Any, call: Any, rows: Any) -> None:
-        kept = self.steps[-1], self.errors[-1], self.slices
-        self.steps[-1], self.errors[-1], self.slices = {}, {}, {}
+        kept = {kind: record[-1] for kind, record in self.records.items()}, self.slices
+        self.slices = {}
+        for record in self.records.values():
+            record[-1] = {}
         real(self, call, rows)
-        singles.append((call.layer, call.frames, self.steps[-1][call.layer].float()))
-        self.steps[-1], self.errors[-1], self.slices = kept
+        singles.append((call.layer, call.frames, self.records["mass"][-1][call.layer].float()))
+        last, self.slices = kept
+        for kind, record in self.records.items():
+            record[-1] = last[kind]
         real(self, call, rows)
 
     with pytest.MonkeyPatch.context() as patch, caplog.at_level("WARNING"):

@@ -165,11 +165,13 @@ def test_with_a_tail_the_errors_with_a_tail_decide(policy):
         sizes = made.extents.float().prod(dim=-1)
         rest = slice(2, 4) if greedy.start == 0 else slice(0, 2)
         assert sizes[:, :, greedy].min() > sizes[:, :, rest].max()
-    former = replace(record, tail_error=None)
-    with_tail, without = (
-        plan_windows(former, torch.tensor([1.0, 0.5]), SMALL, 0.4, policy, tail) for tail in (True, False)
-    )
-    assert torch.equal(with_tail.extents, without.extents)
+    # What knows nothing of tails, or has tiles of one token, which are their own mean.
+    single = replace(record, shape=SMALL.tiles, tile=(1, 1, 1))
+    for blind in (replace(record, tail_error=None), single):
+        with_tail, without = (
+            plan_windows(blind, torch.tensor([1.0, 0.5]), SMALL, 0.4, policy, tail) for tail in (True, False)
+        )
+        assert torch.equal(with_tail.extents, without.extents)
 
 
 def test_fixed_is_one_near_cube_for_all():
