@@ -15,7 +15,7 @@ from ..s2flow_core.outlook.report import LargeRun, report_of
 from ..s2flow_core.plan.curve import Curve
 from ..s2flow_core.plan.curve_planning import curve_of, curve_steps
 from ..s2flow_core.plan.picture import plan_picture
-from ..s2flow_core.plan.policies import DEFAULT_POLICY, POLICIES, plan_windows, planning_steps
+from ..s2flow_core.plan.policies import BY_ERROR, DEFAULT_POLICY, POLICIES, plan_windows, planning_steps
 from ..s2flow_core.plan.window_plan import WindowPlan
 from ..s2flow_core.trajectory.trajectory import Trajectory
 from ..s2flow_core.windows.grid import TokenGrid, choose_tile
@@ -148,11 +148,12 @@ class S2FlowWindowMask(io.ComfyNode):
         recorded = trajectory.sigmas[: trajectory.steps].to(torch.float32)
         reach = trajectory.reach
         more = curve_steps(reach, recorded, policy, first_sigma)
-        if tail and reach.error is not None and reach.tail_error is None:
+        if tail and policy in BY_ERROR and reach.error is not None and reach.tail_error is None:
             log.info(
                 "S²Flow: this trajectory was recorded by an earlier version, which did not measure what a "
-                "tail makes up for. The policies 'error' and 'error_run' choose windows as if there were "
-                "none; run the Low-Res Sampler again for better ones."
+                "tail makes up for. The policy '%s' chooses windows as if there were none; run the Low-Res "
+                "Sampler again for better ones.",
+                policy,
             )
         step_done = progress(planning_steps(reach, policy) + more)
         plan = plan_windows(reach, recorded, grid, s, policy, tail, step_done, first_sigma)

@@ -29,6 +29,9 @@ POLICIES: dict[str, Callable[[Wanted], Tensor]] = {
 PASSES = {"paper": 2, "budget": 3, "error": 3, "fixed": 1, "error_run": 3}
 """How often each policy goes through the steps; the last pass measures what the windows cover."""
 
+BY_ERROR = ("error", "error_run")
+"""Policies that weigh heads by what a window costs in output."""
+
 DEFAULT_POLICY = "error"
 """Leaves the least error in the large video at equal density (`python -m benchmarks.quality`, windows)."""
 

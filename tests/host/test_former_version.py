@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_a_saved_trajectory_gives_the_video_that_it_gave(graph):
     result = graph.high_res(triple, trajectory=trajectory, windows=windows, **settings)
     expected = load_file(FORMER / "high_res.safetensors")["high_res"]
     assert (result - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("policy", "tail", "said"), [("error", True, 1), ("error", False, 0), ("paper", True, 0)]
+)
+def test_a_record_without_tails_says_what_it_cannot_choose_by(graph, record, caplog, policy, tail, said):
+    trajectory, triple, _ = record
+    former = replace(trajectory, reach=replace(trajectory.reach, tail_error=None, tail_nothing=None))
+    with caplog.at_level("INFO"):
+        graph.run("S2FlowWindowMask", trajectory=former, latent=triple[0], s=0.5, policy=policy, tail=tail)
+    assert sum("run the Low-Res Sampler again" in entry.getMessage() for entry in caplog.records) == said
 
 
 @pytest.mark.parametrize(
