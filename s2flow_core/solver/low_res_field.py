@@ -115,17 +115,20 @@ class LowResField:
         return combine(weights, [self._low_velocity(k) for k in chosen])
 
     def _low_velocity(self, k: int) -> Tensor:
-        """LR velocity at recorded step k, counted from the first step ever asked for."""
+        """LR velocity at recorded step k, counted from the first of the record.
+
+        Not from the first one asked for: a run that goes on after a stop would round its sums otherwise.
+        """
         known = self._low_velocities
         if not known:
-            known[k] = torch.zeros_like(self._estimate(k))
+            known[0] = torch.zeros_like(self._estimate(0))
         while k not in known:
             i = min(known, key=lambda step: abs(step - k))
             later = max(i, i + (1 if k > i else -1))
             rise = -self._rate(later) * (self._estimate(later) - self._estimate(later - 1))
             known[i + 1 if k > i else i - 1] = known[i] + rise if k > i else known[i] - rise
-        for step in sorted(known, key=lambda step: abs(step - k))[_KEPT:]:
-            del known[step]
+            if len(known) > _KEPT:
+                del known[max(known, key=lambda step: abs(step - k))]
         return known[k]
 
     def _rate(self, later: int) -> float:

@@ -48,11 +48,14 @@ class TrajectoryRecorder:
             )
         return kept
 
-    def state(self) -> dict[str, Tensor]:
-        """What was kept so far, to go on from after a stop: (N, B, C, T, H, W) each; empty before step 1."""
-        if not self._sigmas:
+    def state(self, steps: int) -> dict[str, Tensor]:
+        """The first `steps` steps, to go on from after a stop: (N, B, C, T, H, W) each; empty for none.
+
+        A run that fails within a step may have kept more.
+        """
+        if steps <= 0:
             return {}
-        return {"denoised": torch.stack(self._denoised), "noise": torch.stack(self._noise)}
+        return {"denoised": torch.stack(self._denoised[:steps]), "noise": torch.stack(self._noise[:steps])}
 
     def restore(self, state: RunState, prefix: str, sigmas: Tensor, shape: tuple[int, ...]) -> None:
         """Take over what an earlier process kept of the steps at `sigmas` (N,), latents (B, C, T, H, W).

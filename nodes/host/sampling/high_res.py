@@ -113,6 +113,8 @@ class FlowRun(SampledRun):
         self.trajectory = trajectory
         self.record: RecordAtHighRes | None = None
         self.solvers: list[StreamSolver] = []  # of the streams that the state splits into
+        # What the solvers remember of whole steps: a step that is stopped or fails leaves nothing behind.
+        self.remembered: list[dict[str, tuple[Node, ...]]] = []
         self.skipped: set[int] = set()
 
     def begin(self, model: Any, x: Tensor) -> None:
@@ -128,6 +130,7 @@ class FlowRun(SampledRun):
             if settings.follows_record:
                 self.record.require_its_steps()
         self.solvers = [self.solver_of_video(), *(self.solver_of_rest() for _ in rest)]
+        self.completed()
         self.skipped = steps_to_skip(settings, self.record)
         if settings.switch_sigma is not None:
             # A forecast needs two velocities of the expert that has just begun.
@@ -179,15 +182,18 @@ class FlowRun(SampledRun):
             [solver.step(state, clean, self.sigmas, i) for solver, state, clean in parts]
         )
 
+    def completed(self) -> None:
+        self.remembered = [solver.remembered for solver in self.solvers]
+
     def state(self) -> RunState:
         state = super().state()
         tensors, values = dict(state.tensors), dict(state.values)
-        for n, solver in enumerate(self.solvers):
-            for name, nodes in solver.remembered.items():
+        for n, remembered in enumerate(self.remembered):
+            for name, nodes in remembered.items():
                 values[f"{n}.{name}"] = [node.sigma for node in nodes]
                 tensors |= {f"{n}.{name}.{i}": node.velocity for i, node in enumerate(nodes)}
         if self.recorder is not None:
-            tensors |= {f"{RECORDED}{name}": kept for name, kept in self.recorder.state().items()}
+            tensors |= {f"{RECORDED}{name}": kept for name, kept in self.recorder.state(self.position).items()}
         return RunState(state.position, tensors, values)
 
     def restore(self, state: RunState) -> None:
@@ -196,7 +202,7 @@ class FlowRun(SampledRun):
         streams = zip(self.solvers, self.streams.split(self.x), strict=True)
         for n, (solver, stream) in enumerate(streams):
             solver.recall({name: self.nodes_of(state, f"{n}.{name}", stream) for name in solver.remembered})
-
+        self.completed()
         if self.recorder is not None and state.position:
             done, video = self.sigmas[: state.position].cpu(), self.streams.split(self.x)[0]
             self.recorder.restore(state, RECORDED, done, tuple(video.shape))

@@ -51,7 +51,7 @@ class RecordedPart:
         """What has been written down of the steps before `position`, by name."""
         done = min(position, self.steps.stop) - self.steps.start
         captured = {} if self.capture is None else self.capture.state(done)
-        return self.recorder.state() | {f"attention.{name}": x for name, x in captured.items()}
+        return self.recorder.state(done) | {f"attention.{name}": x for name, x in captured.items()}
 
     def restore(self, state: RunState, prefix: str, sigmas: Tensor, shape: tuple[int, ...]) -> None:
         """sigmas: of the steps that were written down; shape: of the video (B, C, T, H, W)."""

@@ -75,6 +75,9 @@ class SampledRun:
         """The state at sigmas[i+1]."""
         raise NotImplementedError
 
+    def completed(self) -> None:
+        """After every step, when `position` has moved on: what `state` tells is of here, whatever stops the next."""
+
     def state(self) -> RunState:
         """All that the steps from `position` on need; a subclass adds its own."""
         assert self.x is not None, "a run that has not begun has no state"
@@ -143,6 +146,7 @@ class SampledRun:
             x = self.advance(x, denoised, i)
             check_state(x, i, self.steps)
             self.x, self.position = x, i + 1
+            self.completed()
             self.seconds += time.perf_counter() - started
             if self.keeper is not None:
                 self.keeper.after_step(self)

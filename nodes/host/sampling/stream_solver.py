@@ -25,8 +25,9 @@ class StreamSolver:
         self.past: list[Node] = []  # newest first
 
     def remember(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> None:
-        """Keeps the velocity of a step that the model computed."""
-        self.past = [Node(float(sigma), velocity(x, denoised, sigma)), *self.past[:1]]
+        """Keeps the velocity of a step that the model computed, in place of an earlier try of the same step."""
+        here = Node(float(sigma), velocity(x, denoised, sigma))
+        self.past = [here, *[node for node in self.past if node.sigma != here.sigma][:1]]
 
     @property
     def remembered(self) -> dict[str, tuple[Node, ...]]:
