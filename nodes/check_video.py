@@ -7,10 +7,11 @@ from torch import Tensor
 
 from ..s2flow_core.comparison import paired_frames, require_same_shape
 from ..s2flow_core.latent.resample import check_finite
-from ..s2flow_core.video_check.measures import measure
+from ..s2flow_core.video_check.measures import MEASURES, measure
 from ..s2flow_core.video_check.verdict import report_of
 from .host.found_by import found_by
 from .host.inputs import CATEGORY, advanced, small_fps_input
+from .host.progress import progress
 
 
 class S2FlowCheckVideo(io.ComfyNode):
@@ -66,7 +67,7 @@ class S2FlowCheckVideo(io.ComfyNode):
         require_same_shape(small, large)
         for video, name in ((small, "small"), (large, "large")):
             check_finite(video, name)
-        report = report_of(measure(large[: len(pairs.large)], small[pairs.small]))
+        report = report_of(measure(large[: len(pairs.large)], small[pairs.small], progress(MEASURES)))
         if pairs.word:
             report = f"{report}\nNote: {pairs.word}."
         return io.NodeOutput(report, ui=ui.PreviewText(report))

@@ -7,9 +7,10 @@ import logging
 from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
-from ..s2flow_core.comparison import MODES, comparison_frames, paired_frames
+from ..s2flow_core.comparison import MODES, comparison_frames, comparison_length, paired_frames
 from .host.found_by import found_by
 from .host.inputs import CATEGORY, small_fps_input
+from .host.progress import shown_in_progress
 from .host.video_file import next_mp4, write_mp4
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ class S2FlowCompare(io.ComfyNode):
         if pairs.word:
             log.warning("S²Flow Compare: %s.", pairs.word)
         place = next_mp4(filename_prefix, save)
-        write_mp4(place.path, comparison_frames(small, large, mode, pairs, fps), fps)
+        frames = comparison_frames(small, large, mode, pairs, fps)
+        write_mp4(place.path, shown_in_progress(frames, comparison_length(mode, pairs, fps)), fps)
         folder = io.FolderType.output if save else io.FolderType.temp
         shown = ui.PreviewVideo([ui.SavedResult(place.name, place.subfolder, folder)])
         return io.NodeOutput(InputImpl.VideoFromFile(str(place.path)), ui=shown)

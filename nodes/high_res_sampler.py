@@ -38,11 +38,11 @@ from .host.sampling.experts import Experts
 from .host.sampling.guided import Part, sample_in_parts
 from .host.sampling.high_res import FlowRun, FlowSettings, recorder_after
 from .host.sampling.latents import finished, held_in_run, latent_samples, warn_of_dropped_mask
-from .host.sampling.presets import AS_SET, Method, method_of, preset_input
+from .host.sampling.presets import AS_SET, Method, method_of, preset_input, way_back
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
-from .host.steps_ahead import require_steps_ahead
+from .host.steps_ahead import feeds, require_steps_ahead
 
 TRAJECTORY_OUTPUT = 1
 NOT_RECORDED = (
@@ -94,9 +94,9 @@ class S2FlowHighResSampler(io.ComfyNode):
                     "trajectory",
                     optional=True,
                     tooltip=(
-                        "Of the Low-Res Sampler: makes every step more exact and keeps objects in place, for "
-                        "no time. Without it, blend uses this run's own last steps, and positions stay as "
-                        "they are."
+                        "Of the Low-Res Sampler: makes every step more exact, for no time, and is needed for "
+                        "alignment, skip_share and rope position or ntk. Without it, blend uses this run's "
+                        "own last steps."
                     ),
                 ),
                 WindowsType.Input(
@@ -256,7 +256,12 @@ class S2FlowHighResSampler(io.ComfyNode):
         as_set = Method(order, derivative, skip_share, alignment, rope, attention_temperature)
         use = method_of(preset, as_set)
         settings = FlowSettings(
-            use.order, use.derivative, use.skip_share, use.alignment, experts.switch_sigma
+            use.order,
+            use.derivative,
+            use.skip_share,
+            use.alignment,
+            experts.switch_sigma,
+            way_back(preset),
         )
         settings.require_record(trajectory)
 
@@ -286,5 +291,5 @@ class S2FlowHighResSampler(io.ComfyNode):
 def require_record_if_asked(hidden: Any, record: bool) -> None:
     """Raises before the run if something is to be made from a record that nobody writes."""
     place = place_of(hidden)
-    if not record and place is not None and place.feeds(TRAJECTORY_OUTPUT):
+    if not record and place is not None and feeds(place, TRAJECTORY_OUTPUT):
         raise ValueError(NOT_RECORDED)

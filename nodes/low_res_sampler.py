@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from ..s2flow_core.latent.flow import check_sigmas
 from ..s2flow_core.trajectory.recorder import TrajectoryRecorder
 from ..s2flow_core.trajectory.trajectory import Trajectory
-from .host.attention.for_low_res import hook_for_small_run
+from .host.attention.for_low_res import CaptureSettings, hook_for_small_run
 from .host.counted import counted
 from .host.found_by import found_by
 from .host.inputs import (
@@ -21,7 +21,7 @@ from .host.inputs import (
     low_noise_input,
     resume_input,
 )
-from .host.model.checks import family_or_unknown, identity_of
+from .host.model.checks import diffusion_model, family_or_unknown, identity_of
 from .host.model.devices import gpus_to_use
 from .host.resume.kept_run import Given, KeptRun
 from .host.sampling.experts import Experts
@@ -37,7 +37,7 @@ from .host.sampling.low_res import (
 )
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
-from .host.steps_ahead import require_steps_ahead
+from .host.steps_ahead import require_attention_ahead, require_steps_ahead
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
@@ -177,9 +177,13 @@ class S2FlowLowResSampler(io.ComfyNode):
             require_same_capture(trajectory, capture_rows, capture_error)
 
         family = family_or_unknown(guider.model_patcher)
+        capture = CaptureSettings(
+            family.layers(diffusion_model(guider.model_patcher)), capture_rows, capture_error
+        )
+        require_attention_ahead(cls.hidden, capture)
         parts, gpus = [], gpus_to_use(gpus)
         for expert, steps in experts.shares(sigmas):
-            hook = hook_for_small_run(expert, given.video, family, (capture_rows, capture_error), gpus)
+            hook = hook_for_small_run(expert, given.video, family, capture, gpus)
             parts.append(RecordedPart(expert, steps, TrajectoryRecorder(PRECISIONS[precision]), hook))
         if sampler is not None:
             require_recordable(sampler, resume_every)

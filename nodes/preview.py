@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..s2flow_core.contact_sheet import contact_sheet
+from ..s2flow_core.contact_sheet import contact_sheet, spread_frames
 from ..s2flow_core.latent.extra_frames import NO_EXTRA_FRAMES
 from ..s2flow_core.latent.resample import check_finite
 from ..s2flow_core.trajectory.trajectory import Trajectory
@@ -90,7 +90,9 @@ class S2FlowContactSheet(io.ComfyNode):
         known = NO_EXTRA_FRAMES if trajectory is None else trajectory.extra
         videos = known_or_trimmed(known, trim_latent, frames).video(samples)
         pixels = VideoPixels(vae)
-        clips = [pixels.decode(video[None])[0].float().cpu().clamp(0, 1) for video in videos]
+        # Only what the sheet shows stays in memory: a whole clip is near a gigabyte.
+        decoded = (pixels.decode(video[None])[0] for video in videos)
+        clips = [spread_frames(clip, columns).float().cpu().clamp(0, 1) for clip in decoded]
         sheet = contact_sheet(clips, columns, frame_height)[None]  # (1, height, width, 3)
         return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
 

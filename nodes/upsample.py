@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 from comfy_api.latest import io
@@ -45,6 +46,8 @@ from .host.size.enlarge import (
 )
 
 NOISES = ("lr_consistent", "fresh")
+
+log = logging.getLogger(__name__)
 
 
 class S2FlowUpsample(io.ComfyNode):
@@ -179,6 +182,10 @@ class S2FlowUpsample(io.ComfyNode):
         share: float = DEFAULT_SHARE,
     ) -> io.NodeOutput:
         trajectory.require_finished()
+        if t_i and share != DEFAULT_SHARE:
+            log.warning(
+                "S²Flow Upsample: t_i is %d, so share %g is not used. Set t_i to 0 to use it.", t_i, share
+            )
         t_i = chosen_steps_left(trajectory.steps, t_i, share)
         extra = known_or_trimmed(trajectory.extra, trim_latent, trajectory.latent_shape[2])
         if vae is not None:

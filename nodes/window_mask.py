@@ -27,6 +27,7 @@ from .host.progress import progress
 from .host.sampling.record_at_high_res import require_same_video
 from .host.sampling.streams import VideoLatent
 from .host.size.enlarge import pixels_per_cell
+from .host.steps_ahead import NO_ATTENTION_SEEN
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +127,13 @@ class S2FlowWindowMask(io.ComfyNode):
         sigmas=None,
     ) -> io.NodeOutput:
         trajectory.require_finished()
+        if not trajectory.model.layers:
+            raise ValueError(NO_ATTENTION_SEEN)
         if trajectory.reach is None:
             raise ValueError(
                 "This trajectory holds no attention record, so there is nothing to choose windows from. "
-                "Set capture_rows of the Low-Res Sampler above 0 and run it again."
+                "Set capture_rows of the Low-Res Sampler above 0 and run it again, or leave Window Mask out: "
+                "without windows attention is dense."
             )
         samples = VideoLatent.of(latent["samples"]).video
         if samples.ndim != 5:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .latent.resample import check_finite
+from .latent.resample import SAME_SHAPE, check_finite
 
 MODES = ("wipe", "side by side")
-# Of proportions, beyond which two shapes cannot be one video: enlargements are rounded to patches.
-SAME_SHAPE = 0.05
 SWEEP_SECONDS = 4.0  # of the line across the picture and back
 LINE = 1.0  # its brightness
 
@@ -68,6 +66,12 @@ def require_one_video(frames: tuple[int, int], rates: tuple[float, float]) -> No
             )
 
 
+def comparison_length(mode: str, pairs: Pairs, rate: float) -> int:
+    """Frames of a comparison: those of the video, or in a wipe of as many rounds as the line needs."""
+    rounds = 1 if mode != "wipe" else max(1, math.ceil(SWEEP_SECONDS * rate / len(pairs.large)))
+    return rounds * len(pairs.large)
+
+
 def comparison_frames(small: Tensor, large: Tensor, mode: str, pairs: Pairs, rate: float) -> Iterator[Tensor]:
     """The frames (H, W, 3) or, side by side, (H, 2 W, 3), in [0, 1].
 
@@ -80,8 +84,7 @@ def comparison_frames(small: Tensor, large: Tensor, mode: str, pairs: Pairs, rat
     require_same_shape(small, large)
     check_finite(small, "small")
     check_finite(large, "large")
-    rounds = 1 if mode != "wipe" else max(1, math.ceil(SWEEP_SECONDS * rate / len(pairs.large)))
-    total = rounds * len(pairs.large)
+    total = comparison_length(mode, pairs, rate)
     for n in range(total):
         at = n % len(pairs.large)
         right = large[pairs.large[at]][..., :3].float().clamp(0, 1)  # (H, W, 3)

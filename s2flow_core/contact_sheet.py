@@ -23,14 +23,20 @@ def contact_sheet(clips: list[Tensor], columns: int = 4, frame_height: int = 192
         raise ValueError(f"A contact sheet needs a video and a column; got {len(clips)} and {columns}.")
     rows: list[Tensor] = []
     for number, clip in enumerate(clips, start=1):
-        picks = torch.linspace(0, len(clip) - 1, min(columns, len(clip))).round().long()
         _, height, width, _ = clip.shape
-        frames = resize_video(clip[picks], (frame_height, max(1, round(width * frame_height / height))))
+        frames = resize_video(
+            spread_frames(clip, columns), (frame_height, max(1, round(width * frame_height / height)))
+        )
         padded = torch.nn.functional.pad(frames, (0, 0, _GAP, 0, _GAP, 0), value=_PAPER)
         rows.append(numbered(torch.cat(list(padded), dim=1), number))  # (height, width, 3)
     widest = max(row.shape[1] for row in rows)
     rows = [torch.nn.functional.pad(row, (0, 0, 0, widest - row.shape[1]), value=_PAPER) for row in rows]
     return torch.nn.functional.pad(torch.cat(rows), (0, 0, 0, _GAP, 0, _GAP), value=_PAPER)
+
+
+def spread_frames(clip: Tensor, count: int) -> Tensor:
+    """At most `count` frames of a clip (T, H, W, 3), evenly spread, first and last included."""
+    return clip[torch.linspace(0, len(clip) - 1, min(count, len(clip))).round().long()]
 
 
 def numbered(row: Tensor, number: int) -> Tensor:

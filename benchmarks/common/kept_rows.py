@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,11 @@ from demo.measured_on import measured_on
 
 Row = dict[str, float]
 Rows = dict[str, Row]
+
+
+def today() -> str:
+    """As in 2026-11-27."""
+    return datetime.date.today().isoformat()
 
 
 def column(seeds: Sequence[Rows], row: str, name: str) -> Tensor:
@@ -35,6 +41,7 @@ class KeptRows:
         self.device = measured_on(device)["device"]
         self.rows: dict[tuple[str, int], Rows] = {}
         self.devices: dict[str, None] = {}  # names of those that the rows were measured on, in order
+        self.dates: set[str] = set()  # on which they were measured, as far as that was kept
         if path and path.is_file():
             for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
                 self._take(entry)
@@ -46,6 +53,7 @@ class KeptRows:
                 continue
             started = time.perf_counter()
             entry = {"recipe": recipe, "index": index, "device": self.device, "rows": rows_of(index)}
+            entry["date"] = today()
             self._take(entry)
             self._keep(entry)
             print(f"{recipe}, seed {index}: {time.perf_counter() - started:.0f} s", flush=True)
@@ -53,6 +61,7 @@ class KeptRows:
     def _take(self, entry: dict[str, Any]) -> None:
         self.rows[entry["recipe"], entry["index"]] = entry["rows"]
         self.devices[entry.get("device", "a device whose name was not kept")] = None
+        self.dates |= {entry["date"]} if "date" in entry else set()
 
     def _keep(self, entry: dict[str, Any]) -> None:
         if self.path:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.kept_rows import KeptRows
 from demo.measured_on import measured_on
 
 
@@ -39,10 +39,14 @@ class Table:
         return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
 
 
-def where(device: str = "cpu", of_rows: Iterable[str] = ()) -> Table:
-    """What the tables beside it were measured on. of_rows: devices of rows that other calls have measured."""
+def where(device: str = "cpu", kept: KeptRows | None = None) -> Table:
+    """What the tables beside it were measured on, and when. kept: their rows, which other calls may have
+    measured, on other devices and days."""
     facts = measured_on(device)
-    facts["device"] = ", ".join(of_rows) or facts["device"]
+    if kept is not None:
+        facts["device"] = ", ".join(kept.devices) or facts["device"]
+        if kept.dates:
+            facts["date"] = " to ".join(sorted({min(kept.dates), max(kept.dates)}))
     table = Table("Where", list(facts))
     table.add(*facts.values())
     if "cuda" not in facts["device"]:

@@ -54,8 +54,8 @@ def main() -> int:
     with torch.inference_mode():
         run_recipes(recipes, share_of(options.seeds, options), folder, reference_steps)
     measured = rows_by_table(recipes, folder)
-    devices = KeptRows(folder / ROWS_FILE).devices
-    tables = [where(computes_on(), devices), *tables_of(measured)]
+    kept = KeptRows(folder / ROWS_FILE)
+    tables = [where(computes_on(), kept), *tables_of(measured)]
     problems = problems_of(measured)
     print("\n\n".join(table.text() for table in tables))
     return report(tables, problems, options)

@@ -57,7 +57,7 @@ def measured(options: argparse.Namespace) -> tuple[list[Table], list[str]]:
         if seeds:
             more, missed = tables_of(seeds)
             shown, problems = [*shown, *more], [*problems, *missed]
-    return [*shown, where(computes_on(), kept.devices)], problems
+    return [*shown, where(computes_on(), kept)], problems
 
 
 def main() -> int:

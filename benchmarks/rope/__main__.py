@@ -52,7 +52,7 @@ def main() -> int:
         raise SystemExit("no seed has been measured yet")
     tables = summary(seeds)
     print("\n\n".join(table.text() for table in tables))
-    return report([where(computes_on(), kept.devices), *tables], problems_of(seeds), options)
+    return report([where(computes_on(), kept), *tables], problems_of(seeds), options)
 
 
 if __name__ == "__main__":

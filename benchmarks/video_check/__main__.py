@@ -57,7 +57,7 @@ def main() -> int:
         raise SystemExit("no run has been measured yet")
     tables = [kinds_table(found, recipe), verdict_table(found)]
     print("\n\n".join(table.text() for table in tables))
-    return report([where(computes_on(), kept.devices), *tables], problems_of(found), options)
+    return report([where(computes_on(), kept), *tables], problems_of(found), options)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ def gpus_input() -> io.Int.Input:
             tooltip=(
                 "GPUs of this machine that share the attention. No second copy of the model is needed. 0 "
                 "takes all. With CFG above 1 and two GPUs, core's MultiGPU CFG Split is faster. Not yet "
-                "tried on real GPUs."
+                "tried on two real cards."
             ),
         )
     )
@@ -147,8 +147,8 @@ def resume_input() -> io.Int.Input:
             tooltip=(
                 "Keeps the run in the output folder every this many steps, and when it is cancelled or "
                 "fails. The same graph then goes on from there and gives the same video, also after a crash "
-                "or a power cut. Costs a little time and disk; the file goes when the run ends well. 0 is "
-                "off."
+                "or a power cut. Costs a little time and disk; the file goes when the run, and a large run "
+                "that is kept too and waits for it, ends well. 0 is off."
             ),
         )
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import comfy.model_management
 import comfy.utils
@@ -17,3 +18,14 @@ def progress(steps: int) -> Callable[[], None]:
         bar.update(1)
 
     return step_done
+
+
+T = TypeVar("T")
+
+
+def shown_in_progress(things: Iterable[T], count: int) -> Iterator[T]:
+    """The same things, `count` of them; the bar moves as each is done with."""
+    step_done = progress(count)
+    for thing in things:
+        yield thing
+        step_done()

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, TypeGuard
 
 # They change neither the video nor the run; what was kept before they were moved still fits.
-NEUTRAL = frozenset({"resume_every", "backend"})
+NEUTRAL = frozenset({"resume_every", "backend", "feed_forward_chunks", "gpus"})
 
 Prompt = dict[str, dict[str, Any]]
 
@@ -50,12 +50,6 @@ class Place:
         """Everything that is made from this node, itself left out."""
         others = (Place(self.prompt, node) for node in self.prompt if node != self.node)
         return [other for other in others if any(one.node == self.node for one in other.ancestors())]
-
-    def feeds(self, output: int) -> bool:
-        """Whether anything is connected to this output."""
-        others = (Place(self.prompt, node) for node in self.prompt)
-        links = (link for other in others for link in other.parents())
-        return any(parent.node == self.node and slot == output for _, parent, slot in links)
 
     def values(self) -> dict[str, Any]:
         """The inputs that are no links, without those that change nothing."""

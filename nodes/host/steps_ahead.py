@@ -2,32 +2,88 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
 from typing import Any
 
+from ...s2flow_core.plan.policies import BY_ERROR, DEFAULT_POLICY
 from ...s2flow_core.transition.upsample import check_steps_left
+from .attention.for_low_res import CaptureSettings
 from .prompt_graph import Place, is_link, place_of
 
 RECORDERS = frozenset({"S2FlowLowResSampler", "S2FlowHighResSampler"})
-TAKER = "S2FlowUpsample"
+TAKER, CHOOSER = "S2FlowUpsample", "S2FlowWindowMask"
 # Core's node that holds one whole number, which several inputs can share.
 NUMBER = "PrimitiveInt"
+NO_ATTENTION_SEEN = (
+    "S²Flow cannot see the attention of this model, so there is nothing to choose windows from. Mute S²Flow "
+    "Window Mask and leave windows of the High-Res Sampler empty; all else works."
+)
 
 
 def require_steps_ahead(hidden: Any, steps: int) -> None:
     """Raises if an S²Flow Upsample wants more steps than the record of this sampler will hold.
 
     hidden: of the sampler, with ComfyUI's prompt and unique_id; steps: its own and those that it continues.
-    What comes to t_i by a link is known only from PrimitiveInt. An Upsample that leads nowhere never runs.
+    What comes to t_i by a link is known only from PrimitiveInt.
     """
+    for taker in takers(hidden, TAKER):
+        t_i = whole_number(taker, "t_i")
+        if not t_i:
+            continue
+        try:
+            check_steps_left(steps, t_i)
+        except ValueError as reason:
+            raise ValueError(f"{reason} An Upsample that is not to run now can be muted.") from None
+
+
+def require_attention_ahead(hidden: Any, capture: CaptureSettings) -> None:
+    """Raises if a Window Mask will choose windows from attention that this small run does not measure."""
+    for chooser in takers(hidden, CHOOSER):
+        if not capture.layers:
+            raise ValueError(NO_ATTENTION_SEEN)
+        if not capture.rows:
+            raise ValueError(
+                "capture_rows is 0, and S²Flow Window Mask chooses windows from the attention that it "
+                "measures. Set it above 0 (256), or mute Window Mask: without windows attention is dense."
+            )
+        policy = chooser.inputs.get("policy", DEFAULT_POLICY)
+        if policy in BY_ERROR and not capture.with_error:
+            raise ValueError(
+                f"capture_error is off, and the policy '{policy}' of S²Flow Window Mask needs it. Switch it "
+                "on, or choose the policy 'paper' or 'budget'."
+            )
+
+
+def takers(hidden: Any, kind: str) -> Iterator[Place]:
+    """The nodes of a kind that take the record of this sampler and will run."""
     place = place_of(hidden)
     if place is None:
         return
-    for taker in (Place(place.prompt, node) for node in place.prompt):
-        if taker.kind != TAKER or record_of(taker) != place or not taker.descendants():
-            continue
-        t_i = whole_number(taker, "t_i")
-        if t_i:
-            check_steps_left(steps, t_i)
+    for node in place.prompt:
+        taker = Place(place.prompt, node)
+        if taker.kind == kind and record_of(taker) == place and will_run(taker):
+            yield taker
+
+
+def feeds(place: Place, output: int) -> bool:
+    """Whether anything that will run is connected to this output."""
+    others = (Place(place.prompt, node) for node in place.prompt)
+    return any(
+        parent.node == place.node and slot == output and will_run(other)
+        for other in others
+        for _, parent, slot in other.parents()
+    )
+
+
+def will_run(place: Place) -> bool:
+    """Whether ComfyUI has a reason to run a node: it, or something behind it, shows or saves something."""
+    return any(shows_something(one.kind) for one in (place, *place.descendants()))
+
+
+def shows_something(kind: str) -> bool:
+    mappings = importlib.import_module("nodes").NODE_CLASS_MAPPINGS  # ComfyUI's, not this pack's folder
+    return bool(getattr(mappings.get(kind), "OUTPUT_NODE", False))
 
 
 def record_of(place: Place) -> Place | None:

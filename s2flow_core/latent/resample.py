@@ -14,6 +14,8 @@ from .area import area_means
 from .finite import all_finite
 
 METHODS = ("bicubic", "bilinear", "area", "nearest")
+# Of proportions, beyond which two sizes cannot show one video: enlargements are rounded to patches.
+SAME_SHAPE = 0.05
 
 
 def resize_latent(latent: Tensor, size: tuple[int, int], method: str = "bicubic") -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..reach.record import AttentionReach
 from ..windows.grid import TokenGrid
 from .curve import Curve
-from .policies import plan_windows, planning_steps
-from .wanted import Progress, nothing
+from .policies import plan_of, planning_steps, step_weights
+from .wanted import Progress, Wanted, nothing
 
 ASKED = (0.1, 0.2, 0.35, 0.5, 0.7)
 """Values of s that are planned; at 1 everything is seen."""
@@ -33,7 +33,8 @@ def curve_of(
     `plan_windows`. Calls after_step `curve_steps` times."""
     some = _some_steps(sigmas, first_sigma)
     record, at = reach.of_steps(some), sigmas[some]
-    plans = [plan_windows(record, at, grid, s, policy, tail, after_step) for s in ASKED]
+    weights = step_weights(sigmas, first_sigma)[some]  # the gaps between some steps are not their lengths
+    plans = [plan_of(Wanted(record, grid, s, weights, tail, after_step), at, policy) for s in ASKED]
     return Curve(
         s=(*ASKED, 1.0),
         density=(*(plan.density for plan in plans), 1.0),

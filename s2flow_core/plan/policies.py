@@ -33,7 +33,8 @@ BY_ERROR = ("error", "error_run")
 """Policies that weigh heads by what a window costs in output."""
 
 DEFAULT_POLICY = "error"
-"""Leaves the least error in the large video at equal density (`python -m benchmarks.quality`, windows)."""
+"""Never surely behind another one at equal density, and a third ahead of `paper` without a tail (`python -m
+benchmarks.quality`, windows)."""
 
 
 def plan_windows(
@@ -62,24 +63,29 @@ def plan_windows(
     run begins, so that no step before it shares with those that are taken. Raises ValueError for a density
     outside (0, 1], an unknown policy, or a record of another length.
     """
-    check_density(density)
+    weights = step_weights(sigmas, first_sigma)
+    return plan_of(Wanted(reach, grid, density, weights, tail, after_step), sigmas, policy)
+
+
+def plan_of(wanted: Wanted, sigmas: Tensor, policy: str) -> WindowPlan:
+    """`plan_windows` for steps whose weights are given, as where they are only some of a run's."""
+    check_density(wanted.density)
     if policy not in POLICIES:
         raise ValueError(f"There is no window policy '{policy}'; choose one of {', '.join(POLICIES)}.")
-    if len(sigmas) != reach.steps:
+    if len(sigmas) != wanted.reach.steps:
         raise ValueError(
-            f"The attention record holds {reach.steps} steps, but {len(sigmas)} sigmas were given. Use the "
-            "trajectory as the Low-Res Sampler made it."
+            f"The attention record holds {wanted.reach.steps} steps, but {len(sigmas)} sigmas were given. "
+            "Use the trajectory as the Low-Res Sampler made it."
         )
-    wanted = Wanted(reach, grid, density, step_weights(sigmas, first_sigma), tail, after_step)
     extents = POLICIES[policy](wanted)  # (steps, layers, heads, 3)
     return WindowPlan(
         sigmas=sigmas.detach().float().cpu(),
-        grid=grid,
+        grid=wanted.grid,
         extents=extents.int(),
         coverage=_coverage_of(wanted, extents),
         policy=policy,
-        requested_density=density,
-        tail=tail,
+        requested_density=wanted.density,
+        tail=wanted.tail,
     )
 
 

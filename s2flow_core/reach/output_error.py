@@ -27,9 +27,10 @@ _READ_COLUMNS = 16
 """Columns that a tensor core multiplies at once."""
 
 _PROJECTION_SEED = 0
-_EVERY = 5
-"""Every fifth row is measured without a tail and every fifth with one; the mass, which is cheap, in all.
-At 256 rows, windows that are chosen so leave a few percent more error in a run than with errors of all."""
+_EVERY, _FEWEST = 5, 16
+"""Every fifth row is measured without a tail and every fifth with one, but at least about 16 each; the mass,
+which is cheap, in all. At 256 rows, windows that are chosen so leave a few percent more error in a run than
+with errors of all."""
 
 _HELD = 2 * (PROJECTED + 1)
 """Numbers held per row and tile: the values' means; and of every fifth row those times the mass, twice, and
@@ -83,8 +84,8 @@ def measure_reach_and_error(
     is mean |windowed output - full output|² over batch and rows, divided by the mean |full output|² of the
     layer's heads: so heads of one layer add up, and layers can be compared. It is measured with a tail too,
     where a window may leave out what is alike, because that enters as its mean. Each is measured in every
-    fifth row. The norms are estimated from 8 random Gaussian projections of the values, equal in every call
-    (Johnson-Lindenstrauss).
+    fifth row, in more where those are few. The norms are estimated from 8 random Gaussian projections of the
+    values, equal in every call (Johnson-Lindenstrauss).
     """
     return measure_head_sums(q, k, v, sequence, rows, knots).of_layer()
 
@@ -151,10 +152,9 @@ def measure_head_sums(
 
 def _rows_for_errors(piece: slice, rows: int) -> tuple[slice, slice]:
     """Which rows of a piece of so many rows are measured without a tail, and which with one."""
-    if rows < _EVERY:
-        return slice(None), slice(None)
-    without, with_tail = ((kind - piece.start) % _EVERY for kind in (0, 1))
-    return slice(without, None, _EVERY), slice(with_tail, None, _EVERY)
+    every = max(1, min(_EVERY, rows // _FEWEST))
+    without, with_tail = ((kind - piece.start) % every for kind in (0, 1))
+    return slice(without, None, every), slice(with_tail, None, every)
 
 
 def _text_sums(seen: QueryRows, sequence: VideoSequence) -> TileSums | None:

@@ -135,10 +135,10 @@ class AttentionReach:
     def error_table(self, step: int, shares: tuple[Tensor, Tensor, Tensor], tail: bool = False) -> Tensor:
         """Output error of the windows of `coverage_table`: (layers, heads, len T, len H, len W) float32.
 
-        shares: per axis a list in 0...1. tail: with skipped tiles as their mean; a record of an earlier
-        version has the error without. Unit: `measure_reach_and_error`. Below the smallest recorded window the
-        error rises to that of seeing nothing, or, in records that do not hold it, stays that window's. Raises
-        ValueError if none was recorded.
+        shares: per axis a list in 0...1. tail: with skipped tiles as their mean; without, where an
+        earlier version recorded, or where a tile is one token. Unit: `measure_reach_and_error`. Below the
+        smallest recorded window the error rises to that of seeing nothing, or, in records that do not hold
+        it, stays that window's. Raises ValueError if none was recorded.
         """
         if self.error is None:
             raise ValueError(

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..latent.resample import SAME_SHAPE
+
 # State, noise, clean estimate, model output for both prompts, and the solver's last two velocities.
 _LATENTS_ALIVE = 8
 _BYTES_PER_VALUE = 4  # float32, in which samplers keep their state
@@ -113,7 +115,8 @@ def check_memory(video: SizedVideo, size: TargetSize, available_bytes: int, pixe
     if needed > available_bytes:
         raise ValueError(
             f"A {size.width}×{size.height} video (scale {size.scale:.3g}) needs at least "
-            f"{_gigabytes(needed)} for its latents, and {_gigabytes(available_bytes)} are free. "
+            f"{_gigabytes(needed)} for its latents and pixels, and this machine has "
+            f"{_gigabytes(available_bytes)}. "
             "Choose a smaller scale or fewer frames."
         )
 
@@ -132,20 +135,36 @@ def _scaled_up(video: SizedVideo, scale: float) -> tuple[int, int]:
 
 
 def _require_target(video: SizedVideo, spatial_ratio: int, width: int, height: int) -> None:
-    """Raises unless a size in pixels is whole patches and not below the LR size."""
+    """Raises unless a size in pixels is whole patches, in the LR video's proportions and not below it."""
     low_h, low_w = (side * spatial_ratio for side in video.latent_shape[-2:])
     step_h, step_w = (unit * spatial_ratio for unit in video.patch[1:])
-    nearest_h = max(round(height / step_h) * step_h, low_h)
-    nearest_w = max(round(width / step_w) * step_w, low_w)
+    whole_h = max(round(height / step_h) * step_h, low_h)
+    whole_w = max(round(width / step_w) * step_w, low_w)
+    nearest_h, nearest_w = _in_proportion((low_h, low_w), (whole_h, whole_w), step_h)
+    nearest_h = max(nearest_h, low_h)
     if (nearest_h, nearest_w) == (height, width):
         return
     if height < low_h or width < low_w:
         reason = f"is smaller than the low-resolution video ({low_w}×{low_h})"
+    elif (whole_h, whole_w) == (height, width):
+        reason = f"would stretch the low-resolution video, which is {low_w}×{low_h}"
     else:
         reason = f"does not fit the model, whose patches need multiples of {step_w}×{step_h} pixels"
     raise ValueError(
         f"The target size {width}×{height} {reason}. The nearest valid size is {nearest_w}×{nearest_h}."
     )
+
+
+def _in_proportion(whole: tuple[int, int], size: tuple[int, int], step: int) -> tuple[int, int]:
+    """A size (height, width) if it has the proportions of `whole`; else that of the same width which has.
+
+    step: of valid heights, up to which patches may change the proportions.
+    """
+    height, width = size
+    fitting = whole[0] * width / whole[1]
+    if abs(height - fitting) <= max(SAME_SHAPE * fitting, step):
+        return size
+    return max(round(fitting / step), 1) * step, width
 
 
 def _whole_patches(
@@ -164,14 +183,19 @@ def _exact_size(
 ) -> tuple[int, int]:
     """`wanted` (height, width) in pixels as cells; raises if it is no smaller size of whole patches."""
     height, width = wanted
-    for valid in (size, _whole_patches((height / pixels, width / pixels), patch, size)):
-        if (valid[0] * pixels, valid[1] * pixels) == (height, width):
-            return valid
+    if wanted == (size[0] * pixels, size[1] * pixels):
+        return size
+    whole = _whole_patches((height / pixels, width / pixels), patch, size)
+    valid = _in_proportion(size, whole, patch[0])
+    if (valid[0] * pixels, valid[1] * pixels) == wanted:
+        return valid
+    reason = f"that this model can cut into patches of {patch[1] * pixels}×{patch[0] * pixels} pixels"
+    if (whole[0] * pixels, whole[1] * pixels) == wanted:
+        reason = "in its proportions, so it would be stretched"
     raise ValueError(
         f"A video of {size[1] * pixels}×{size[0] * pixels} would become {width}×{height}. That is no smaller "
-        f"size that this model can cut into patches of {patch[1] * pixels}×{patch[0] * pixels} pixels. The "
-        f"nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width and height, or set "
-        "both to 0 to use scale."
+        f"size {reason}. The nearest valid size is {valid[1] * pixels}×{valid[0] * pixels}: set it as width "
+        "and height, or set both to 0 to use scale."
     )
 
 

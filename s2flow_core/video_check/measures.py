@@ -7,7 +7,9 @@ water flickers in a good video too, so only what the large video adds is a fault
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -49,10 +51,15 @@ class Measures:
     detail: float | None
 
 
-def measure(large: Tensor, small: Tensor) -> Measures:
+MEASURES = len(fields(Measures))
+T = TypeVar("T")
+
+
+def measure(large: Tensor, small: Tensor, step_done: Callable[[], None] = lambda: None) -> Measures:
     """large: (frames, H, W, 3) in 0...1; small: (frames, h, w, 3), no larger.
 
-    Raises ValueError for other frame counts or fewer than three frames, and where small is the larger one.
+    step_done: called after each of MEASURES parts, which at 4K take seconds each. Raises ValueError for other
+    frame counts or fewer than three frames, and where small is the larger one.
     """
     if large.shape[0] != small.shape[0]:
         raise ValueError(f"The videos have {large.shape[0]} and {small.shape[0]} frames.")
@@ -71,17 +78,24 @@ def measure(large: Tensor, small: Tensor) -> Measures:
     shrunk = resized(large, size)
     # One stray line in the small video is blurred over several of the large one.
     stretched = interpolate(small_grey[None], grey.shape[1:], mode="bicubic", antialias=True)[0]
+
+    def counted(value: T) -> T:
+        step_done()
+        return value
+
     return Measures(
-        pulse=max(0.0, pulse(grey) - pulse(small_grey)),
-        flicker=max(0.0, flicker(grey) - flicker(small_grey)),
-        repetition=_beyond(repetition(grey, size), repetition(stretched, size)),
-        seam=seam(grey, stretched, size),
-        likeness=likeness(shrunk, small),
+        pulse=counted(max(0.0, pulse(grey) - pulse(small_grey))),
+        flicker=counted(max(0.0, flicker(grey) - flicker(small_grey))),
+        repetition=counted(_beyond(repetition(grey, size), repetition(stretched, size))),
+        seam=counted(seam(grey, stretched, size)),
+        likeness=counted(likeness(shrunk, small)),
         # Where nothing moves, both are the faint noise that nobody sees.
-        motion=(motion(shrunk) + _FAINT / 4) / (motion(small) + _FAINT / 4),
-        detail=None
-        if grey.shape == small_grey.shape
-        else detail(grey, size) / max(detail(stretched, size), 1e-9),
+        motion=counted((motion(shrunk) + _FAINT / 4) / (motion(small) + _FAINT / 4)),
+        detail=counted(
+            None
+            if grey.shape == small_grey.shape
+            else detail(grey, size) / max(detail(stretched, size), 1e-9)
+        ),
     )
 
 

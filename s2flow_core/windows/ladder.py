@@ -10,7 +10,8 @@ Knots = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Per axis the extents, in tiles and rising, whose combinations are recorded; the last is the whole axis."""
 
 MOST_RECORDED = 1024
-"""Windows that a record keeps per step, layer and head: 300 MB for 50 steps of 60 layers of 24 heads."""
+"""Windows that a record keeps per step, layer and head: of each of the three tables, 440 MB for 50 steps of
+60 layers of 24 heads."""
 
 _FINEST_RATIO, _COARSEST_RATIO = 1.0, 1e6
 _BISECTIONS = 60

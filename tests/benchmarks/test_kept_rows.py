@@ -50,11 +50,22 @@ def test_a_table_names_the_devices_that_its_rows_were_measured_on(tmp_path):
     there.device = "cuda: a card"
     for kept, index in ((there, 0), (here, 1)):
         kept.measure("clip", [index], lambda index: {"run": {"n": float(index)}})
-    table = where("cpu", KeptRows(file).devices)
+    table = where("cpu", KeptRows(file))
     assert table.rows[0][table.columns.index("device")] == f"cuda: a card, {here.device}"
     assert not table.note
     assert where().rows[0][0] == here.device
     assert "No GPU" in where().note
+
+
+def test_a_table_names_the_days_on_which_its_rows_were_measured(tmp_path, monkeypatch):
+    file = tmp_path / "rows.jsonl"
+    days = iter(("2026-11-26", "2026-11-27"))
+    monkeypatch.setattr("benchmarks.common.kept_rows.today", lambda: next(days))
+    for index in (0, 1):
+        KeptRows(file).measure("clip", [index], lambda index: {"run": {"n": float(index)}})
+        expected = "2026-11-26 to 2026-11-27" if index else "2026-11-26"
+        table = where("cpu", KeptRows(file))
+        assert table.rows[0][table.columns.index("date")] == expected
 
 
 @pytest.mark.parametrize("share", ["2/2", "-1/2", "half", "1"])

@@ -8,7 +8,7 @@ from typing import Any
 from tiny_wan import Graph
 from torch import Tensor
 
-LOW, UPSAMPLE, WINDOWS, HIGH = "1", "2", "3", "4"
+LOW, UPSAMPLE, WINDOWS, HIGH, SAVE = "1", "2", "3", "4", "5"
 
 
 def prompt_of(every: int, seed: int = 3, high_every: int | None = None) -> dict[str, Any]:
@@ -25,6 +25,7 @@ def prompt_of(every: int, seed: int = 3, high_every: int | None = None) -> dict[
             trajectory=[LOW, 1],
             resume_every=high,
         ),
+        SAVE: node("SaveLatent", samples=[HIGH, 0]),
     }
 
 

@@ -50,7 +50,7 @@ def test_impossible_scale(graph, trajectory, scale):
 
 
 def test_a_scale_beyond_all_memory_says_how_much_it_needs(graph, trajectory):
-    with pytest.raises(ValueError, match=r"needs at least .* GiB .* are free"):
+    with pytest.raises(ValueError, match=r"needs at least .* GiB .* this machine has"):
         graph.upsample(trajectory, scale=50_000.0)
 
 

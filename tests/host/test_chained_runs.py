@@ -131,6 +131,8 @@ def test_a_stopped_run_goes_on_with_its_record(graph, small, large, output_folde
 
 def test_a_connection_to_what_nobody_writes_is_told_before_the_run(graph, small):
     prompt = prompt_of(every=0) | {"9": node("S2FlowUpsample", trajectory=[HIGH, 1], t_i=2)}
+    Chain(graph, prompt).high(small)  # nothing runs what only the second Upsample asks for
+    prompt["10"] = node("SaveLatent", samples=["9", 0], filename_prefix="x")
     with Stopper(graph) as model:
         with pytest.raises(ValueError, match="Switch on its input record"):
             Chain(graph, prompt).high(small)

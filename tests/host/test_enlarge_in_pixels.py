@@ -50,6 +50,15 @@ def test_an_upscale_model_works_between_decoding_and_resizing(graph, trajectory,
     assert not torch.allclose(latent["samples"], plain["samples"], atol=1e-2)
 
 
+def test_upscaled_frames_never_lie_in_memory_together(graph, trajectory, vae, upscale_model, monkeypatch):
+    module = graph.modules.pack("nodes.host.size.enlarge_in_pixels")
+    resize, resized = module.resize_video, []
+    monkeypatch.setattr(module, "resize_video", lambda x, *size: resized.append(len(x)) or resize(x, *size))
+    graph.upsample(trajectory, vae=vae, upscale_model=upscale_model)
+    assert len(resized) > 1
+    assert set(resized) == {1}
+
+
 def test_an_upscale_model_without_a_vae_is_refused(graph, trajectory, upscale_model):
     with pytest.raises(ValueError, match="Connect the model's VAE"):
         graph.upsample(trajectory, upscale_model=upscale_model)

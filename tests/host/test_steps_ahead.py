@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from kept_chain import HIGH, LOW, UPSAMPLE, Chain, node, prompt_of
+from kept_chain import HIGH, LOW, SAVE, UPSAMPLE, WINDOWS, Chain, node, prompt_of
 from tiny_wan import STEPS
 
 PICK, SECOND, NUMBER = "7", "8", "9"
@@ -65,6 +65,13 @@ def that_leads_nowhere(t_i):
     return {number: prompt[number] for number in (LOW, UPSAMPLE)}
 
 
+def that_nobody_saves(t_i):
+    """As where the nodes that save the large video are muted."""
+    prompt = asking_for(t_i)
+    del prompt[SAVE]
+    return prompt
+
+
 @pytest.mark.parametrize(
     "prompt",
     [
@@ -73,8 +80,16 @@ def that_leads_nowhere(t_i):
         asking_for(["6", 0], **{"6": node("SomeMath", a=3)}),
         of_a_second_run(STEPS + 1),
         that_leads_nowhere(STEPS + 1),
+        that_nobody_saves(STEPS + 1),
     ],
-    ids=["as many as there are", "a share", "by an unknown link", "of a second run", "leads nowhere"],
+    ids=[
+        "as many as there are",
+        "a share",
+        "by an unknown link",
+        "of a second run",
+        "leads nowhere",
+        "unsaved",
+    ],
 )
 def test_what_fits_or_is_not_known_runs(graph, prompt):
     assert HIGH not in prompt or prompt[HIGH]["inputs"]["trajectory"] == [LOW, 1]
@@ -126,6 +141,44 @@ def test_a_second_enlargement_is_measured_by_the_large_run(comfy_modules):
     prompt = asking_for(3)
     prompt["7"] = node("S2FlowUpsample", trajectory=[HIGH, 1], t_i=4)
     prompt["8"] = node("S2FlowHighResSampler", latent_image=["7", 0], trajectory=[HIGH, 1])
+    prompt["9"] = node("SaveLatent", samples=["8", 0])
     require(SimpleNamespace(prompt=prompt, unique_id=LOW), STEPS)
     with pytest.raises(ValueError, match=r"is 4, but the LR run recorded 3 steps"):
         require(SimpleNamespace(prompt=prompt, unique_id=HIGH), 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "policy", "told"),
+    [
+        ({"capture_rows": 0}, "paper", "capture_rows is 0"),
+        ({"capture_error": False}, "error", "the policy 'error' of S²Flow Window Mask needs it"),
+        ({"capture_error": False}, "error_run", "the policy 'error_run'"),
+    ],
+    ids=str,
+)
+def test_windows_without_their_measurement_end_the_run_before_it_begins(
+    forbidden_steps, settings, policy, told
+):
+    prompt = prompt_of(0)
+    prompt[WINDOWS]["inputs"]["policy"] = policy
+    with pytest.raises(ValueError, match=told):
+        Chain(forbidden_steps, prompt).low(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"capture_rows": 0}, {"capture_error": False}], ids=str)
+def test_what_no_window_needs_is_not_asked_for(graph, settings):
+    others = prompt_of(0)
+    others[WINDOWS]["inputs"]["policy"] = "paper"
+    if "capture_rows" in settings:
+        del others[WINDOWS]
+    Chain(graph, others).low(**settings)
+
+
+def test_a_model_whose_attention_is_not_seen_needs_no_windows(comfy_modules):
+    ahead = comfy_modules.pack("nodes.host.steps_ahead")
+    capture = comfy_modules.pack("nodes.host.attention.for_low_res").CaptureSettings(0, 256, True)
+    hidden = SimpleNamespace(prompt=prompt_of(0), unique_id=LOW)
+    with pytest.raises(ValueError, match="cannot see the attention of this model"):
+        ahead.require_attention_ahead(hidden, capture)
+    del hidden.prompt[WINDOWS]
+    ahead.require_attention_ahead(hidden, capture)

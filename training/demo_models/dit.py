@@ -27,7 +27,15 @@ from ..machine import CPU, Machine
 from ..recorded_loss import RecordedLosses
 from ..vae_clip import HostModule
 from ..wan import load_vae, new_dit, save_half
-from .latents import BUCKETS, encode_buckets, outline_weights, scene_of_clip
+from .latents import (
+    BUCKETS,
+    OUTLINE_WEIGHT,
+    OUTLINE_WIDTH,
+    PROMPT_STEP,
+    encode_buckets,
+    outline_weights,
+    scene_of_clip,
+)
 
 SCHEDULE = Schedule(steps=3000, learning_rate=1.5e-3, warmup=200, decay_share=0.3, checkpoint_seconds=300)
 # Every step mixes buckets: this many draws of one, each filled up with clips to about this many tokens.
@@ -165,8 +173,20 @@ def train_dit(
         return {"loss": mean_loss([draw_batch(clips[n], BUCKETS[n].tokens, generator) for n in chosen])}
 
     schedule = SCHEDULE if steps is None else replace(SCHEDULE, steps=steps)
-    recipe = fingerprint(BUCKETS, STYLE, MICRO_BATCHES, TOKENS, TIME_SHIFT, DROP_PROMPT)
+    recipe = fingerprint(
+        BUCKETS,
+        STYLE,
+        PROMPT_STEP,
+        OUTLINE_WEIGHT,
+        OUTLINE_WIDTH,
+        MICRO_BATCHES,
+        TOKENS,
+        TIME_SHIFT,
+        DROP_PROMPT,
+        replace(schedule, steps=0),
+    )
     settings = {
+        "--steps": str(schedule.steps),
         "--start": file_fingerprint(start) if start else "none",
         "--vae": file_fingerprint(vae_file),
         "constants of the recipe": recipe,

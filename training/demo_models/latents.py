@@ -29,6 +29,9 @@ TOKEN_EDGE = CELL * PATCH  # pixels
 # Cells at an object's outline count this much more: they alone tell one shape from another, and they are few.
 OUTLINE_WEIGHT = 8.0
 OUTLINE_WIDTH = 0.05  # frame heights
+# From one clip's prompt to the next one's. Prime to their number, so that each has its turn, and of such
+# numbers the one that spreads words, and pairs of words, most evenly over every bucket.
+PROMPT_STEP = 75
 ENCODED_AT_ONCE, SAVED_EVERY = 8, 128  # clips
 
 
@@ -57,7 +60,7 @@ BUCKETS = (
     Bucket(96, 96, 160, 1),
     Bucket(128, 128, 320, 3),
     Bucket(160, 160, 192, 2),
-    Bucket(192, 192, 256, 3),
+    Bucket(192, 192, 256, 4),
     Bucket(64, 112, 64, 0.5),
     Bucket(112, 64, 64, 0.5),
     Bucket(96, 160, 96, 1),
@@ -73,9 +76,9 @@ def trained_prompts() -> list[Prompt]:
 
 
 def prompt_of_clip(index: int) -> Prompt:
-    """Prompts take turns, so that every combination is seen equally often."""
+    """Prompts take turns in large steps, so that also a bucket of few clips sees all words alike."""
     prompts = trained_prompts()
-    return prompts[index % len(prompts)]
+    return prompts[index * PROMPT_STEP % len(prompts)]
 
 
 def scene_of_clip(bucket: Bucket, number: int) -> Scene:
@@ -123,7 +126,7 @@ def encode_buckets(
     buckets: tuple[Bucket, ...], vae_file: Path, machine: Machine = CPU, folder: Path = WORK / "latents"
 ) -> list[Tensor]:
     """Latents of every bucket's clips in model space -> each (clips, 16, 5, h, w); resumes from its files."""
-    made_with = fingerprint(STYLE, file_fingerprint(vae_file))
+    made_with = fingerprint(STYLE, PROMPT_STEP, file_fingerprint(vae_file))
     encoded = {bucket: Encoded.kept(bucket, made_with, folder) for bucket in buckets}
     missing = [(one, n) for one in buckets for n in range(len(encoded[one].latents), one.clips)]
     if missing:

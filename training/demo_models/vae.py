@@ -214,8 +214,10 @@ def train_vae(steps: int | None = None, start: Path | None = None, machine: Mach
         STAGE_BATCH,
         LATENT_NOISE,
         LATENT_PENALTY,
+        STAGES,
     )
     settings = {
+        "--steps": "as in the recipe" if steps is None else str(steps),
         "--start": file_fingerprint(start) if start else "none",
         "constants of the recipe": recipe,
     }

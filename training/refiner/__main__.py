@@ -25,6 +25,7 @@ import argparse
 from pathlib import Path
 
 DEMO_STEPS = 8000
+OF_DEMO = frozenset({"demo", "steps", "threads", "window", "out", "device"})
 
 
 def stage_list(text: str) -> list[tuple[int, int]]:
@@ -109,7 +110,12 @@ def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", help="cuda or cpu; without it, cuda where there is one")
     arguments = parser.parse_args(given)
-    problem = problem_with_file(arguments.out) or (None if arguments.demo else problem_with_videos(arguments))
+    given_beside = {name for name, value in vars(arguments).items() if value != parser.get_default(name)}
+    problem = (
+        problem_with_file(arguments.out)
+        or problem_with_kind(given_beside)
+        or (None if arguments.demo else problem_with_videos(arguments))
+    )
     if problem:
         parser.error(problem)
     return arguments
@@ -120,6 +126,18 @@ def problem_with_file(out: Path | None) -> str | None:
     if out is not None and out.suffix != ".safetensors":
         return f"--out {out}: the name must end in .safetensors, for ComfyUI to list it."
     return None
+
+
+def problem_with_kind(given: set[str]) -> str | None:
+    """What was asked for that this kind of training does not have. given: names of the options."""
+    if "demo" in given:
+        foreign, instead = given - OF_DEMO, "--demo has a recipe of its own"
+    else:
+        foreign, instead = given & {"steps"}, "a training on videos has --stages"
+    if not foreign:
+        return None
+    names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(foreign))
+    return f"{names}: {instead}, so this would change nothing. Leave it out."
 
 
 def problem_with_videos(arguments: argparse.Namespace) -> str | None:

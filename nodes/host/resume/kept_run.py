@@ -78,6 +78,12 @@ class KeptRun:
             return
         run.keeper = self
         if not self.path.exists():
+            if self.place is not None and kept_of(self.place):
+                log.warning(
+                    "S²Flow starts this run anew: what is kept of this graph in %s is of another model file, "
+                    "precision, patch or noise.",
+                    folder(),
+                )
             return
         try:
             run.resume_from(load_run_state(self.path, self.run, run.steps))
@@ -108,7 +114,7 @@ class KeptRun:
         try:
             save_run_state(self.path, run.state(), self.run)
             self.written = run.position
-        except NotWritten as reason:
+        except (NotWritten, ValueError) as reason:  # ValueError: more steps and layers than a file lists
             # The video is worth more than the way back to it: the run goes on.
             if not self.failed:
                 log.warning("S²Flow cannot keep this run, which goes on without: %s", reason)
@@ -116,7 +122,17 @@ class KeptRun:
 
     def finished(self) -> None:
         """The run ended well: removes what was kept of it, and of the runs that only it waited for."""
-        if not self.every or self.awaited:
+        if not self.every:
+            return
+        if self.awaited:
+            waiting = sorted(folder().glob(f"LowResSampler_*{SUFFIX}"))
+            log.info(
+                "S²Flow keeps this small run in %s until the large run that goes on from it has ended well "
+                "(%d there, %.2g GB in all). Those of previews that you will not enlarge may be deleted.",
+                folder(),
+                len(waiting),
+                sum(path.stat().st_size for path in waiting) / 1e9,
+            )
             return
         above = [] if self.place is None else self.place.ancestors()
         done = [self.path, *(p for one in above if one.kind in SAMPLERS for p in kept_of(one))]

@@ -41,6 +41,7 @@ class FlowSettings:
     order, source: of the solver. skip_share: share of the model calls to forecast instead, 0 to 0.5.
     alignment: how strongly the coarse part is held to the LR video at the first step, 0 to 1. switch_sigma:
     sigma at which the model changes experts, in both runs, or None; no difference reaches across it.
+    way_back: what errors add where a preset has chosen all this.
     """
 
     order: int
@@ -48,6 +49,7 @@ class FlowSettings:
     skip_share: float = 0.0
     alignment: float = 0.0
     switch_sigma: float | None = None
+    way_back: str = ""
 
     @property
     def follows_record(self) -> bool:
@@ -61,13 +63,13 @@ class FlowSettings:
         if self.order > 1 and self.source == "low_res":
             raise ValueError(
                 f"Order {self.order} with the derivative 'low_res' needs the trajectory of the Low-Res "
-                "Sampler. Connect it, choose the derivative 'history', or set the order to 1."
+                "Sampler. Connect it, choose the derivative 'history', or set the order to 1." + self.way_back
             )
         for name, value in (("skip_share", self.skip_share), ("alignment", self.alignment)):
             if value > 0:
                 raise ValueError(
                     f"{name} is {value:g}, which needs the trajectory of the Low-Res Sampler. Connect it, or "
-                    f"set {name} to 0."
+                    f"set {name} to 0." + self.way_back
                 )
 
 
@@ -128,7 +130,7 @@ class FlowRun(SampledRun):
                 self.trajectory, to_model_space, video, self.sigmas, settings.switch_sigma
             )
             if settings.follows_record:
-                self.record.require_its_steps()
+                self.record.require_its_steps(settings.way_back)
         self.solvers = [self.solver_of_video(), *(self.solver_of_rest() for _ in rest)]
         self.completed()
         self.skipped = steps_to_skip(settings, self.record)
@@ -193,7 +195,9 @@ class FlowRun(SampledRun):
                 values[f"{n}.{name}"] = [node.sigma for node in nodes]
                 tensors |= {f"{n}.{name}.{i}": node.velocity for i, node in enumerate(nodes)}
         if self.recorder is not None:
-            tensors |= {f"{RECORDED}{name}": kept for name, kept in self.recorder.state(self.position).items()}
+            tensors |= {
+                f"{RECORDED}{name}": kept for name, kept in self.recorder.state(self.position).items()
+            }
         return RunState(state.position, tensors, values)
 
     def restore(self, state: RunState) -> None:

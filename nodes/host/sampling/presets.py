@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, fields
 
 from comfy_api.latest import io
 
 from ....s2flow_core.attention.rotary import DEFAULT_ROPE
 from ....s2flow_core.solver.flow_solver import DEFAULT_ORDER, DEFAULT_SOURCE
 
+log = logging.getLogger(__name__)
 AS_SET = "as set"
 
 
@@ -46,5 +48,28 @@ def preset_input() -> io.Combo.Input:
 
 
 def method_of(preset: str, as_set: Method) -> Method:
-    """as_set: the inputs themselves."""
-    return as_set if preset == AS_SET else PRESETS[preset]
+    """as_set: the inputs themselves. What a preset goes before although somebody changed it is logged."""
+    if preset == AS_SET:
+        return as_set
+    chosen, untouched = PRESETS[preset], Method()
+    passed_over = [
+        f"{name} {value}"
+        for name, value in ((field.name, getattr(as_set, field.name)) for field in fields(Method))
+        if value not in (getattr(untouched, name), getattr(chosen, name))
+    ]
+    if passed_over:
+        log.warning(
+            "S²Flow: preset is '%s', so these inputs of the High-Res Sampler are not used: %s. Set preset to "
+            "'%s' to use them.",
+            preset,
+            ", ".join(passed_over),
+            AS_SET,
+        )
+    return chosen
+
+
+def way_back(preset: str) -> str:
+    """What an error adds that names an input which a preset has set."""
+    if preset == AS_SET:
+        return ""
+    return f" It is preset '{preset}' that asks for it: set preset to '{AS_SET}' for the inputs to count."

@@ -56,9 +56,12 @@ class RecordAtHighRes:
         enlarged = self.enlarge(difference)
         return self.process_in(enlarged) - self.process_in(torch.zeros_like(enlarged))
 
-    def require_its_steps(self) -> None:
-        """Raises unless the HR sigmas are the record's last ones."""
-        require_recorded_steps(self.sigmas, self.trajectory.sigmas, self.scale)
+    def require_its_steps(self, way_back: str) -> None:
+        """Raises unless the HR sigmas are the record's last ones; way_back: as in FlowSettings."""
+        try:
+            require_recorded_steps(self.sigmas, self.trajectory.sigmas, self.scale)
+        except ValueError as reason:
+            raise ValueError(f"{reason}{way_back}") from None
 
     @property
     def start(self) -> int:

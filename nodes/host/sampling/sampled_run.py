@@ -76,7 +76,7 @@ class SampledRun:
         raise NotImplementedError
 
     def completed(self) -> None:
-        """After every step, when `position` has moved on: what `state` tells is of here, whatever stops the next."""
+        """After every step, when `position` has moved on: `state` tells of here, whatever stops the next."""
 
     def state(self) -> RunState:
         """All that the steps from `position` on need; a subclass adds its own."""

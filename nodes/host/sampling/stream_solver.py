@@ -25,7 +25,7 @@ class StreamSolver:
         self.past: list[Node] = []  # newest first
 
     def remember(self, x: Tensor, denoised: Tensor, sigma: Tensor) -> None:
-        """Keeps the velocity of a step that the model computed, in place of an earlier try of the same step."""
+        """Keeps the velocity of a step that the model computed; a second try replaces the first."""
         here = Node(float(sigma), velocity(x, denoised, sigma))
         self.past = [here, *[node for node in self.past if node.sigma != here.sigma][:1]]
 

@@ -22,9 +22,13 @@ def enlarge_in_pixels(
     works on single frames; its result is resized to the wanted size.
     """
     frames = pixels.decode(clean)[0]  # (frames, height, width, 3) in 0..1
-    if upscale_model is not None:
-        frames = torch.cat([upscaled(upscale_model, frame[None]) for frame in frames])
-    frames = resize_video(frames, (size.height, size.width), method)
+    wanted = (size.height, size.width)
+    if upscale_model is None:
+        frames = resize_video(frames, wanted, method)
+    else:
+        # A whole video at four times the size is gigabytes, so each frame is brought to its own at once.
+        upscaled_frames = (upscaled(upscale_model, frame[None]) for frame in frames)
+        frames = torch.cat([resize_video(frame, wanted, method) for frame in upscaled_frames])
     large = pixels.encode(frames)
     if large.shape[-3:] != (clean.shape[2], *size.latent_hw):
         raise ValueError(

@@ -7,7 +7,8 @@ import torch
 from random_plans import LARGE, random_record
 
 from s2flow_core.plan.curve_planning import ASKED, curve_of, curve_steps
-from s2flow_core.plan.policies import POLICIES, plan_windows
+from s2flow_core.plan.policies import POLICIES, plan_of, plan_windows, step_weights
+from s2flow_core.plan.wanted import Wanted
 
 SIGMAS = torch.linspace(1.0, 0.1, 6)
 
@@ -33,3 +34,16 @@ def test_it_looks_at_the_steps_that_are_taken(first_sigma, steps):
     for s, density, coverage in zip(ASKED, curve.density, curve.coverage):
         made = plan_windows(record.of_steps(some), SIGMAS[some], LARGE, s, "budget")
         assert (density, coverage) == (made.density, float(made.coverage.mean()))
+
+
+def test_steps_share_by_their_own_lengths_and_not_by_the_gaps_between_those_looked_at():
+    even = torch.linspace(1.0, 0.1, 10)
+    sigmas, some = 7 * even / (1 + 6 * even), torch.tensor([0, 4, 9])
+    record = random_record(3, steps=10)
+    curve = curve_of(record, sigmas, LARGE, "error_run")
+    weights = step_weights(sigmas, 1.0)[some]
+    for s, coverage in zip(ASKED, curve.coverage):
+        made = plan_of(Wanted(record.of_steps(some), LARGE, s, weights), sigmas[some], "error_run")
+        assert coverage == float(made.coverage.mean())
+    gaps = plan_windows(record.of_steps(some), sigmas[some], LARGE, ASKED[2], "error_run")
+    assert curve.coverage[2] != float(gaps.coverage.mean())

@@ -48,6 +48,8 @@ def test_the_named_size_is_valid(width: int, height: int):
         ({"scale": math.inf}, "scale is inf"),
         ({"width": 400, "height": 224}, "smaller than the low-resolution video .416×240.*416×240"),
         ({"width": 840, "height": 480}, "multiples of 16×16 pixels. The nearest valid size is 832×480"),
+        ({"width": 832, "height": 832}, "would stretch .*416×240. The nearest valid size is 832×480"),
+        ({"width": 480, "height": 832}, "would stretch .*416×240. The nearest valid size is 480×272"),
         ({"width": 832}, "both a width and a height"),
         ({}, "either a scale"),
     ],
@@ -86,7 +88,7 @@ def test_a_size_beyond_memory_says_what_is_needed_and_what_is_there():
     size = target_size(LOW, 8, scale=64)
     needed = memory_needed(LOW, size)
     check_memory(LOW, size, needed)
-    with pytest.raises(ValueError, match=r"scale 64\) needs at least .* GiB .* 1\.00 GiB are free"):
+    with pytest.raises(ValueError, match=r"scale 64\) needs at least .* GiB .* this machine has 1\.00 GiB"):
         check_memory(LOW, size, 2**30)
 
 
@@ -149,3 +151,9 @@ def test_the_named_size_is_valid_and_another_one(height: int, width: int, patch:
 def test_a_scale_that_does_not_shrink_is_named(scale):
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         shrunk_size((32, 32), (2, 2), 8, scale)
+
+
+@pytest.mark.parametrize("wanted", [(240, 240), (416, 240)])
+def test_a_smaller_size_that_would_stretch_is_named(wanted):
+    with pytest.raises(ValueError, match=r"no smaller size in its proportions.* valid size is 240×144:"):
+        shrunk_size((60, 104), (2, 2), 8, wanted=wanted)

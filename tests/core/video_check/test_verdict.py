@@ -130,7 +130,7 @@ def test_of_equal_size_no_detail_is_asked(videos):
 def test_transparency_is_left_out(videos):
     large, small = videos[0]
     opaque = [torch.cat([video, torch.ones(*video.shape[:3], 1)], dim=-1) for video in (large, small)]
-    assert measure(*opaque) == measure(large, small)
+    assert measure(opaque[0], opaque[1]) == measure(large, small)
 
 
 def test_smoothing_axis_by_axis_is_the_mean_of_squares():

@@ -21,6 +21,7 @@ CROP = 192
 # Share of the pairs whose small clip is a rendering, as the small model's own videos are.
 RENDERED_SHARE = 0.6
 GENTLE = PixelDegradation(blur=(0.2, 0.8), noise=(0.0, 0.02), quality=(70, 98), chance=0.4)
+PAIR_RECIPE = (PAIRS, CROP, RENDERED_SHARE, GENTLE, SCALE)
 
 
 def demo_pair(codec: WholeClipCodec, index: int) -> Pair:
