@@ -1,6 +1,7 @@
 """`python -m demo.measure`: what the shipped small models can do, against what they must.
 
-Every figure is read off decoded pixels (`observe.py`) on prompts and seeds that training never saw.
+Every figure is read off decoded pixels (`observe.py`) on seeds that no training saw, and prompts that
+the DiT's never did.
 """
 
 from __future__ import annotations

@@ -25,6 +25,10 @@ class BoxesOfRows:
     plane: Tensor
     sides: tuple[int, int]
 
+    @property
+    def size_in_bytes(self) -> int:
+        return self.frames.nbytes + self.plane.nbytes
+
     def of_rows(self, rows: slice) -> BoxesOfRows:
         """The boxes around some of the rows."""
         return replace(self, frames=self.frames[rows], plane=self.plane[rows])
@@ -48,21 +52,31 @@ def boxes_of_rows(grid: TokenGrid, rows: Tensor, knots: Knots) -> BoxesOfRows:
     return BoxesOfRows(t.transpose(1, 2), plane, (len(knots[1]), len(knots[2])))
 
 
+MOST_KEPT_BYTES = 64 << 20
+"""256 rows at 1280×768 and 117 frames take 23 MB; a measurement must not show in the model's peak."""
+
+
 class KnownBoxes:
     """The boxes around rows that are asked for call after call, made once on each device.
 
-    Its owner asks for the same rows as long as it lives, or for fewer of them.
+    Its owner asks for the same rows as long as it lives, or for fewer of them. Where those are many, the
+    boxes of some are made anew each time.
     """
 
     def __init__(self) -> None:
         self._known: dict[Hashable, BoxesOfRows] = {}
+        self._bytes = 0
 
     def around(self, grid: TokenGrid, rows: Tensor, piece: slice, knots: Knots) -> BoxesOfRows:
         """`boxes_of_rows` of a piece of the rows."""
         key = (grid, knots, rows.device, len(rows), piece.start, piece.stop)
-        if key not in self._known:
-            self._known[key] = boxes_of_rows(grid, rows[piece], knots)
-        return self._known[key]
+        if key in self._known:
+            return self._known[key]
+        made = boxes_of_rows(grid, rows[piece], knots)
+        if self._bytes + made.size_in_bytes <= MOST_KEPT_BYTES:
+            self._known[key] = made
+            self._bytes += made.size_in_bytes
+        return made
 
 
 def _runs_of_rows(grid: TokenGrid, rows: Tensor, knots: Knots) -> tuple[Tensor, Tensor, Tensor]:

@@ -52,3 +52,20 @@ def test_known_boxes_are_those_of_the_rows_that_are_asked_for():
                 )
                 assert torch.equal(found.frames, expected.frames) and torch.equal(found.plane, expected.plane)
                 assert known.around(grid, some, piece, knots) is found
+
+
+def test_boxes_of_many_rows_do_not_fill_the_memory(monkeypatch):
+    """What exceeds it is made anew, and is the same."""
+    grid = TokenGrid((3, 6, 8), (1, 2, 2))
+    knots, rows = extent_ladder(grid.tiles), sample_query_rows(grid, 20, 0)
+    first, second = slice(0, 10), slice(10, 20)
+    expected = [boxes_of_rows(grid, rows[piece], knots) for piece in (first, second)]
+    monkeypatch.setattr("s2flow_core.reach.box_sums.MOST_KEPT_BYTES", expected[0].size_in_bytes)
+    known = KnownBoxes()
+    for piece, of_piece in zip((first, second), expected, strict=True):
+        assert torch.equal(known.around(grid, rows, piece, knots).plane, of_piece.plane)
+    kept = [
+        known.around(grid, rows, piece, knots) is known.around(grid, rows, piece, knots)
+        for piece in (first, second)
+    ]
+    assert kept == [True, False]
