@@ -37,7 +37,7 @@ from .host.sampling.low_res import (
 )
 from .host.sampling.recorded_video import RecordedVideo
 from .host.sampling.streams import VideoLatent
-from .host.steps_ahead import require_attention_ahead, require_steps_ahead
+from .host.steps_ahead import require_steps_ahead, warn_of_missing_attention
 
 PRECISIONS = {"half": torch.float16, "full": torch.float32}
 
@@ -180,7 +180,7 @@ class S2FlowLowResSampler(io.ComfyNode):
         capture = CaptureSettings(
             family.layers(diffusion_model(guider.model_patcher)), capture_rows, capture_error
         )
-        require_attention_ahead(cls.hidden, capture)
+        warn_of_missing_attention(cls.hidden, capture)
         parts, gpus = [], gpus_to_use(gpus)
         for expert, steps in experts.shares(sigmas):
             hook = hook_for_small_run(expert, given.video, family, capture, gpus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,13 @@ from ...s2flow_core.transition.upsample import check_steps_left
 from .attention.for_low_res import CaptureSettings
 from .prompt_graph import Place, is_link, place_of
 
+log = logging.getLogger(__name__)
+
 RECORDERS = frozenset({"S2FlowLowResSampler", "S2FlowHighResSampler"})
 TAKER, CHOOSER = "S2FlowUpsample", "S2FlowWindowMask"
 # Core's node that holds one whole number, which several inputs can share.
 NUMBER = "PrimitiveInt"
+GATE = "S2FlowPreviewGate"
 NO_ATTENTION_SEEN = (
     "S²Flow cannot see the attention of this model, so there is nothing to choose windows from. Mute S²Flow "
     "Window Mask and leave windows of the High-Res Sampler empty; all else works."
@@ -37,22 +41,34 @@ def require_steps_ahead(hidden: Any, steps: int) -> None:
             raise ValueError(f"{reason} An Upsample that is not to run now can be muted.") from None
 
 
-def require_attention_ahead(hidden: Any, capture: CaptureSettings) -> None:
-    """Raises if a Window Mask will choose windows from attention that this small run does not measure."""
+def warn_of_missing_attention(hidden: Any, capture: CaptureSettings) -> None:
+    """Says in the log that a Window Mask is to choose windows from attention that this small run leaves out.
+
+    It does not raise: a run of selected nodes, or a switch, may never come to that Window Mask.
+    """
     for chooser in takers(hidden, CHOOSER):
-        if not capture.layers:
-            raise ValueError(NO_ATTENTION_SEEN)
-        if not capture.rows:
-            raise ValueError(
-                "capture_rows is 0, and S²Flow Window Mask chooses windows from the attention that it "
-                "measures. Set it above 0 (256), or mute Window Mask: without windows attention is dense."
-            )
-        policy = chooser.inputs.get("policy", DEFAULT_POLICY)
-        if policy in BY_ERROR and not capture.with_error:
-            raise ValueError(
-                f"capture_error is off, and the policy '{policy}' of S²Flow Window Mask needs it. Switch it "
-                "on, or choose the policy 'paper' or 'budget'."
-            )
+        missing = missing_for(chooser, capture)
+        if missing:
+            log.warning("%s Window Mask will end with an error where this run comes to it.", missing)
+            return
+
+
+def missing_for(chooser: Place, capture: CaptureSettings) -> str:
+    """What a Window Mask lacks, as a sentence; empty where nothing is."""
+    if not capture.layers:
+        return NO_ATTENTION_SEEN
+    if not capture.rows:
+        return (
+            "capture_rows is 0, and S²Flow Window Mask chooses windows from the attention that it measures. "
+            "Set it above 0 (256), or mute Window Mask: without windows attention is dense."
+        )
+    policy = chooser.inputs.get("policy", DEFAULT_POLICY)
+    if policy in BY_ERROR and not capture.with_error:
+        return (
+            f"capture_error is off, and the policy '{policy}' of S²Flow Window Mask needs it. Switch it on, "
+            "or choose the policy 'paper' or 'budget'."
+        )
+    return ""
 
 
 def takers(hidden: Any, kind: str) -> Iterator[Place]:
@@ -77,8 +93,26 @@ def feeds(place: Place, output: int) -> bool:
 
 
 def will_run(place: Place) -> bool:
-    """Whether ComfyUI has a reason to run a node: it, or something behind it, shows or saves something."""
-    return any(shows_something(one.kind) for one in (place, *place.descendants()))
+    """Whether ComfyUI has a reason to run a node: it, or something behind it, shows or saves something.
+
+    What stands behind a closed Preview Gate does not count.
+    """
+    return any(shows_something(one.kind) and reaches(one, place) for one in (place, *place.descendants()))
+
+
+def reaches(end: Place, place: Place) -> bool:
+    """Whether a node is made from another one, on a way without a closed Preview Gate."""
+    seen: set[str] = set()
+    waiting = [end]
+    while waiting:
+        one = waiting.pop()
+        if one.node == place.node:
+            return True
+        if one.node in seen or (one.kind == GATE and one.inputs.get("go") is False):
+            continue
+        seen.add(one.node)
+        waiting += [parent for _, parent, _ in one.parents()]
+    return False
 
 
 def shows_something(kind: str) -> bool:

@@ -40,6 +40,14 @@ def write_mp4(path: Path, frames: Iterable[Tensor], rate: float) -> tuple[int, i
 
     rate: frames a second. Odd sides lose their last row or column, which H.264 cannot hold.
     """
+    try:
+        return _written(path, frames, rate)
+    except BaseException:  # also a cancel, which would leave a broken file behind
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _written(path: Path, frames: Iterable[Tensor], rate: float) -> tuple[int, int, int]:
     count, width, height = 0, 0, 0
     with av.open(str(path), mode="w", options={"movflags": "faststart"}) as file:
         stream = file.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))

@@ -55,7 +55,7 @@ class Trajectory:
     token_shape: Triple  # (T, H, W) tokens of one video
     patch: Triple  # latent cells per token
     model: ModelIdentity
-    seconds: float
+    seconds: float = field(compare=False)
     boundaries: tuple[int, ...] = ()  # ascending, each in 1...N-1
     held: HeldLatent | None = None  # start image or keyframes that the run was given under a mask
     beside: tuple[

@@ -140,7 +140,7 @@ def _require_target(video: SizedVideo, spatial_ratio: int, width: int, height: i
     step_h, step_w = (unit * spatial_ratio for unit in video.patch[1:])
     whole_h = max(round(height / step_h) * step_h, low_h)
     whole_w = max(round(width / step_w) * step_w, low_w)
-    nearest_h, nearest_w = _in_proportion((low_h, low_w), (whole_h, whole_w), step_h)
+    nearest_h, nearest_w = _in_proportion((low_h, low_w), (whole_h, whole_w), (step_h, step_w))
     nearest_h = max(nearest_h, low_h)
     if (nearest_h, nearest_w) == (height, width):
         return
@@ -155,16 +155,16 @@ def _require_target(video: SizedVideo, spatial_ratio: int, width: int, height: i
     )
 
 
-def _in_proportion(whole: tuple[int, int], size: tuple[int, int], step: int) -> tuple[int, int]:
+def _in_proportion(whole: tuple[int, int], size: tuple[int, int], steps: tuple[int, int]) -> tuple[int, int]:
     """A size (height, width) if it has the proportions of `whole`; else that of the same width which has.
 
-    step: of valid heights, up to which patches may change the proportions.
+    steps: of valid heights and widths, up to which patches may change the proportions.
     """
-    height, width = size
-    fitting = whole[0] * width / whole[1]
-    if abs(height - fitting) <= max(SAME_SHAPE * fitting, step):
-        return size
-    return max(round(fitting / step), 1) * step, width
+    fitting = (whole[0] * size[1] / whole[1], whole[1] * size[0] / whole[0])
+    for side, wanted, step in zip(size, fitting, steps, strict=True):
+        if abs(side - wanted) <= max(SAME_SHAPE * wanted, step):
+            return size
+    return max(round(fitting[0] / steps[0]), 1) * steps[0], size[1]
 
 
 def _whole_patches(
@@ -186,7 +186,7 @@ def _exact_size(
     if wanted == (size[0] * pixels, size[1] * pixels):
         return size
     whole = _whole_patches((height / pixels, width / pixels), patch, size)
-    valid = _in_proportion(size, whole, patch[0])
+    valid = _in_proportion(size, whole, patch)
     if (valid[0] * pixels, valid[1] * pixels) == wanted:
         return valid
     reason = f"that this model can cut into patches of {patch[1] * pixels}×{patch[0] * pixels} pixels"

@@ -100,6 +100,17 @@ def test_a_step_that_is_stopped_half_way_leaves_nothing(
     assert not folder.exists()
 
 
+def test_a_large_run_that_alone_is_kept_goes_on_from_a_small_run_that_was_computed_again(graph, folder):
+    """The same numbers in another time are the same record."""
+    chain = Chain(graph, prompt_of(every=0, high_every=1))
+    with Stopper(graph) as model:
+        model.stop(2, chain.high, model.run(chain.low)[1])
+        again = model.run(chain.low)[1]
+        model.run(chain.high, again)
+        assert model.calls == 1
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_small_run_that_is_stopped_half_way_writes_whole_steps(graph, unbroken, folder, monkeypatch, step):
     chain = Chain(graph, prompt_of(every=100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -148,37 +149,40 @@ def test_a_second_enlargement_is_measured_by_the_large_run(comfy_modules):
 
 
 @pytest.mark.parametrize(
-    ("settings", "policy", "told"),
+    ("capture", "policy", "told"),
     [
-        ({"capture_rows": 0}, "paper", "capture_rows is 0"),
-        ({"capture_error": False}, "error", "the policy 'error' of S²Flow Window Mask needs it"),
-        ({"capture_error": False}, "error_run", "the policy 'error_run'"),
+        ((0, 256, True), "paper", "cannot see the attention of this model"),
+        ((4, 0, True), "paper", "capture_rows is 0"),
+        ((4, 256, False), "error", "the policy 'error' of S²Flow Window Mask needs it"),
+        ((4, 256, False), "error_run", "the policy 'error_run'"),
+        ((4, 256, False), "paper", ""),
+        ((4, 256, True), "error", ""),
     ],
-    ids=str,
 )
-def test_windows_without_their_measurement_end_the_run_before_it_begins(
-    forbidden_steps, settings, policy, told
+def test_windows_without_their_measurement_are_told_before_the_run(
+    comfy_modules, caplog, capture, policy, told
 ):
-    prompt = prompt_of(0)
-    prompt[WINDOWS]["inputs"]["policy"] = policy
-    with pytest.raises(ValueError, match=told):
-        Chain(forbidden_steps, prompt).low(**settings)
-
-
-@pytest.mark.parametrize("settings", [{"capture_rows": 0}, {"capture_error": False}], ids=str)
-def test_what_no_window_needs_is_not_asked_for(graph, settings):
-    others = prompt_of(0)
-    others[WINDOWS]["inputs"]["policy"] = "paper"
-    if "capture_rows" in settings:
-        del others[WINDOWS]
-    Chain(graph, others).low(**settings)
-
-
-def test_a_model_whose_attention_is_not_seen_needs_no_windows(comfy_modules):
     ahead = comfy_modules.pack("nodes.host.steps_ahead")
-    capture = comfy_modules.pack("nodes.host.attention.for_low_res").CaptureSettings(0, 256, True)
+    settings = comfy_modules.pack("nodes.host.attention.for_low_res").CaptureSettings(*capture)
     hidden = SimpleNamespace(prompt=prompt_of(0), unique_id=LOW)
-    with pytest.raises(ValueError, match="cannot see the attention of this model"):
-        ahead.require_attention_ahead(hidden, capture)
+    hidden.prompt[WINDOWS]["inputs"]["policy"] = policy
+    ahead.warn_of_missing_attention(hidden, settings)
+    assert told in caplog.text and bool(told) is bool(caplog.text)
+    caplog.clear()
     del hidden.prompt[WINDOWS]
-    ahead.require_attention_ahead(hidden, capture)
+    ahead.warn_of_missing_attention(hidden, settings)
+    assert not caplog.text
+
+
+def test_the_small_run_says_it_and_goes_on(graph, caplog):
+    Chain(graph, prompt_of(0)).low(capture_rows=0)
+    assert "capture_rows is 0" in caplog.text
+
+
+@pytest.mark.parametrize(("go", "refused"), [(False, False), (True, True)])
+def test_what_a_closed_gate_holds_back_is_not_asked_for(graph, go, refused):
+    prompt = asking_for(STEPS + 1)
+    prompt["6"] = node("S2FlowPreviewGate", result=[HIGH, 0], go=go)
+    prompt[SAVE]["inputs"]["samples"] = ["6", 0]
+    with pytest.raises(ValueError, match=r"t_i .* is 7") if refused else nullcontext():
+        Chain(graph, prompt).low()

@@ -82,8 +82,8 @@ class AttentionCapture(SelfAttentionHook):
             why = "; ".join(sorted(self.run.reasons)) or "it never reaches ComfyUI's attention function"
             raise ValueError(
                 f"S²Flow cannot measure how far the attention of this {self.family.name} model looks: {why}. "
-                "Set capture_rows to 0 to go on without windows, or take out the nodes that patch or replace "
-                "the model's attention."
+                "Set capture_rows to 0 and mute S²Flow Window Mask to go on without windows, or take out the "
+                "nodes that patch or replace the model's attention."
             )
         while len(self.records["mass"]) <= step:
             for record in self.records.values():

@@ -37,7 +37,7 @@ def hook_for_small_run(
     model = diffusion_model(patcher)
     if not capture.rows or not capture.layers:
         return hook_for_gpus(patcher, gpus)
-    require_family(patcher, "set capture_rows to 0 and leave the windows out")
+    require_family(patcher, "set capture_rows to 0 and mute S²Flow Window Mask")
     require_whole_video(guider, (samples.shape[-3], samples.shape[-2], samples.shape[-1]))
     hook = AttentionCapture(
         family, model, video_grid(guider, samples, family), capture.rows, capture.with_error

@@ -80,8 +80,8 @@ class KeptRun:
         if not self.path.exists():
             if self.place is not None and kept_of(self.place):
                 log.warning(
-                    "S²Flow starts this run anew: what is kept of this graph in %s is of another model file, "
-                    "precision, patch or noise.",
+                    "S²Flow starts this run anew: what is kept of this graph in %s is of another model, "
+                    "patch, noise or earlier result. It goes when this run has ended well.",
                     folder(),
                 )
             return
@@ -125,17 +125,17 @@ class KeptRun:
         if not self.every:
             return
         if self.awaited:
-            waiting = sorted(folder().glob(f"LowResSampler_*{SUFFIX}"))
-            log.info(
-                "S²Flow keeps this small run in %s until the large run that goes on from it has ended well "
-                "(%d there, %.2g GB in all). Those of previews that you will not enlarge may be deleted.",
-                folder(),
-                len(waiting),
-                sum(path.stat().st_size for path in waiting) / 1e9,
-            )
+            if not self.failed:
+                log.info(
+                    "S²Flow keeps this run in %s until the large run that goes on from it has ended well%s. "
+                    "What is kept of previews that you will not enlarge may be deleted there.",
+                    folder(),
+                    size_in_words(folder()),
+                )
             return
         above = [] if self.place is None else self.place.ancestors()
-        done = [self.path, *(p for one in above if one.kind in SAMPLERS for p in kept_of(one))]
+        places = [one for one in (self.place, *above) if one is not None and one.kind in SAMPLERS]
+        done = {self.path, *(path for one in places for path in kept_of(one))}
         for path in done:
             try:
                 path.unlink(missing_ok=True)
@@ -148,6 +148,14 @@ class KeptRun:
 
 def folder() -> Path:
     return Path(folder_paths.get_output_directory()) / FOLDER
+
+
+def size_in_words(place: Path) -> str:
+    """How much lies there; nothing where another ComfyUI removes files meanwhile."""
+    with suppress(OSError):
+        sizes = [path.stat().st_size for path in place.glob(f"*{SUFFIX}")]
+        return f" ({len(sizes)} there, {sum(sizes) / 1e9:.1f} GB in all)"
+    return ""
 
 
 def name_of_graph(place: Place | None) -> str:

@@ -96,6 +96,7 @@ def test_a_size_beyond_memory_says_what_is_needed_and_what_is_there():
     ("pixels", "scale", "becomes"),
     [
         ((480, 832), 0.5, (240, 416)),
+        ((832, 480), 0.45, (368, 224)),
         ((480, 832), 0.75, (352, 624)),
         ((720, 1280), 0.5, (352, 640)),
         ((720, 1280), 0.75, (544, 960)),
@@ -117,6 +118,8 @@ def test_a_scale_gives_whole_patches_no_further_away_than_half_a_patch(
 ):
     size = (height * patch, width * patch)
     shrunk = shrunk_size(size, (patch, patch), 8, twentieths * 0.05)
+    pixels = (shrunk[0] * 8, shrunk[1] * 8)
+    assert shrunk_size(size, (patch, patch), 8, wanted=pixels) == shrunk
     for small, large in zip(shrunk, size, strict=True):
         assert 0 < small <= large and small % patch == 0
         # In whole numbers: |small - large·twentieths/20| <= patch/2, or the one patch that must remain.
