@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from tiny_wan import Graph
 from torch import Tensor
 
@@ -52,7 +53,6 @@ class Chain:
         return kind.execute(**inputs, **({} if every is None else {"resume_every": every})).args
 
     def low(self, **changes: Any) -> tuple[Any, Any]:
-        import torch
         from tiny_wan import LATENT, SeededNoise
 
         given = {
@@ -77,3 +77,18 @@ class Chain:
             "order": 3,
         }
         return self.run(HIGH, **given | changes)[0]["samples"]
+
+
+def unbroken_chain(graph: Graph) -> tuple[Tensor, Any, Tensor]:
+    """Small video, its trajectory and the large video of a chain that nothing stops and nobody keeps."""
+    chain = Chain(graph, prompt_of(every=0))
+    latent, trajectory = chain.low()
+    return latent["samples"], trajectory, chain.high(trajectory)
+
+
+def same_trajectory(a: Any, b: Any) -> None:
+    """Fails unless both hold the same bits."""
+    for name in ("sigmas", "denoised", "noise", "final"):
+        assert torch.equal(getattr(a, name), getattr(b, name)), name
+    assert a.reach.tensors.keys() == b.reach.tensors.keys()
+    assert all(torch.equal(values, b.reach.tensors[name]) for name, values in a.reach.tensors.items())
