@@ -20,11 +20,15 @@ TRUTH_SEED = 2_000_000
 
 
 def true_detail(prompt: Prompt, seed: int, small: Tensor, size: int) -> float:
-    """Detail energy of a scene of a prompt with as many waves as the small video (frames, h, w, 3) has."""
+    """Detail energy of a scene of a prompt with as many waves as the small video (frames, h, w, 3) has.
+
+    size: of the large video; detail is what the small one cannot show of it.
+    """
     scene = draw_scene(TRUTH_SEED + seed, prompt)
     low, high = scene.style.ground_scale
     scale = leading_waves(small) / scene.leading_waves * scene.ground_scale
-    return detail_energy(render(replace(scene, ground_scale=min(max(scale, low), high)), size))
+    truth = render(replace(scene, ground_scale=min(max(scale, low), high)), size)
+    return detail_energy(truth, size // small.shape[1])
 
 
 def flicker_score(video: Tensor) -> float:
@@ -41,7 +45,7 @@ def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> di
     waves: 1 where the ground has as many per frame height as LR's, within 10 %. ragged, ghost, blotches: as
     in `Looks`; the first two are left out where no object is seen.
     """
-    seen = observe(video)
+    seen, times = observe(video), video.shape[1] // small.shape[1]
     shown, waves = seen.fidelity(prompt), leading_waves(small)
     travel = math.dist(seen.track[0], seen.track[-1]) if seen.track else 0.0
     words = {word: float(shown[word]) for word in ("color", "shape", "direction")}
@@ -50,8 +54,8 @@ def video_row(video: Tensor, small: Tensor, prompt: Prompt, detail: float) -> di
         "prompt": float(all(words.values()) and seen.single),
         "flicker": flicker_score(video),
         "motion": travel,
-        "detail": detail_energy(video) / detail,
-        "LR PSNR": psnr(smaller(video, video.shape[1] // small.shape[1]), small),
+        "detail": detail_energy(video, times) / detail,
+        "LR PSNR": psnr(smaller(video, times), small),
         **look_columns(looks_of(video, seen, waves), waves),
     }
 

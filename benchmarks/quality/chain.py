@@ -20,7 +20,7 @@ def chain_rows(seed: Seed) -> Rows:
     """Both ways with the nodes' defaults, and the small video enlarged, from decoded pixels."""
     small = seed.small_video
     detail = true_detail(seed.run.prompt, seed.run.seed, small, seed.size * FACTOR)
-    rows: Rows = {ENLARGED: video_row(enlarged(enlarged(small)), small, seed.run.prompt, detail)}
+    rows: Rows = {ENLARGED: video_row(enlarged(small, FACTOR), small, seed.run.prompt, detail)}
     results = {
         JUMP: [enlarge(seed.run, LEFT, FACTOR)[:2]],
         CHAIN: in_chain(seed.run),

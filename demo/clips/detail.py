@@ -1,4 +1,4 @@
-"""Fine detail of a video: what the small video, SCALE times smaller, could not show."""
+"""Fine detail of a video: what the small video could not show."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def smaller(video: Tensor, times: int = int(SCALE)) -> Tensor:
     return avg_pool2d(video.movedim(-1, 1), times).movedim(1, -1)
 
 
-def enlarged(video: Tensor) -> Tensor:
-    """(frames, h, w, 3) -> (frames, SCALE h, SCALE w, 3), bicubic: plain upscaling."""
-    frames = interpolate(video.movedim(-1, 1), scale_factor=SCALE, mode="bicubic", antialias=True)
+def enlarged(video: Tensor, times: int = int(SCALE)) -> Tensor:
+    """(frames, h, w, 3) -> (frames, times h, times w, 3), bicubic: plain upscaling."""
+    frames = interpolate(video.movedim(-1, 1), scale_factor=float(times), mode="bicubic", antialias=True)
     return frames.movedim(1, -1).clamp(0, 1)
 
 
-def detail_energy(video: Tensor) -> float:
-    """Mean square of what a video SCALE times smaller could not show."""
-    return float((video - enlarged(smaller(video))).square().mean())
+def detail_energy(video: Tensor, times: int = int(SCALE)) -> float:
+    """Mean square of what a video so many times smaller could not show."""
+    return float((video - enlarged(smaller(video, times), times)).square().mean())

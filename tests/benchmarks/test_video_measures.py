@@ -16,7 +16,7 @@ PROMPT = Prompt("yellow", "square", "down", "grass")
 def test_a_true_video_has_every_figure_right(times, close):
     scene = draw_scene(3, PROMPT)
     small, large = render(scene, 64), render(scene, 64 * times)
-    row = video_row(large, small, PROMPT, detail_energy(large))
+    row = video_row(large, small, PROMPT, detail_energy(large, times))
     assert [row[name] for name in ("prompt", "single", "waves")] == [1, 1, 1]
     assert row["motion"] == pytest.approx(scene.travel, rel=0.1)
     assert row["detail"] == pytest.approx(1)
