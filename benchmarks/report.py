@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "docs" / "results.md",)
 PLACE = re.compile(r"(<!-- results: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-# Folder of what was measured with small models that shipped before.
-FORMER = "former"
 QUALITY_WINDOWS = "Windows: error to dense attention at the same Euler steps; total: to the finer run"
 
 
@@ -185,6 +183,14 @@ SHOWN = {"prompt": "prompt shown", "single": "one object", "waves": "waves as in
     "flicker": "flicker",
     "motion": "motion",
 }
+
+
+def paper_case(title: str) -> ShownTable:
+    """The paper's case at one size."""
+    cost = {"density": "density", "CPU s": "CPU s", "ragged minus LR, enlarged": "ragged minus enlarged"}
+    return quality(title, SHOWN | cost | COMPARED)
+
+
 TABLES: dict[str, ShownTable] = {
     "small models": ShownTable("small_models", small_models),
     "protection": whole("protection", "Cases tried", "what was tried"),
@@ -207,8 +213,8 @@ TABLES: dict[str, ShownTable] = {
     "refiner gains": whole("refine", "Refiner, gains"),
     "refine steps": whole("refine", "Refine steps"),
     "refiner windows": whole("refine", "Temporal windows in the Refiner, trained without"),
-    "positions": whole(f"{FORMER}/rope", "Positions and temperature at twice the trained size"),
-    "position changes": whole(f"{FORMER}/rope", "What they change, with 95 % intervals"),
+    "positions": whole("rope", "Positions and temperature at twice the small video's size"),
+    "position changes": whole("rope", "What they change, with 95 % intervals"),
     "pipeline": ShownTable("pipeline", pipeline),
     "attention h100": whole("attention_h100", "Attention, random, 115200 tokens, 24 heads"),
     "attention h100 large": whole("attention_h100", "Attention, random, 460800 tokens, 4 heads"),
@@ -221,8 +227,8 @@ TABLES: dict[str, ShownTable] = {
     "farm": whole("farm", "Simulated farm"),
     "check video": whole("video_check", "Check Video: good and spoiled runs"),
     "check video kinds": whole("video_check", "Check Video, by kind"),
-    "prediction": whole(f"{FORMER}/prediction", "The large run, foretold and taken: 128² to 256²"),
-    "prediction larger": whole(f"{FORMER}/prediction", "The large run, foretold and taken: 192² to 384²"),
+    "prediction": whole("former/prediction", "The large run, foretold and taken: 128² to 256²"),
+    "prediction larger": whole("former/prediction", "The large run, foretold and taken: 192² to 384²"),
     "methods": quality(
         "Methods",
         {"whole": "error", "PSNR": "PSNR"} | SHOWN | {"calls": "calls", "CPU s": "CPU s"},
@@ -239,12 +245,8 @@ TABLES: dict[str, ShownTable] = {
     ),
     "calls": quality("Solver by model calls", {"whole": "error", "low": "low", "high": "high"}),
     "left": quality("t_i, of 50 steps", SHOWN | {"CPU s": "CPU s"}),
-    "paper case": quality(
-        "The paper's case, t_i = 30 of 50",
-        SHOWN
-        | {"density": "density", "CPU s": "CPU s", "ragged minus LR, enlarged": "ragged minus enlarged"}
-        | COMPARED,
-    ),
+    "paper case": paper_case("The paper's case, t_i = 30 of 50"),
+    "paper case larger": paper_case("The paper's case from the largest size known, 192² to 384²"),
     "chain": quality(
         "Four times the size",
         SHOWN

@@ -21,7 +21,7 @@ _SIDE = 8  # pixels on either side of a line, over which texture is averaged out
 _LOOKED_AT = 8  # frames, spread over the video, in which repetition is looked for
 _FAINT = 1 / 255  # one level of an 8-bit picture; less than that nobody sees
 # A seam is one line, stripes of a texture are many: alike within these factors, as soft and as sharp steps.
-_MOST_LINES, _SOFT_AS_USUAL, _SHARP_AS_USUAL = 0.9, 2.2, 1.5
+_MOST_LINES, _SOFT_AS_USUAL, _SHARP_AS_USUAL = 0.9, 2.2, 1.0
 _PARTS = 8  # of a line's length
 # What sharpening adds at a line of the small video: shares of that line's step, and how far around it, in
 # pixels of the small video.
@@ -165,12 +165,13 @@ def seam(grey: Tensor, before: Tensor, size: tuple[int, int]) -> float:
     added, found = grey - before, [0.0]
     for axis in (1, 2):
         scale = grey.shape[axis] / size[axis - 1]
-        for steps_of, as_usual, sharpened in (
-            (line_steps, _SOFT_AS_USUAL, _SOFT_SHARPENED),
-            (sharp_steps, _SHARP_AS_USUAL, _SHARP_SHARPENED * scale),
+        soft, sharp = line_steps(added, axis), above_neighbours(sharp_steps(added, axis))
+        for steps, steps_of, as_usual, sharpened in (
+            (soft, line_steps, _SOFT_AS_USUAL, _SOFT_SHARPENED),
+            (sharp, sharp_steps, _SHARP_AS_USUAL, _SHARP_SHARPENED * scale),
         ):
             own = _near(_lone(steps_of(before, axis), as_usual), math.ceil(_RINGING * scale))
-            found.append(float((_lone(steps_of(added, axis), as_usual) - sharpened * own).amax()))
+            found.append(float((_lone(steps, as_usual) - sharpened * own).amax()))
     return max(found)
 
 
@@ -229,9 +230,16 @@ def line_steps(grey: Tensor, axis: int) -> Tensor:
 def sharp_steps(grey: Tensor, axis: int) -> Tensor:
     """(lines - 1,): step from each line of (frames, H, W) to the next that runs along its whole length.
 
-    Nearly the least of its parts': the edge of an object is short, and a wave rises over many lines.
+    Nearly the least of its parts': the edge of an object is short.
     """
     lines = grey.movedim(axis, -1).mean(dim=0)  # (length, lines)
     parts = torch.stack([part.mean(dim=0) for part in lines.chunk(_PARTS)]).diff(dim=1)
     same_way = (parts * parts.median(dim=0).values.sign()).sort(dim=0).values
     return same_way[min(1, len(parts) - 1)].clamp_min(0)
+
+
+def above_neighbours(steps: Tensor) -> Tensor:
+    """(lines,) -> how far each exceeds the mean of both beside it: a wave rises over several lines, a seam
+    over one."""
+    padded = torch.cat([steps[:1], steps, steps[-1:]])
+    return (steps - (padded[:-2] + padded[2:]) / 2).clamp_min(0)

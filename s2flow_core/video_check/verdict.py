@@ -49,7 +49,7 @@ CHECKS = (
     ),
     Check(
         "seam",
-        lambda m: m.seam > 0.02,
+        lambda m: m.seam > 0.015,
         "A straight line runs through it, with a step of {seam:.1%} in brightness. Decode it without tiles, "
         "or with more overlap; if it stays, switch the tail on in Window Mask or raise s.",
     ),
