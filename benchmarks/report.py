@@ -227,8 +227,8 @@ TABLES: dict[str, ShownTable] = {
     "farm": whole("farm", "Simulated farm"),
     "check video": whole("video_check", "Check Video: good and spoiled runs"),
     "check video kinds": whole("video_check", "Check Video, by kind"),
-    "prediction": whole("former/prediction", "The large run, foretold and taken: 128² to 256²"),
-    "prediction larger": whole("former/prediction", "The large run, foretold and taken: 192² to 384²"),
+    "prediction": whole("prediction", "The large run, foretold and taken: 128² to 256²"),
+    "prediction larger": whole("prediction", "The large run, foretold and taken: 192² to 384²"),
     "methods": quality(
         "Methods",
         {"whole": "error", "PSNR": "PSNR"} | SHOWN | {"calls": "calls", "CPU s": "CPU s"},

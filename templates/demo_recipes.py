@@ -25,5 +25,6 @@ DEMO_RECIPES = [
         "06 Chain to four times the size, no download", "s2flow_chain", "Two enlargements in a row.",
         Settings(VideoSize(128, 128, 17), steps=50, cfg=4, shift=3, fps=12, t_i=12, t_i_again=6), demo,
         ("s2flow_demo_wan_t2v.safetensors", "s2flow_demo_wan_vae.safetensors"), note=CHAIN_NOTE,
+        options={"color": "green", "shape": "triangle", "direction": "left", "ground": "water"},
     ),
 ]  # fmt: skip
