@@ -24,6 +24,8 @@ SHOWN = {
 # Nodes 2.0 draws the pack's name into a node, and what opens the widgets that are not shown.
 PACKS_NAME, MORE_WIDGETS = 28, 40
 HIDES_WIDGETS = frozenset({"WanContextWindowsManual"})
+# Widgets that a node has in some version of ComfyUI, where another has fewer: bit_depth came with 0.33.
+MOST_WIDGETS = {"CreateVideo": 2}
 # ComfyUI draws the live preview of a run under these.
 LIVE_PREVIEW = 240
 SAMPLERS = frozenset(
@@ -85,7 +87,8 @@ def height_of(node: Node) -> float:
     linked = sum(name not in dict(node.sockets()) for name in node.links)
     rows = max(len(node.sockets()) + linked, len(node.definition["output"]))
     drawn = PACKS_NAME * node.kind.startswith("S2Flow") + MORE_WIDGETS * (node.kind in HIDES_WIDGETS)
-    return rows * ROW + len(node.values) * WIDGET + PADDING + drawn + SHOWN.get(node.kind, 0)
+    widgets = max(len(node.values), MOST_WIDGETS.get(node.kind, 0))
+    return rows * ROW + widgets * WIDGET + PADDING + drawn + SHOWN.get(node.kind, 0)
 
 
 def place(groups: list[Group], notes: list[str]) -> None:
