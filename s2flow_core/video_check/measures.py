@@ -160,7 +160,8 @@ def seam(grey: Tensor, before: Tensor, size: tuple[int, int]) -> float:
     before: (frames, H, W) of the small video of this size, enlarged. It is taken off first, so that lines
     which it shows (a horizon, a bench) leave only their sharpening, which is allowed for. What the large
     video adds may be a texture of stripes, so only a line that stands out among the others of its axis
-    counts: as a step between the means of its sides, or as a sharp one along its whole length.
+    counts: as a step between the means of its sides, or as a sharp one along its whole length, steeper
+    than the lines beside it.
     """
     added, found = grey - before, [0.0]
     for axis in (1, 2):
